@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* base/alloc.h - allocation that is checked, can be made to fail in tests, and arenas. */
+#pragma once
+
+#include "base/buf.h"
+
+/** As malloc/calloc/realloc/free. NULL is an ordinary event: fail one operation with PGV_ENOMEM. */
+void *pgv_alloc(size_t bytes);
+void *pgv_zalloc(size_t bytes);
+void *pgv_realloc(void *p, size_t bytes);
+void pgv_free(void *p);
+
+/** Tests: fail the @nth allocation from now (1 = the next), or every one from there on; 0 = none. */
+void pgv_alloc_fail_at(unsigned long nth, bool and_all_after);
+
+/** Bytes and blocks now in use through this interface, for tests that look for leaks. */
+size_t pgv_alloc_bytes_in_use(void);
+size_t pgv_alloc_blocks_in_use(void);
+
+/** A bump allocator: many small pieces, given back at once. Pieces are aligned for any type. */
+struct pgv_arena {
+    size_t bytes_max; /* ceiling over all blocks */
+    size_t bytes;     /* handed out */
+    /* private */
+    struct pgv_arena_block *first;
+};
+
+void pgv_arena_init(struct pgv_arena *a, size_t bytes_max);
+void pgv_arena_reset(struct pgv_arena *a); /* gives all back but keeps the first block */
+void pgv_arena_done(struct pgv_arena *a);
+void *pgv_arena_alloc(struct pgv_arena *a, size_t bytes); /* zeroed; NULL: ceiling or memory */
+char *pgv_arena_dup(struct pgv_arena *a, struct pgv_str s); /* terminated copy, or NULL */
+char *pgv_arena_printf(struct pgv_arena *a, const char *fmt, ...) PGV_PRINTF(2, 3);
