@@ -24,6 +24,9 @@ struct ctl_cluster {
     struct ctl_group group;
     bool citus;                   /* a group of a Citus cluster */
     const struct dcs_snapshot *s; /* the last read */
+    /** The leader's member, or what stands for it when its key is missing; NULL without a leader.
+     */
+    const struct dcs_member *leader;
     /* private */
     struct ctl *c;
     struct dcs dcs;
