@@ -234,6 +234,7 @@ struct etcd3_op;
 struct etcd3_lease {
     char id[DCS_VERSION_BYTES]; /* empty: none */
     uint64_t proven_ms;         /* when the request went out that proved it last */
+    uint64_t asked_ttl_ms;           /* of the grant at work */
     const struct etcd3_op *granting; /* the request that is getting a new one */
 };
 
@@ -300,6 +301,8 @@ struct etcd3_discovery {
 };
 
 bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err);
+/** Everything is open: look for endpoints. */
+void etcd3_nodes_begin(struct etcd3 *e);
 void etcd3_nodes_done(struct etcd3 *e);
 void etcd3_nodes_stop(struct etcd3 *e);
 bool etcd3_nodes_idle(const struct etcd3 *e);

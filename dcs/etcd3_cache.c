@@ -297,7 +297,8 @@ bool etcd3_cache_take_all(struct etcd3 *e, const struct etcd3_call *call, struct
             goto out;
         }
         c->failed = false;
-        PGV_EACH(kv, kvs) {
+        PGV_EACH(kv, kvs)
+        {
             if (!etcd3_entry_read(e, &scratch, kv, &entries[i]))
                 continue;
             if (entries[i].mod > e->watch.rev)

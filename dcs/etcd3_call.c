@@ -23,7 +23,7 @@
 #define DELAY_FIRST_MS 100
 #define DELAY_MAX_MS 1000
 #define JITTER_MS 800
-#define QUICK_MS 500       /* a pooled connection that fails so soon was dead already */
+#define QUICK_MS 500 /* a pooled connection that fails so soon was dead already */
 #define LOGIN_PAUSE_MS 1000
 
 static void on_http(struct httpc_req *r, const struct pgv_error *err);
@@ -154,11 +154,14 @@ static bool send_step(struct etcd3_attempt *a)
     char url[ETCD3_URL_BYTES + 64], token[ETCD3_TOKEN_BYTES + 32];
     bool ok;
 
-    a->step = !e->api.path[0] ? ETCD3_STEP_VERSION
+    a->step = !e->api.path[0]  ? ETCD3_STEP_VERSION
               : needs_login(e) ? ETCD3_STEP_LOGIN
                                : ETCD3_STEP_RPC;
     pgv_buf_init(&login, 8192);
-    *r = (struct httpc_req){ .data = a, .method = "POST", .url = url, .deadline_ms = c->deadline_ms,
+    *r = (struct httpc_req){ .data = a,
+                             .method = "POST",
+                             .url = url,
+                             .deadline_ms = c->deadline_ms,
                              .fresh_connection = a->fresh };
     switch (a->step) {
     case ETCD3_STEP_VERSION:
@@ -305,7 +308,8 @@ static void advance(struct etcd3_call *c)
         start_attempt(c, youngest->node, true);
         n = working(c, &youngest);
     }
-    due_ms = youngest ? youngest->started_ms + (node >= 0 ? ETCD3_HEDGE_MS : patience_ms(e)) : now_ms;
+    due_ms =
+        youngest ? youngest->started_ms + (node >= 0 ? ETCD3_HEDGE_MS : patience_ms(e)) : now_ms;
     if (n >= ETCD3_PARALLEL || due_ms > c->deadline_ms)
         due_ms = c->deadline_ms;
     c->wake_ms = due_ms;
@@ -331,8 +335,8 @@ void etcd3_call_start(struct etcd3_call *c)
     /* The first attempt goes out now; what follows, an instant end included, comes by the timer. */
     node = pick(c);
     if (node >= 0 && now_ms < c->deadline_ms && start_attempt(c, (unsigned)node, false))
-        c->wake_ms = now_ms + ETCD3_HEDGE_MS < c->deadline_ms ? now_ms + ETCD3_HEDGE_MS
-                                                              : c->deadline_ms;
+        c->wake_ms =
+            now_ms + ETCD3_HEDGE_MS < c->deadline_ms ? now_ms + ETCD3_HEDGE_MS : c->deadline_ms;
     else
         c->wake_ms = now_ms;
     etcd3_arm(e);

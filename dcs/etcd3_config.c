@@ -29,8 +29,9 @@ static bool text_option(const struct pgv_value *section, const char *key, char *
     if (v->type == PGV_LIST || v->type == PGV_MAP)
         return pgv_fail(err, PGV_EINVALID, "etcd3.%s must be a text", key);
     pgv_buf_init(&b, ret_bytes);
-    ok = v->type == PGV_STRING ? pgv_copy(ret, ret_bytes, v->u.s)
-                               : pgv_value_text(&b, v) && pgv_copy(ret, ret_bytes, pgv_buf_view(&b));
+    ok = v->type == PGV_STRING
+             ? pgv_copy(ret, ret_bytes, v->u.s)
+             : pgv_value_text(&b, v) && pgv_copy(ret, ret_bytes, pgv_buf_view(&b));
     pgv_buf_done(&b);
     return ok || pgv_fail(err, PGV_EINVALID, "etcd3.%s is too long", key);
 }
@@ -61,7 +62,8 @@ static bool read_hosts(struct etcd3_config *c, const struct pgv_value *hosts, in
     struct pgv_str rest = pgv_string(hosts), head;
     bool more;
 
-    PGV_EACH(host, hosts) {
+    PGV_EACH(host, hosts)
+    {
         if (!pgv_is(host, PGV_STRING))
             return pgv_fail(err, PGV_EINVALID, "etcd3.hosts must be texts");
         if (!add_host(c, host->u.s, port, err))
@@ -182,7 +184,9 @@ bool etcd3_config_tls(const struct etcd3_config *c, struct tls_context **ret_tls
 {
     struct tls_config tls = {
         .cert_file = c->cert[0] ? c->cert : NULL,
-        .key_file = c->key[0] ? c->key : c->cert[0] ? c->cert : NULL, /* may hold both */
+        .key_file = c->key[0]    ? c->key
+                    : c->cert[0] ? c->cert
+                                 : NULL, /* may hold both */
         .ca_file = c->cacert[0] ? c->cacert : NULL,
         .verify = TLS_VERIFY_REQUIRED,
         .check_host_name = true,

@@ -41,6 +41,7 @@ static void grant(struct etcd3_op *op)
         return;
     }
     e->lease.granting = op;
+    e->lease.asked_ttl_ms = e->dcs->config.ttl_ms;
     op->step = STEP_GRANT;
     op->call.path = "/lease/grant";
     pgv_buf_printf(etcd3_call_body(&op->call), "{\"TTL\":%llu}", (unsigned long long)ttl_s);
@@ -122,6 +123,11 @@ static void got_grant(struct etcd3_op *op)
     etcd3_id(pgv_get(op->call.answer.body, "ID"), l->id);
     if (!l->id[0]) {
         etcd3_op_fail(op, PGV_EUNREACHABLE, "etcd granted a lease without an ID");
+        return;
+    }
+    if (l->asked_ttl_ms != e->dcs->config.ttl_ms) { /* it changed meanwhile */
+        l->id[0] = 0;
+        grant(op);
         return;
     }
     l->proven_ms = op->call.sent_ms;

@@ -17,8 +17,8 @@
 
 #include "base/banned.h"
 
-#define RELOAD_MS 5000                 /* at most one discovery within so long */
-#define REFRESH_FIRST_MS 300000        /* until the dynamic configuration tells the ttl */
+#define RELOAD_MS 5000          /* at most one discovery within so long */
+#define REFRESH_FIRST_MS 300000 /* until the dynamic configuration tells the ttl */
 #define MEMBERS_DEADLINE_MS 10000
 #define DNS_TIMEOUT_MS 5000
 
@@ -71,7 +71,8 @@ static struct etcd3_node *add_node(struct etcd3 *e, const char *url)
     }
     node = node ? node : spare; /* a member takes the place of one that is only configured */
     if (!node) {
-        pgv_log(PGV_WARNING, "dcs", "more etcd nodes than %d; %s is left out", ETCD3_NODES_MAX, url);
+        pgv_log(PGV_WARNING, "dcs", "more etcd nodes than %d; %s is left out", ETCD3_NODES_MAX,
+                url);
         return NULL;
     }
     serial = node->serial + 1;
@@ -139,8 +140,10 @@ void etcd3_node_failed(struct etcd3 *e, unsigned node, unsigned serial, const ch
     if (n->serial != serial)
         return;
     if (n->sick_until_ms <= now_ms)
-        pgv_log(PGV_WARNING, "dcs", "etcd node does not serve, others are asked first for %d s "
-                "node=%s why=%s", ETCD3_SICK_MS / 1000, n->url, why);
+        pgv_log(PGV_WARNING, "dcs",
+                "etcd node does not serve, others are asked first for %d s "
+                "node=%s why=%s",
+                ETCD3_SICK_MS / 1000, n->url, why);
     n->sick_until_ms = now_ms + ETCD3_SICK_MS;
     etcd3_watch_node_sick(e, node);
 }
@@ -182,7 +185,8 @@ static bool add_member_urls(struct etcd3 *e, const struct pgv_value *urls)
 {
     bool any = false;
 
-    PGV_EACH(url, urls) {
+    PGV_EACH(url, urls)
+    {
         struct httpc_url parts;
         char text[ETCD3_URL_BYTES];
         struct etcd3_node *node;
@@ -221,7 +225,7 @@ static void on_members(struct etcd3_call *c, const struct pgv_error *err)
         e->nodes[i].member = false;
     }
     PGV_EACH(member, members)
-        any = add_member_urls(e, pgv_get(member, "clientURLs")) || any;
+    any = add_member_urls(e, pgv_get(member, "clientURLs")) || any;
     for (unsigned i = 0; i < ETCD3_NODES_MAX && !any; i++)
         e->nodes[i].member = was[i]; /* an empty list is no news */
     sweep(e);
@@ -324,9 +328,11 @@ static void next_peer(struct etcd3 *e)
         if (!make_url(base, d->https, d->srv.targets[i].host, d->srv.targets[i].port))
             continue;
         snprintf(url, sizeof(url), "%s/members", base);
-        d->peer = (struct httpc_req){ .data = e, .method = "GET", .url = url,
-                                      .deadline_ms =
-                                          pgv_clock_ms() + e->dcs->config.retry_timeout_ms };
+        d->peer =
+            (struct httpc_req){ .data = e,
+                                .method = "GET",
+                                .url = url,
+                                .deadline_ms = pgv_clock_ms() + e->dcs->config.retry_timeout_ms };
         if (httpc_send(&d->peer_http, &d->peer, on_peer, &err)) {
             d->peer_busy = true;
             return;
@@ -352,7 +358,7 @@ static void on_peer(struct httpc_req *r, const struct pgv_error *err)
     if (!err && r->status < 400 &&
         pgv_json_parse(&a, pgv_buf_view(&r->answer), &list, &parse_err)) {
         PGV_EACH(member, list)
-            any = add_member_urls(e, pgv_get(member, "clientURLs")) || any;
+        any = add_member_urls(e, pgv_get(member, "clientURLs")) || any;
     }
     pgv_arena_done(&a);
     if (any)
@@ -448,8 +454,12 @@ bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err)
     d->srv.data = e;
     httpc_open(&d->peer_http, e->loop, tls);
     tls_context_unref(tls);
-    load(e);
     return true;
+}
+
+void etcd3_nodes_begin(struct etcd3 *e)
+{
+    load(e);
 }
 
 void etcd3_nodes_done(struct etcd3 *e)
