@@ -39,7 +39,6 @@
 
 enum { STEP_MAIN = 1, STEP_CHECK };
 
-static void main_rpc(struct etcd3_op *op);
 static void on_lease(struct etcd3_op *op);
 static void on_flush(uv_timer_t *t);
 static void on_timer(uv_timer_t *t);
@@ -89,7 +88,7 @@ void etcd3_arm(struct etcd3 *e)
         if (w->state != ETCD3_WATCH_OFF)
             due_ms = earlier(due_ms, w->due_ms);
         if (w->expect_since_ms)
-            due_ms = earlier(due_ms, w->expect_since_ms + 1000);
+            due_ms = earlier(due_ms, w->expect_since_ms + ETCD3_EXPECT_MS);
         if (e->view_retry_ms)
             due_ms = earlier(due_ms, e->view_retry_ms);
     }
@@ -937,8 +936,8 @@ static bool etcd3_reload(struct dcs *dcs, struct pgv_error *err)
     httpc_set_tls(&e->watch_http, tls);
     e->token[0] = 0;
     e->auth_off = false;
-    e->discovery.loaded_ms = 0;
-    etcd3_nodes_reload(e);
+    etcd3_nodes_renew(e);
+    etcd3_watch_cut(e, "the configuration changed");
     etcd3_calls_retry(e);
     return true;
 }

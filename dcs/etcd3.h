@@ -27,6 +27,7 @@
 #define ETCD3_PARALLEL 3                  /* of one call, at work at the same time */
 #define ETCD3_HEDGE_MS 1000               /* a node silent for so long gets company */
 #define ETCD3_SICK_MS 15000               /* a node that failed is asked last for so long */
+#define ETCD3_EXPECT_MS 1000              /* the watch must tell within so long what others know */
 #define ETCD3_VIEW_BYTES_MAX (4u << 20)   /* of keys and values under the prefix */
 #define ETCD3_KEYS_MAX 4096
 #define ETCD3_ANSWER_BYTES_MAX (24u << 20) /* of an answer once parsed */
@@ -307,6 +308,8 @@ void etcd3_nodes_done(struct etcd3 *e);
 void etcd3_nodes_stop(struct etcd3 *e);
 bool etcd3_nodes_idle(const struct etcd3 *e);
 void etcd3_nodes_wake(struct etcd3 *e, uint64_t now_ms);
+/** The configuration changed: what was known of the old endpoints does not count. */
+void etcd3_nodes_renew(struct etcd3 *e);
 /** Nobody answers: look for endpoints anew. At most every few seconds. */
 void etcd3_nodes_reload(struct etcd3 *e);
 /** The best node that is not in @tried; -1: none. */

@@ -438,6 +438,14 @@ void etcd3_nodes_reload(struct etcd3 *e)
         load(e);
 }
 
+void etcd3_nodes_renew(struct etcd3 *e)
+{
+    for (unsigned i = 0; i < ETCD3_NODES_MAX; i++)
+        e->nodes[i].member = false;
+    e->discovery.loaded_ms = 0;
+    etcd3_nodes_reload(e);
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err)

@@ -10,7 +10,7 @@
  * A stream can be silently dead: a frozen etcd, a connection that leads nowhere, a member that lost
  * its cluster, a cancellation that keeps the connection open. So silence is not believed:
  *   - a change that becomes known in another way (our own write, a read, a refused transaction)
- *     must arrive on the stream within EXPECT_MS;
+ *     must arrive on the stream within ETCD3_EXPECT_MS;
  *   - after PROBE_MS of silence the stream's own node is asked for what changed since: it must
  *     answer in PROBE_DEADLINE_MS, know the revisions that others knew at the last probe, and
  *     whatever it tells must then arrive on the stream;
@@ -26,7 +26,6 @@
 
 #define TEXT_BYTES_MAX (8u << 20) /* of one document of the stream */
 #define CONNECT_MS 3000           /* until the stream is established */
-#define EXPECT_MS 1000
 #define PROBE_MS 5000
 #define PROBE_DEADLINE_MS 2000
 #define PAUSE_FIRST_MS 50
@@ -427,7 +426,7 @@ void etcd3_watch_wake(struct etcd3 *e, uint64_t now_ms)
 {
     struct etcd3_watch *w = &e->watch;
 
-    if (w->expect_since_ms && now_ms >= w->expect_since_ms + EXPECT_MS) {
+    if (w->expect_since_ms && now_ms >= w->expect_since_ms + ETCD3_EXPECT_MS) {
         etcd3_watch_cut(e, "a change was not delivered");
         return;
     }
