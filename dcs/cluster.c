@@ -45,6 +45,8 @@ static void complain(const struct entry *e, const char *why)
     uint64_t h = fnv(14695981039346656037u, e->key.p, e->key.n);
     char key[PGV_NAME_BYTES + 16];
 
+    if (e->s->failed) /* it may be for lack of memory only */
+        return;
     h = fnv(h, e->version, strlen(e->version) + 1);
     h = fnv(h, why, strlen(why));
     for (unsigned i = 0; i < LOGGED_MAX; i++)
@@ -52,8 +54,8 @@ static void complain(const struct entry *e, const char *why)
             return;
     logged[logged_next++ % LOGGED_MAX] = h;
     pgv_copy_cut(key, sizeof(key), e->key);
-    pgv_log(PGV_WARNING, "dcs", "the key %s holds %s; that part counts as unknown version=%s", key,
-            why, e->version);
+    pgv_log(PGV_WARNING, "dcs", "unusable value, that part counts as unknown key=%s version=%s: %s",
+            key, e->version, why);
 }
 
 /* ---- small readers -------------------------------------------------------------------------- */
