@@ -102,8 +102,8 @@ class Writer:
 
     def missing(self, node):
         """Acknowledged ids that the node does not have."""
-        there = {row[0] for row in node.sql("SELECT id FROM harness_rows")}
-        return sorted({row for _, row in self.acked} - there)
+        acked = {row for _, row in list(self.acked)}  # before we look: the writer may go on
+        return sorted(acked - {row[0] for row in node.sql("SELECT id FROM harness_rows")})
 
     def errors_since(self, since):
         return [error for error in self.errors if error[0] >= since]
