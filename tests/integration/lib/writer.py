@@ -33,30 +33,33 @@ class Writer:
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self):
-        connection = self._connect_until(30)
-        with connection.cursor() as cursor:
-            cursor.execute(TABLE)
-            cursor.execute("SELECT coalesce(max(id), 0) FROM harness_rows")
-            self.next_id = cursor.fetchone()[0] + 1
-        connection.close()
+        # HAProxy takes all servers for good until its first checks, so this may need some tries
+        self.next_id = wait_for(self._prepare, 30, "the table of the writer")
         self.thread.start()
         self.wait_writes(10)
         return self
 
-    def _connect_until(self, timeout):
-        def connect():
-            connection = psycopg2.connect(**self.dsn)
-            connection.autocommit = True
-            return connection
-        return wait_for(connect, timeout, "the writer's first connection")
+    def _connect(self):
+        connection = psycopg2.connect(**self.dsn)
+        connection.autocommit = True
+        return connection
+
+    def _prepare(self):
+        connection = self._connect()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(TABLE)
+                cursor.execute("SELECT coalesce(max(id), 0) + 1 FROM harness_rows")
+                return cursor.fetchone()[0]
+        finally:
+            connection.close()
 
     def _run(self):
         connection = None
         while not self.stopping.is_set():
             try:
                 if connection is None:
-                    connection = psycopg2.connect(**self.dsn)
-                    connection.autocommit = True
+                    connection = self._connect()
                 with connection.cursor() as cursor:
                     cursor.execute("INSERT INTO harness_rows (id) VALUES (%s)", (self.next_id,))
                 self.acked.append((now(), self.next_id))
