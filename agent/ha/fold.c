@@ -275,11 +275,12 @@ void ha_fold(struct ha *ha, const struct ha_event *ev, struct ha_effects *fx)
     case HA_EV_TICK:
         break;
     case HA_EV_POLICY:
+        if (ha->have_policy && memcmp(&ha->policy, ev->u.policy, sizeof(ha->policy)) == 0)
+            break;
         /* Whoever leads with a lease of the old length keeps that until it is renewed. */
-        if (ha->have_policy && ha->policy.paused != ev->u.policy->paused)
-            ha->touch_due = true;
         ha->policy = *ev->u.policy;
         ha->have_policy = true;
+        ha->touch_due = true;
         ha->cycle_due = true;
         break;
     case HA_EV_VIEW:

@@ -127,7 +127,7 @@ struct ha_event {
     uint64_t now_ms; /* the brain's only clock: CLOCK_BOOTTIME */
     int64_t wall_us; /* wall time, for scheduled actions only */
     union {
-        const struct ha_policy *policy;
+        const struct ha_policy *policy; /* zeroed before it was filled: compared as bytes */
         struct {
             const struct dcs_cluster *cluster; /* borrowed; NULL: never read yet */
             bool live;                         /* the watch follows the store */
