@@ -129,7 +129,8 @@ static void fold_dcs(struct ha *ha, const struct ha_event *ev)
                 set_own_leader(ha);
         } else if (o == HA_REFUSED) {
             ha->lease_until_ms = 0; /* answered: the key is not ours */
-            ha->cycle_due = true;
+            if (!ha->cycle.active)
+                ha->cycle_due = true;
         } /* silence proves nothing: the old deadline stands */
         break;
     case HA_DCS_RELEASE:
@@ -181,6 +182,8 @@ static void fold_facts(struct ha *ha, const struct postmaster_facts *f, bool loo
         ha->cycle_due = true;
     if (died)
         ha->stable_since_ms = 0;
+    if (f->alive)
+        ha->compared = false;
     if (looked && ha->cycle.active && ha->cycle.look == HA_ASK_WAITS)
         ha->cycle.look = HA_ASK_OK;
 }
@@ -229,6 +232,7 @@ void ha_job_ended(struct ha *ha, enum postmaster_job job, enum postmaster_outcom
             ha->touch_due = true;
         break;
     case PM_JOB_CHECK_DIVERGENCE:
+        ha->compared = !ha->pg.alive;
         if (ha->rewind != HA_REWIND_CHECK)
             break;
         if (done)

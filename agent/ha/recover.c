@@ -196,7 +196,7 @@ enum ha_flow ha_not_running(struct ha *ha, struct ha_effects *fx)
         ha->rewind = HA_REWIND_INITIAL;
         why = HA_WHY_start_readonly;
     } else {
-        if (!ha_rewind_executed(ha) && ha->rewind != HA_REWIND_CHECK)
+        if (!ha_rewind_executed(ha) && !ha->compared && ha->rewind != HA_REWIND_CHECK)
             ha_trigger_divergence(ha);
         TRY(ha_rewind_or_reinit(ha, fx));
     }
