@@ -31,6 +31,16 @@ static bool is_printable(struct pgv_str s)
     return true;
 }
 
+/* Names, addresses (with a zone), and what Docker and Kubernetes make of names. */
+static bool is_host(const char *s)
+{
+    for (; *s; s++)
+        if ((*s < '0' || *s > '9') && (*s < 'a' || *s > 'z') && (*s < 'A' || *s > 'Z') &&
+            !strchr(".:-_%", *s))
+            return false;
+    return true;
+}
+
 static size_t authority_length(struct pgv_str s)
 {
     size_t i = 0;
@@ -72,7 +82,7 @@ bool httpc_url_parse(struct pgv_str url, struct httpc_url *ret)
         break;
     }
     if (!pgv_parse_host_port(authority, u.tls ? 443 : 80, u.host, sizeof(u.host), &u.port) ||
-        !u.host[0])
+        !u.host[0] || !is_host(u.host))
         return false;
     if (path.n == 0 || path.p[0] != '/') {
         u.path[0] = '/';
