@@ -5,8 +5,8 @@
  */
 #pragma once
 
+#include "pg/control.h"
 #include "pg/pgconf.h"
-#include "pg/pgcontrol.h"
 #include "pg/pgguc.h"
 #include "pg/postmaster.h"
 
@@ -38,7 +38,7 @@ struct pgv_value *pgfiles_parameters(const struct pgconf *c, const struct pgfile
  * @params is changed in place.
  */
 bool pgfiles_apply_control(const struct pgconf *c, const struct pgfiles_env *env,
-                           const struct pgcontrol *control, struct pgv_value *params,
+                           const struct pm_control *control, struct pgv_value *params,
                            struct pgv_arena *a, struct postmaster_pending *ret_pending,
                            unsigned *ret_n, struct pgv_error *err) PGV_MUST_CHECK;
 

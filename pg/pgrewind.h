@@ -7,7 +7,7 @@
 #pragma once
 
 #include "http/names.h"
-#include "pg/pgcontrol.h"
+#include "pg/control.h"
 #include "pg/pgfiles.h"
 #include "pg/pghist.h"
 #include "pg/pgsql.h"
@@ -20,7 +20,7 @@ struct pgrewind_local {
     bool in_recovery; /* stands as a standby; else ended with a shutdown checkpoint at @lsn */
 };
 /** 17.4 for a server that is down (or starting). */
-void pgrewind_local_from_control(const struct pgcontrol *control, struct pgrewind_local *ret);
+void pgrewind_local_from_control(const struct pm_control *control, struct pgrewind_local *ret);
 
 enum pgrewind_verdict { PGREWIND_NEED, PGREWIND_NOT_NEEDED, PGREWIND_UNKNOWN };
 
