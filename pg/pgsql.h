@@ -28,11 +28,12 @@ typedef void (*pgsql_cb)(struct pgsql_query *q, const PGresult *res, const struc
 
 struct pgsql_query {
     void *data;
-    const char *sql;             /* borrowed until the callback; may hold several statements only when n_params is 0 */
+    const char
+        *sql; /* borrowed until the callback; may hold several statements only when n_params is 0 */
     const char *params[PGSQL_PARAMS_MAX]; /* text parameters $1…, borrowed */
     unsigned n_params;
-    uint64_t deadline_ms;        /* pgv_clock_ms() moment, must be given */
-    char sqlstate[6];            /* "" when there is none */
+    uint64_t deadline_ms; /* pgv_clock_ms() moment, must be given */
+    char sqlstate[6];     /* "" when there is none */
     /* private */
     pgsql_cb cb;
     struct pgsql_query *next;
@@ -41,8 +42,8 @@ struct pgsql_query {
 
 struct pgsql {
     void *data;
-    bool replication;            /* a physical replication connection: simple protocol only */
-    int server_version;          /* of the live connection, else 0 */
+    bool replication;   /* a physical replication connection: simple protocol only */
+    int server_version; /* of the live connection, else 0 */
     pid_t backend_pid;
     bool connected;
     /* private */
@@ -51,7 +52,7 @@ struct pgsql {
     uv_poll_t poll;
     uv_timer_t timer, deferred;
     struct pgsql_query *first, *last;
-    struct pgv_buf conninfo;     /* holds secrets: never logged */
+    struct pgv_buf conninfo; /* holds secrets: never logged */
     const char *name;
     int state, fd;
     unsigned uv_open;
@@ -63,7 +64,8 @@ struct pgsql {
 void pgsql_open(struct pgsql *s, uv_loop_t *loop, const char *name);
 /** Key/value conninfo for the next connect (host resolved to hostaddr by the caller where it is a
  *  name); drops a live connection when it differs. Copied. */
-bool pgsql_set_conninfo(struct pgsql *s, const char *conninfo, struct pgv_error *err) PGV_MUST_CHECK;
+bool pgsql_set_conninfo(struct pgsql *s, const char *conninfo,
+                        struct pgv_error *err) PGV_MUST_CHECK;
 void pgsql_submit(struct pgsql *s, struct pgsql_query *q, pgsql_cb cb);
 /** The callback comes with PGV_ECANCELED, later. A running statement is cut with its connection. */
 void pgsql_cancel(struct pgsql *s, struct pgsql_query *q);
