@@ -26,7 +26,7 @@ struct pgguc_rule {
     enum pgguc_type type;
     double min, max;    /* numbers */
     const char *unit;   /* "8kB", "ms", … or NULL */
-    const char *values; /* enums: each terminated, the list ends with an empty one */
+    const char *values; /* enums: 'debug5|debug4|…', lower case; else "" */
 };
 
 /** Names in any case. @version is full: 150008. */
@@ -58,7 +58,8 @@ struct pgguc_query {
     void (*cb)(struct pgguc_query *q, bool ok);
     int major_version;
     unsigned uv_open;
-    bool busy, ok;
+    bool busy, ok, canceled;
+    struct pgguc_names fresh;
     uint64_t seen_dev, seen_ino, seen_mtime_ns;
     char path[1024], seen_path[1024];
 };
