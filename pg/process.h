@@ -64,9 +64,6 @@ struct pm_whose {
 enum pm_verdict pm_judge(const struct pm_proc *proc, const struct pm_pidfile *file,
                          const struct pm_whose *whose);
 
-/** Calls @each for every process; stops when it says false. */
-void pm_proc_each(bool (*each)(const struct pm_proc *p, void *data), void *data);
-
 #define PM_FAMILY_MAX 4096
 /** Pids of all descendants of @root, breadth first, at most @max. */
 unsigned pm_proc_descendants(pid_t root, pid_t *ret, unsigned max);
