@@ -51,6 +51,10 @@ bool pgfiles_command_line(const struct pgv_value *params, struct pgv_arena *a,
 bool pgfiles_write_conf(const struct pgconf *c, const struct pgfiles_env *env,
                         const struct pgv_value *params, const struct pgv_value *recovery,
                         struct pgv_error *err) PGV_MUST_CHECK;
+/** recovery.conf (<12) out of a text map; pg/pgrecovery.h is how to get there. */
+bool pgfiles_write_recovery_conf(const struct pgconf *c, const struct pgfiles_env *env,
+                                 const struct pgv_value *recovery,
+                                 struct pgv_error *err) PGV_MUST_CHECK;
 /** pg_hba.conf and pg_ident.conf, if they are ours. @ret_written may be NULL. While a custom
  *  bootstrap runs: trust for the replication and superuser from @addrs (text addresses). */
 bool pgfiles_write_hba(const struct pgconf *c, const struct pgfiles_env *env,
