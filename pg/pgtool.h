@@ -27,7 +27,7 @@ bool pgtool_args_split(struct pgtool_args *args, const char *command,
 /**
  * A user's option list (map or list) as --k=v and --k. Source: config contract 5.7. @forbidden is
  * NULL-terminated. With @strict a forbidden or malformed option fails, else it is logged and left
- * out. @may_also decides further refusals ('compress=gzip'), NULL: none.
+ * out. @refused decides on more than the name ('compress=gzip'); NULL: nothing more.
  */
 bool pgtool_user_options(struct pgtool_args *args, const char *tool,
                          const struct pgv_value *options, const char *const *forbidden,
@@ -43,7 +43,6 @@ struct pgtool {
     void *data;
     struct pgv_child child; /* out, err_out and timed_out are valid in the callback */
     /* private */
-    struct pgv_arena arena;
     void (*cb)(struct pgtool *t, int status);
 };
 /** @argv[0] is resolved by the caller (pgconf_bin). @env_over as in pgtool_env(), may be NULL. */

@@ -10,7 +10,7 @@
 struct pgwal_record {
     char rmgr[32];
     uint64_t lsn, prev;
-    char desc[256]; /* cut */
+    char desc[512]; /* cut */
 };
 /** One line of output. 9.3 and 9.4 have 'bkp: …,' before 'desc:'. */
 bool pgwal_parse_record(struct pgv_str line, struct pgwal_record *ret);
