@@ -198,7 +198,7 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static bool is_postgres(const struct pm_proc *p, const struct pm_whose *whose)
+bool pm_proc_is_postgres(const struct pm_proc *p, const struct pm_whose *whose)
 {
     const char *name = base_name(p->exe);
 
@@ -219,7 +219,7 @@ enum pm_verdict pm_judge(const struct pm_proc *proc, const struct pm_pidfile *fi
     if (!child && file->start_time_s > 0 && proc->start_wall_s > 0 &&
         apart <= START_TIME_TOLERANCE_S && apart >= -START_TIME_TOLERANCE_S)
         return PM_IS_POSTMASTER;
-    if (!is_postgres(proc, whose))
+    if (!pm_proc_is_postgres(proc, whose))
         return PM_NOT_POSTMASTER;
     if (proc->cwd[0])
         return strcmp(proc->cwd, whose->data_dir) == 0 ? PM_IS_POSTMASTER : PM_NOT_POSTMASTER;
@@ -293,7 +293,7 @@ static bool note_leftover(pid_t pid, void *data)
         p.state == 'X' || (l->except != 0 && p.ppid == l->except))
         return true;
     read_links(&p);
-    if (is_postgres(&p, l->whose) && p.cwd[0] && strcmp(p.cwd, l->whose->data_dir) == 0)
+    if (pm_proc_is_postgres(&p, l->whose) && p.cwd[0] && strcmp(p.cwd, l->whose->data_dir) == 0)
         l->ret[l->n++] = pid;
     return l->n < l->max;
 }

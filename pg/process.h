@@ -42,6 +42,10 @@ bool pm_proc_read(pid_t pid, struct pm_proc *ret) PGV_MUST_CHECK;
 /** /proc/PID/stat: pid, state, ppid, start_ticks. Pure; the command name may hold anything. */
 bool pm_proc_parse_stat(struct pgv_str text, struct pm_proc *ret) PGV_MUST_CHECK;
 
+/** Its executable is the configured binary's, by base name, or 'postmaster'. */
+struct pm_whose;
+bool pm_proc_is_postgres(const struct pm_proc *p, const struct pm_whose *whose);
+
 enum pm_verdict {
     PM_NOT_POSTMASTER,
     PM_IS_POSTMASTER,
