@@ -16,13 +16,14 @@ struct pgarchive {
     struct pgconf *conf;
     struct pgv_arena arena;
     struct pgtool tool;
+    struct pgv_child child;
     uv_timer_t deferred;
     void (*cb)(struct pgarchive *j, bool ok, const char *message);
     const char *command, *only;
     const char **files;
     size_t n_files, at;
     int major_version, step;
-    unsigned uv_open;
+    bool in_child;
     bool canceled, ok;
     char message[PGV_ERROR_MSG_BYTES];
 };

@@ -3,13 +3,17 @@
  * pg/pgclone.h - making this node's data directory out of another node's: pg_basebackup or the
  * user's own methods, one after the other until one succeeds. Contract pg §15.
  *
- * The caller has stopped PostgreSQL. On success the configuration backups are restored; on failure
- * the data directory may hold remains, which the caller removes (pg/pgdata.h).
+ * The caller has stopped PostgreSQL. On success the configuration backups are restored and a
+ * promotion trigger file is gone; PG_VERSION must be read anew. On failure the data directory may
+ * hold remains, which the caller removes (pg/pgdata.h).
+ *
+ * pg_basebackup is given --checkpoint=fast unless the user's options name a checkpoint mode: with
+ * the server's default a copy of a small database waits minutes for a spread checkpoint.
  */
 #pragma once
 
+#include "pg/pgdata.h"
 #include "pg/pgfiles.h"
-#include "pg/pgtool.h"
 
 struct pgclone_args {
     struct pgconf *conf;         /* a reference is taken */
@@ -33,19 +37,21 @@ struct pgclone {
     /* private */
     uv_loop_t *loop;
     struct pgconf *conf;
-    struct pgv_arena arena;
+    struct pgv_arena arena;   /* of the whole job */
+    struct pgv_arena scratch; /* of one attempt: arguments */
     struct pgv_child child;
+    struct pgdata_job remove;
     uv_timer_t timer;
     void (*cb)(struct pgclone *j, enum pgclone_result result, const char *message);
-    const char *const *env;
-    const char *dsn; /* without password */
-    const char *const *methods;
+    const char *const *env; /* NULL: our own */
+    const char *dsn;        /* without password; "" when there is no source */
+    const char **methods;   /* NULL-terminated */
     size_t method;
-    unsigned attempt, uv_open;
-    int binary_version;
-    bool canceled, keep_data, basebackup_only;
+    unsigned attempt;
+    int binary_version, phase;
+    bool canceled, in_child;
     enum pgclone_result result;
-    char message[PGV_ERROR_MSG_BYTES];
+    char last_line[200], message[PGV_ERROR_MSG_BYTES];
 };
 
 /** @j is { 0 } or finished, with data and on_progress set. @cb runs once, later. */

@@ -18,6 +18,7 @@
 #include "base/banned.h"
 
 #define CANCEL_KILL_MS 2000
+#define GUC_TIMEOUT_MS 30000
 
 /* ----------------------------------------------------------------------------------- arguments */
 
@@ -288,6 +289,25 @@ void pgtool_cancel(struct pgtool *t)
 void pgtool_done(struct pgtool *t)
 {
     pgv_child_done(&t->child);
+}
+
+bool pgtool_guc_start(struct pgtool *t, uv_loop_t *loop, const struct pgconf *c, const char *name,
+                      void (*cb)(struct pgtool *t, int status), struct pgv_error *err)
+{
+    char bin[PGCONF_PATH_BYTES], conf[PGCONF_PATH_BYTES + 16];
+    const char *argv[] = { bin, "-D", c->data_dir, "-C", name, conf, NULL };
+
+    if (!pgconf_bin(c, "postgres", bin))
+        return pgv_fail(err, PGV_EINVALID, "postgresql.bin_dir: path is too long");
+    (void)snprintf(conf, sizeof(conf), "--config-file=%s", c->conf_path);
+    return pgtool_start(t, loop, argv, NULL, GUC_TIMEOUT_MS, cb, err);
+}
+
+struct pgv_str pgtool_guc_value(const struct pgtool *t, int status)
+{
+    if (!pgtool_ok(status))
+        return (struct pgv_str){ 0 };
+    return pgv_str_trim(pgv_buf_view(&t->child.out));
 }
 
 bool pgtool_ok(int status)

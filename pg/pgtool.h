@@ -52,6 +52,12 @@ bool pgtool_start(struct pgtool *t, uv_loop_t *loop, const char *const *argv,
 void pgtool_cancel(struct pgtool *t); /* @cb comes with the status of a killed child, later */
 /** Give back output and memory; in the callback or after it. */
 void pgtool_done(struct pgtool *t);
+/** 'postgres -D DIR -C NAME --config-file=CONF': what the parameter will be after a start. */
+bool pgtool_guc_start(struct pgtool *t, uv_loop_t *loop, const struct pgconf *c, const char *name,
+                      void (*cb)(struct pgtool *t, int status),
+                      struct pgv_error *err) PGV_MUST_CHECK;
+/** The value in the output of such a run, trimmed; empty when it failed. */
+struct pgv_str pgtool_guc_value(const struct pgtool *t, int status);
 /** Exited with 0? */
 bool pgtool_ok(int status);
 
