@@ -51,6 +51,11 @@ struct agent {
     struct agent_pump *pump;
 };
 
+/** Configuration, log, loop, store: then agent_run() brings up the rest as the store answers. */
+bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err) PGV_MUST_CHECK;
+/** Until a signal or a fatal condition; returns the exit status. */
+int agent_run(struct agent *a);
+
 /** Wake the brain now. */
 void agent_wake(struct agent *a);
 /** Put a request to the brain; its answer comes once, later. */
