@@ -70,6 +70,21 @@ struct agent_pump {
 
 static struct agent_pump the_pump; /* one agent per process; large, so not on a stack */
 
+static void push_view(struct agent *a);
+
+/*
+ * One event for the brain. Whether the watched view still follows the store may have changed
+ * without a new view: that is told first, so that no table trusts a copy that has gone stale.
+ */
+static void feed(struct agent *a, struct ha_event *ev)
+{
+    if (a->pump->was_live != a->dcs.view_live)
+        push_view(a);
+    pump_event(&a->pump->pump, ev);
+    if (a->pump->rest_open)
+        rest_world_changed(a);
+}
+
 /* ---- configuration becomes policy --------------------------------------------------------- */
 
 static void push_policy(struct agent *a)
@@ -135,19 +150,13 @@ static void push_view(struct agent *a)
     struct ha_event ev = { .type = HA_EV_VIEW };
 
     ev.u.view.cluster = a->dcs.view ? &a->dcs.view->cluster : NULL;
-    ev.u.view.live = a->dcs.view_live;
+    ev.u.view.live = a->pump->was_live = a->dcs.view_live;
     if (a->dcs.view && a->pump->pm_open)
         postmaster_set_leader_timeline(&a->pm,
                                        dcs_leader_member(&a->dcs.view->cluster)
                                            ? dcs_leader_member(&a->dcs.view->cluster)->timeline
                                            : 0);
     pump_event(&a->pump->pump, &ev);
-}
-
-static void after_step(struct agent *a)
-{
-    if (a->pump->rest_open)
-        rest_world_changed(a);
 }
 
 static void start_go_on(struct agent *a);
@@ -172,7 +181,8 @@ static void on_view(struct dcs *dcs, unsigned changed)
         }
     }
     push_view(a);
-    after_step(a);
+    if (a->pump->rest_open)
+        rest_world_changed(a);
 }
 
 static void on_facts(struct postmaster *pm)
@@ -187,8 +197,7 @@ static void on_facts(struct postmaster *pm)
         a->pump->overrides_due = true; /* applied after the cycle, as the role may still change */
     }
     ev.u.facts = &pm->facts;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void on_looked(struct postmaster *pm)
@@ -199,8 +208,7 @@ static void on_looked(struct postmaster *pm)
     if (a->pump->phase != PHASE_RUN)
         return;
     ev.u.facts = &pm->facts;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void on_job_end(struct postmaster *pm, enum postmaster_job job,
@@ -226,8 +234,7 @@ static void on_job_end(struct postmaster *pm, enum postmaster_job job,
     ev = (struct ha_event){ .type = HA_EV_JOB };
     ev.u.job.job = job;
     ev.u.job.outcome = outcome;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void on_shutdown_checkpoint(struct postmaster *pm, uint64_t checkpoint_lsn,
@@ -240,8 +247,7 @@ static void on_shutdown_checkpoint(struct postmaster *pm, uint64_t checkpoint_ls
         return;
     ev.u.shutdown_checkpoint.checkpoint_lsn = checkpoint_lsn;
     ev.u.shutdown_checkpoint.prev_lsn = prev_lsn;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void on_pm_callback(struct postmaster *pm, const char *action, enum pgv_role role)
@@ -301,8 +307,7 @@ static void dcs_ended(struct agent *a, enum ha_dcs_op op, enum ha_outcome outcom
     ev.u.dcs.op = op;
     ev.u.dcs.outcome = outcome;
     ev.u.dcs.sent_ms = sent_ms;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void on_dcs_reply(struct dcs_req *req, const struct pgv_error *err)
@@ -504,8 +509,7 @@ static void on_peers(struct agent_peers_req *r)
     ev.u.peers.round = a->pump->peers_round;
     ev.u.peers.n = r->n;
     ev.u.peers.peers = r->peers;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void port_ask_peers(void *data, const struct ha_effect *e)
@@ -536,8 +540,7 @@ static void on_check_follow(struct postmaster *pm, enum postmaster_follow answer
         return;
     ev.u.follow.fits = answer == PM_FOLLOW_OK;
     ev.u.follow.needs_restart = answer == PM_FOLLOW_RESTART;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void port_check_follow(void *data, const struct postmaster_node *node)
@@ -578,8 +581,7 @@ static void on_checkpoint(struct postmaster *pm, bool ok)
     if (a->pump->phase != PHASE_RUN)
         return;
     ev.u.ok = ok;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void port_checkpoint(void *data)
@@ -597,8 +599,7 @@ static void on_slots(struct postmaster *pm, bool ok)
     if (a->pump->phase != PHASE_RUN)
         return;
     ev.u.ok = ok;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void port_slots(void *data, bool drop_others)
@@ -710,8 +711,7 @@ static void on_timer(uv_poll_t *timer, int status, int events)
         return;
     if (a->pump->phase != PHASE_RUN)
         return;
-    pump_tick(&a->pump->pump);
-    after_step(a);
+    feed(a, &(struct ha_event){ .type = HA_EV_TICK });
 }
 
 /* ---- what REST handlers ask ---------------------------------------------------------------- */
@@ -721,8 +721,7 @@ void agent_wake(struct agent *a)
     struct ha_event ev = { .type = HA_EV_WAKE };
 
     if (a->pump->phase == PHASE_RUN && !a->pump->pump.stepping) {
-        pump_event(&a->pump->pump, &ev);
-        after_step(a);
+        feed(a, &ev);
     }
 }
 
@@ -745,7 +744,6 @@ static void on_ask(uv_timer_t *timer)
         uv_timer_start(&ask_timer, on_ask, 0, 0); /* the list may have changed: begin again */
         break;
     }
-    after_step(a);
 }
 
 void agent_ask(struct agent *a, struct agent_request *r, agent_answer_cb cb)
@@ -799,7 +797,6 @@ void agent_reload(struct agent *a)
                     err.msg);
     }
     apply_times(a);
-    after_step(a);
 out:
     notify_systemd("READY=1");
 }
@@ -820,8 +817,7 @@ static void on_signal(uv_signal_t *signal, int signum)
         close_all(a, 0);
         return;
     }
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 /* ---- the start ------------------------------------------------------------------------------- */

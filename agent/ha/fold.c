@@ -211,6 +211,8 @@ void ha_job_ended(struct ha *ha, enum postmaster_job job, enum postmaster_outcom
     }
     if (job != ha->job.kind)
         return; /* the end of one that a stop has cut short */
+    if (job == PM_JOB_STOP && outcome == PM_CANCELED)
+        return; /* a stricter stop took its place and goes on */
     memset(&ha->job, 0, sizeof(ha->job));
     ha->cycle_due = true;
     switch (job) {
