@@ -71,8 +71,8 @@ struct purpose {
     const char *application_name, *options;
 };
 
-static bool configure_one(struct postmaster_impl *im, const struct purpose *p,
-                          struct pgv_buf *text, struct pgv_error *err)
+static bool configure_one(struct postmaster_impl *im, const struct purpose *p, struct pgv_buf *text,
+                          struct pgv_error *err)
 {
     struct pgdsn dsn;
     char hosts[1024];

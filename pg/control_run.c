@@ -35,9 +35,9 @@ static bool stamp(const struct postmaster_impl *im, uint64_t *ret_ino, uint64_t 
         return false;
     *ret_ino = (uint64_t)st.st_ino;
     *ret_mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
-    *ret_settled = (int64_t)(now.tv_sec - st.st_mtim.tv_sec) * 1000000000 + now.tv_nsec -
-                       st.st_mtim.tv_nsec >
-                   SETTLE_NS;
+    *ret_settled =
+        (int64_t)(now.tv_sec - st.st_mtim.tv_sec) * 1000000000 + now.tv_nsec - st.st_mtim.tv_nsec >
+        SETTLE_NS;
     return true;
 }
 
@@ -48,9 +48,8 @@ static bool stamp(const struct postmaster_impl *im, uint64_t *ret_ino, uint64_t 
 enum postmaster_control_state pm_control_hint(const struct postmaster_impl *im)
 {
     static const enum postmaster_control_state states[] = {
-        PM_CONTROL_STARTING_UP,          PM_CONTROL_SHUT_DOWN,
-        PM_CONTROL_SHUT_DOWN_IN_RECOVERY, PM_CONTROL_SHUTTING_DOWN,
-        PM_CONTROL_IN_CRASH_RECOVERY,    PM_CONTROL_IN_ARCHIVE_RECOVERY,
+        PM_CONTROL_STARTING_UP,   PM_CONTROL_SHUT_DOWN,         PM_CONTROL_SHUT_DOWN_IN_RECOVERY,
+        PM_CONTROL_SHUTTING_DOWN, PM_CONTROL_IN_CRASH_RECOVERY, PM_CONTROL_IN_ARCHIVE_RECOVERY,
         PM_CONTROL_IN_PRODUCTION,
     };
     char path[PGCONF_PATH_BYTES + 32];

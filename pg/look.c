@@ -41,8 +41,8 @@ const char *pm_look_sql(struct postmaster_impl *im)
 {
     int v = im->pm->facts.major_version;
     bool wal = v >= 100000;
-    const char *receiver = v >= 90600 ? "LEFT JOIN pg_catalog.pg_stat_get_wal_receiver() w ON true"
-                                      : "";
+    const char *receiver =
+        v >= 90600 ? "LEFT JOIN pg_catalog.pg_stat_get_wal_receiver() w ON true" : "";
 
     if (im->sql_version == v)
         return im->sql;
@@ -63,7 +63,8 @@ const char *pm_look_sql(struct postmaster_impl *im)
                      : "xlog_location",
         wal ? "wal_replay_lsn" : "xlog_replay_location",
         wal ? "wal_receive_lsn" : "xlog_receive_location", wal ? "wal" : "xlog",
-        v >= 90600 ? "CASE WHEN w.latest_end_lsn IS NULL THEN NULL ELSE w.received_tli END" : "NULL",
+        v >= 90600 ? "CASE WHEN w.latest_end_lsn IS NULL THEN NULL ELSE w.received_tli END"
+                   : "NULL",
         v >= 130000 ? "w.written_lsn::text" : "NULL", v >= 90600 ? "w.slot_name::text" : "NULL",
         v >= 90600 ? "w.conninfo" : "NULL", v >= 90600 ? "w.status" : "NULL",
         v >= 120000 ? "pg_catalog.current_setting('restore_command')" : "NULL", receiver);
@@ -164,14 +165,13 @@ bool pm_look_take(struct postmaster_impl *im, const PGresult *res)
         im->identified_timeline = 0;
     } else {
         f->wal_lsn = f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn;
-        f->timeline =
-            im->receiver.timeline ? im->receiver.timeline : im->identified_timeline;
+        f->timeline = im->receiver.timeline ? im->receiver.timeline : im->identified_timeline;
     }
     pm_find_version(im);
     role_by_look(im);
-    if (!before.look_ok || f->in_recovery != before.in_recovery ||
-        f->timeline != before.timeline || f->streaming != before.streaming ||
-        f->replay_paused != before.replay_paused || f->accepting != before.accepting)
+    if (!before.look_ok || f->in_recovery != before.in_recovery || f->timeline != before.timeline ||
+        f->streaming != before.streaming || f->replay_paused != before.replay_paused ||
+        f->accepting != before.accepting)
         pm_changed(im);
     return true;
 }

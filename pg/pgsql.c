@@ -142,7 +142,8 @@ static void unlink_query(struct pgsql *s, struct pgsql_query *q)
     q->in_line = false;
 }
 
-/* The last thing to do with @s: the owner may do anything in the callback. @res is ours to clear. */
+/* The last thing to do with @s: the owner may do anything in the callback. @res is ours to clear.
+ */
 static void finish(struct pgsql *s, struct pgsql_query *q, PGresult *res,
                    const struct pgv_error *err)
 {

@@ -297,8 +297,7 @@ void pm_env(const struct postmaster_impl *im, struct pgfiles_env *ret)
         .names = &im->prep.names,
     };
     if (im->custom_bootstrap) {
-        const struct pgv_value *method =
-            pgv_get(im->bootstrap, pgboot_method(im->bootstrap));
+        const struct pgv_value *method = pgv_get(im->bootstrap, pgboot_method(im->bootstrap));
 
         ret->bootstrap_recovery_conf = pgv_get(method, "recovery_conf");
         ret->keep_existing_recovery_conf =
@@ -362,7 +361,7 @@ void pm_on_server_gone(struct postmaster_impl *im, int status)
         if (served)
             im->server.died_ms = pgv_clock_ms();
         if (im->start.active && im->start.waiting)
-            pm_start_server_gone(im);
+            pm_start_server_gone(im, status);
         else if (pm_is_starting(im))
             pm_set_state(im, PGV_STATE_START_FAILED);
         else if (f->state == PGV_STATE_RUNNING || f->state == PGV_STATE_RESTARTING)
@@ -547,8 +546,8 @@ struct pgv_value *postmaster_history(struct postmaster *pm, struct pgv_arena *a,
 
     if (timeline < 2)
         return NULL;
-    if (!pghist_read(a, im->conf->data_dir, pm->facts.major_version, timeline, &h,
-                     ret_file_wall_us, &err)) {
+    if (!pghist_read(a, im->conf->data_dir, pm->facts.major_version, timeline, &h, ret_file_wall_us,
+                     &err)) {
         if (err.sys != ENOENT)
             pgv_log(PGV_WARNING, "pg", "cannot read the timeline history: %s", err.msg);
         return NULL;
@@ -662,7 +661,7 @@ bool postmaster_open(struct postmaster *pm, uv_loop_t *loop, const struct postma
 static void all_closed(struct postmaster_impl *im)
 {
     struct postmaster *pm = im->pm;
-    void (*cb)(struct postmaster *pm) = im->close_cb;
+    void (*cb)(struct postmaster * pm) = im->close_cb;
 
     pgrecovery_current_done(&im->follow.current);
     pgguc_names_done(&im->prep.names);

@@ -129,8 +129,7 @@ bool pm_prepared(struct postmaster_impl *im, pm_next next)
         im->prep.mtime_ns = mtime_ns;
         im->prep.tool.data = im;
         if (!pgtool_start(&im->prep.tool, im->loop, argv, NULL, TOOL_MS, on_version, &err)) {
-            pgv_log(PGV_WARNING, "pg", "cannot tell the version of the server binary: %s",
-                    err.msg);
+            pgv_log(PGV_WARNING, "pg", "cannot tell the version of the server binary: %s", err.msg);
             return true;
         }
         im->prep.busy = true;

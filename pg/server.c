@@ -118,8 +118,8 @@ bool pm_server_find(struct postmaster_impl *im)
     verdict = pm_judge(&proc, &file, &whose);
     if (verdict == PM_NOT_POSTMASTER) {
         if (im->server.fake != file.pid)
-            pgv_log(PGV_WARNING, "pg", "postmaster.pid names a process that is no postmaster pid=%d",
-                    (int)file.pid);
+            pgv_log(PGV_WARNING, "pg",
+                    "postmaster.pid names a process that is no postmaster pid=%d", (int)file.pid);
         im->server.fake = file.pid;
         return false;
     }
