@@ -87,8 +87,8 @@ static void test_httpd_reader__takes_what_is_sound(void **state)
         { "pipelined", "GET /a HTTP/1.1" H "\r\nGET /b HTTP/1.1" H "\r\n", 2, "/a|/b|", "||" },
         { "sized body", "POST /a HTTP/1.1" H "Content-Length: 3\r\n\r\nxyz", 1, "/a|", "xyz|" },
         { "sized body, then another",
-          "POST /a HTTP/1.1" H "Content-Length: 3\r\n\r\nxyzGET /b HTTP/1.1" H "\r\n", 2,
-          "/a|/b|", "xyz||" },
+          "POST /a HTTP/1.1" H "Content-Length: 3\r\n\r\nxyzGET /b HTTP/1.1" H "\r\n", 2, "/a|/b|",
+          "xyz||" },
         { "chunked",
           "POST /a HTTP/1.1" H "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
           1, "/a|", "abcde|" },
@@ -105,8 +105,8 @@ static void test_httpd_reader__takes_what_is_sound(void **state)
         { "slashes in front", "GET ////a//b HTTP/1.1" H "\r\n", 1, "/a//b|", "|" },
         { "parameters of the last segment", "GET /a;b/c;d;e?f;g HTTP/1.1" H "\r\n", 1, "/a;b/c|",
           "|" },
-        { "upgrade is not for us", "GET /a HTTP/1.1" H "Connection: upgrade\r\nUpgrade: h2c\r\n\r\n",
-          1, "/a|", "|" },
+        { "upgrade is not for us",
+          "GET /a HTTP/1.1" H "Connection: upgrade\r\nUpgrade: h2c\r\n\r\n", 1, "/a|", "|" },
         { "unusual but known method", "PROPFIND /a HTTP/1.1" H "\r\n", 1, "/a|", "|" },
         { "no blank after the colon", "GET /a HTTP/1.1\r\nHost:h\r\n\r\n", 1, "/a|", "|" },
         { "empty value", "GET /a HTTP/1.1" H "X:\r\n\r\n", 1, "/a|", "|" },
@@ -129,7 +129,8 @@ static void test_httpd_reader__refuses_smuggling(void **state)
           "POST / HTTP/1.1" H "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400 },
         { "both lengths, other order",
           "POST / HTTP/1.1" H "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 400 },
-        { "two lengths", "POST / HTTP/1.1" H "Content-Length: 3\r\nContent-Length: 4\r\n\r\n", 400 },
+        { "two lengths", "POST / HTTP/1.1" H "Content-Length: 3\r\nContent-Length: 4\r\n\r\n",
+          400 },
         { "the same length twice",
           "POST / HTTP/1.1" H "Content-Length: 3\r\nContent-Length: 3\r\n\r\n", 400 },
         { "a list of lengths", "POST / HTTP/1.1" H "Content-Length: 3, 3\r\n\r\n", 400 },
@@ -149,8 +150,8 @@ static void test_httpd_reader__refuses_smuggling(void **state)
         { "a bare CR in a header", "GET / HTTP/1.1" H "X: a\rY: b\r\n\r\n", 400 },
         { "a header without colon", "GET / HTTP/1.1" H "nothing\r\n\r\n", 400 },
         { "a header without name", "GET / HTTP/1.1" H ": x\r\n\r\n", 400 },
-        { "an encoding that is not chunked",
-          "POST / HTTP/1.1" H "Transfer-Encoding: gzip\r\n\r\n", 400 },
+        { "an encoding that is not chunked", "POST / HTTP/1.1" H "Transfer-Encoding: gzip\r\n\r\n",
+          400 },
         { "chunked twice", "POST / HTTP/1.1" H "Transfer-Encoding: chunked, chunked\r\n\r\n", 400 },
         { "chunked not last", "POST / HTTP/1.1" H "Transfer-Encoding: chunked, identity\r\n\r\n",
           400 },
@@ -159,7 +160,8 @@ static void test_httpd_reader__refuses_smuggling(void **state)
         { "chunked behind a control character",
           "POST / HTTP/1.1" H "Transfer-Encoding:\vchunked\r\n\r\n", 400 },
         { "two encodings",
-          "POST / HTTP/1.1" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n", 400 },
+          "POST / HTTP/1.1" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n",
+          400 },
         { "chunked in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400 },
         { "a chunk size that is none",
           "POST / HTTP/1.1" H "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400 },
@@ -271,7 +273,8 @@ static void test_httpd_reader__leaves_what_is_not_http_without_an_answer(void **
 
 static void test_httpd_reader__asks_for_the_body_when_the_client_waits(void **state)
 {
-    static const char head[] = "POST /a HTTP/1.1" H "Expect: 100-Continue\r\nContent-Length: 3\r\n\r\n";
+    static const char head[] =
+        "POST /a HTTP/1.1" H "Expect: 100-Continue\r\nContent-Length: 3\r\n\r\n";
     struct outcome o;
     (void)state;
 

@@ -38,11 +38,24 @@ static void test_httpc_url_parse__takes_urls_apart(void **state)
 
 static void test_httpc_url_parse__refuses_what_is_none(void **state)
 {
-    static const char *const table[] = {
-        "",           "h:80",           "ftp://h/",        "http://",        "http:///x",
-        "http://h:0", "http://h:65536", "http://h:x/",     "http://h/ b",    "http://h/\r\nX: y",
-        "http://[::1/", "https:/h",     "http://u%00:p@h/"
-    };
+    static const char *const table[] = { "",
+                                         "h:80",
+                                         "ftp://h/",
+                                         "http://",
+                                         "http:///x",
+                                         "http://h:0",
+                                         "http://h:65536",
+                                         "http://h:x/",
+                                         "http://h/ b",
+                                         "http://h/\r\nX: y",
+                                         "http://[::1/",
+                                         "https:/h",
+                                         "http://h:80:90/",
+                                         "http://[::1]80/",
+                                         "http://[h]/",
+                                         "http://h,g/",
+                                         "http://h:/",
+                                         "http://u%00:p@h/" };
     char longest[1024];
     (void)state;
 
@@ -90,7 +103,7 @@ static void test_httpc_base64__both_ways(void **state)
 
 static void test_httpc_base64_decode__refuses_what_is_none(void **state)
 {
-    static const char *const table[] = { "Z",    "Zg",   "Zg=",      "Zh==", "Zm9=", "Z===",
+    static const char *const table[] = { "Z",    "Zg",   "Zg=",      "Zh==",   "Zm9=", "Z===",
                                          "====", "Zm 9", "Zg==Zg==", "Zm9v\n", "Zm-v", "=m9v" };
     struct pgv_buf b;
     (void)state;
