@@ -13,8 +13,6 @@
 #include "base/log.h"
 #include "base/parse.h"
 
-#include <signal.h>
-
 #include "base/banned.h"
 
 /* Scripts that still run when the agent ends have this long to finish: on_stop is one of them. */
@@ -155,9 +153,7 @@ void callbacks_run(struct agent *a, const char *action, enum pgv_role role)
     s->queued = true;
     pgv_log(PGV_WARNING, "callbacks", "callback %s still runs, killing it for %s",
             s->running_action, action);
-    if (s == &c->reload)
-        pgv_child_kill(&s->child, SIGTERM);
-    pgv_child_kill(&s->child, SIGKILL);
+    pgv_child_cancel(&s->child, 0); /* TERM, and KILL in the next turn; on_end() starts ours */
 }
 
 static void on_close_timeout(uv_timer_t *timer)
@@ -165,9 +161,9 @@ static void on_close_timeout(uv_timer_t *timer)
     struct callbacks *c = timer->data;
 
     if (c->main.running)
-        pgv_child_kill(&c->main.child, SIGKILL);
+        pgv_child_cancel(&c->main.child, 0);
     if (c->reload.running)
-        pgv_child_kill(&c->reload.child, SIGKILL);
+        pgv_child_cancel(&c->reload.child, 0);
 }
 
 void callbacks_close(struct agent *a, void (*cb)(struct agent *a))

@@ -363,6 +363,7 @@ void agent_config_done(struct agent_config *c)
     if (!c)
         return;
     pgv_config_done(&c->local);
+    pgv_config_done(&c->local_before);
     pgv_config_env_done(&c->env);
     agent_config_arena_done(&c->built);
     agent_config_arena_done(&c->role_built);
@@ -402,7 +403,8 @@ bool agent_config_reload(struct agent_config *c, bool *ret_changed, struct pgv_e
         pgv_config_done(&fresh);
         return false;
     }
-    pgv_config_done(&c->local);
+    pgv_config_done(&c->local_before);
+    c->local_before = c->local;
     c->local = fresh;
     warn_identity(c, "name", c->name);
     warn_identity(c, "scope", c->scope);

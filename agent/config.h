@@ -43,6 +43,7 @@ struct agent_config {
     /* private */
     struct agent_config_arena built, role_built, dcs_built;
     struct pgv_arena global_arena, identity;
+    struct pgv_config local_before; /* whoever borrowed from it has time to be told */
 };
 
 /** Load and check the local configuration; says everything that makes a start impossible. */

@@ -114,11 +114,8 @@ static void log_access(const struct httpd_req *req, int status)
         inet_ntop(AF_INET, &((const struct sockaddr_in *)&req->peer)->sin_addr, ip, sizeof(ip));
     else if (req->peer.ss_family == AF_INET6)
         inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&req->peer)->sin6_addr, ip, sizeof(ip));
-    pgv_log(PGV_DEBUG, "rest",
-            "API thread: %s - - \"%.*s %.*s%s%.*s HTTP/1.1\" %d - latency: %.3f ms", ip,
-            (int)req->method_text.n, req->method_text.n ? req->method_text.p : "", (int)req->path.n,
-            req->path.n ? req->path.p : "", req->query.n ? "?" : "", (int)req->query.n,
-            req->query.n ? req->query.p : "", status,
+    pgv_log(PGV_DEBUG, "rest", "API thread: %s - - \"%.*s\" %d - latency: %.3f ms", ip,
+            (int)req->request_line.n, req->request_line.n ? req->request_line.p : "", status,
             (double)(pgv_clock_us() - req->received_us) / 1000);
 }
 
@@ -348,6 +345,10 @@ static void submit(struct rest_call *c, enum dcs_op op,
     struct agent *a = c->rest->agent;
 
     PGV_ASSERT(!c->dcs_busy);
+    if (c->rest->closing) { /* the store is closing too */
+        rest_call_error(c, 503, "the agent is shutting down");
+        return;
+    }
     c->step = step;
     c->dcs_busy = true;
     c->dcs.op = op;
@@ -358,8 +359,10 @@ static void submit(struct rest_call *c, enum dcs_op op,
 void rest_call_read(struct rest_call *c,
                     void (*step)(struct rest_call *c, const struct pgv_error *err))
 {
-    rest_call_read_or_not(c, step);
     c->needs_read = true;
+    c->dcs.value = (struct pgv_str){ 0 };
+    c->dcs.version[0] = '\0';
+    submit(c, DCS_READ, step);
 }
 
 void rest_call_read_or_not(struct rest_call *c,
