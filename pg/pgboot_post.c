@@ -337,7 +337,7 @@ bool pgboot_post_start(struct pgboot_post *j, uv_loop_t *loop, struct pgconf *c,
     d.v[PGDSN_CONNECT_TIMEOUT] = "3";
     d.v[PGDSN_APPLICATION_NAME] = "Patroni bootstrap";
     d.v[PGDSN_OPTIONS] = pgv_buf_cstr(&options);
-    if (!pgdsn_write(&conninfo, &d, 0))
+    if (!pgdsn_write(&conninfo, &d, PQlibVersion()))
         goto no_memory;
     if (pgv_truthy(pgv_get(bootstrap, "users")))
         pgv_log(PGV_ERROR, "pg",
@@ -350,7 +350,7 @@ bool pgboot_post_start(struct pgboot_post *j, uv_loop_t *loop, struct pgconf *c,
     j->running = true;
     (void)pgconf_ref(c);
     ok = true;
-    if (!pgsql_set_conninfo(&j->sql, pgv_buf_cstr(&conninfo), err))
+    if (!pgsql_set_conninfo(&j->sql, pgv_buf_cstr(&conninfo), NULL))
         finish(j, PGBOOT_FAILED, "post_bootstrap: no memory for the connection");
     else
         (void)uv_timer_start(&j->deferred, on_begin, 0, 0);
