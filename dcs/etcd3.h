@@ -263,6 +263,7 @@ struct etcd3_watch {
     struct etcd3_call range, probe;
     struct httpc_req http;
     bool http_busy;
+    bool complained; /* about not being able to begin; once until it follows again */
     unsigned node, serial;
     struct pgv_buf text;
     struct etcd3_scan scan;

@@ -212,7 +212,7 @@ static void on_members(struct etcd3_call *c, const struct pgv_error *err)
 
     e->discovery.refresh_at_ms = pgv_clock_ms() + refresh_ms(e);
     if (err) {
-        pgv_log(PGV_INFO, "dcs", "etcd's member list could not be read, keeping the old one: %s",
+        pgv_log(PGV_DEBUG, "dcs", "etcd's member list could not be read, keeping the old one: %s",
                 err->msg);
         e->discovery.refresh_at_ms = pgv_clock_ms() + RELOAD_MS * 2;
         etcd3_arm(e);

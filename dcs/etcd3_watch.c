@@ -303,6 +303,10 @@ static bool take_document(struct etcd3 *e, struct pgv_str text)
     events = pgv_get(answer.body, "events");
     if (pgv_truthy(pgv_get(answer.body, "created"))) {
         w->state = ETCD3_WATCH_LIVE;
+        if (w->complained)
+            pgv_log(PGV_INFO, "dcs", "the watch follows the cluster again node=%s",
+                    e->nodes[w->node].url);
+        w->complained = false;
         e->dcs->view_live = !e->cache.failed;
     } else if (!pgv_truthy(events)) {
         delivered(e, answer.revision); /* progress: nothing is missing up to there */

@@ -3,7 +3,7 @@
 
     pytest tests/integration                    against build/release/pgvigil
     pytest tests/integration --agent patroni    against the original, to check the tests themselves
-    pytest tests/integration -n 4 --dist loadscope
+    pytest tests/integration -n 4 --dist loadgroup
 
 Every test gets its clusters from make_cluster. When a test fails, the tails of all logs are
 in the report, and the logs are kept in build/test-logs.
@@ -32,11 +32,14 @@ def pytest_report_header(config):
     return f"agent: {agent_binary(config.getoption('--agent'))}, patroni: {agent_binary('patroni')}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     other = pytest.mark.skip(reason="pgvigil only")
     no_network = pytest.mark.skip(reason="needs root and network namespaces")
     cannot_cut = not netns.possible()
     for item in items:
+        if item.cls:  # the tests of a class share their cluster, so they stay together
+            item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__}.{item.cls.__name__}"))
         if config.getoption("--agent") != "pgvigil" and item.get_closest_marker("pgvigil"):
             item.add_marker(other)
         if cannot_cut and item.get_closest_marker("network"):
@@ -105,20 +108,15 @@ def make_cluster(kind):
         cluster.remove()
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def cut_cluster(make_cluster):
     """A cluster whose nodes live in network namespaces n1, n2, n3 and whose etcd in another:
     cluster.network.cut("n1") pulls the plug of one."""
-    networks = []
-
     def make(size=3, **more):
         names = [f"n{i + 1}" for i in range(size)] + ["etcd"]
         network = netns.Network(names)
-        networks.append(network)
-        cluster = make_cluster(size, hosts=network.hosts[:size], etcd_hosts=network.hosts[size:], **more)
-        cluster.network = network
-        return cluster
+        cluster = make_cluster(size, start=False, hosts=network.hosts[:size], etcd_hosts=network.hosts[size:], **more)
+        cluster.network = network  # goes down with the cluster
+        return cluster.start()
 
-    yield make
-    for network in networks:
-        network.close()
+    return make

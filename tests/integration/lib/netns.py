@@ -74,6 +74,9 @@ class Network:
     @staticmethod
     def _sweep(bridge):
         """What a run that was killed left behind under this number."""
+        for device in os.listdir("/sys/class/net"):
+            if device.startswith(f"{bridge}v"):
+                _run("ip", "link", "del", device)
         if os.path.isdir("/run/netns"):
             for namespace in os.listdir("/run/netns"):
                 if namespace.startswith(f"{bridge}-"):
