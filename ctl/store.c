@@ -111,10 +111,9 @@ bool ctl_cluster_open(struct ctl *c, const char *name, struct ctl_group group,
     *ret = (struct ctl_cluster){ .name = name, .group = group, .citus = citus, .c = c };
     ret->ops = dcs_find_ops(c->config, &ret->config.section);
     if (!ret->ops)
-        return pgv_fail(err, PGV_EINVALID,
-                        "Can not find suitable configuration of distributed configuration store\n"
-                        "Available implementations: consul, etcd, etcd3, exhibitor, kubernetes, "
-                        "raft, zookeeper");
+        return ctl_fail_lines(err, "Can not find suitable configuration of distributed "
+                                   "configuration store\nAvailable implementations: consul, etcd, "
+                                   "etcd3, exhibitor, kubernetes, raft, zookeeper");
     /* A Citus group's keys stand in a folder of their own below the cluster's; the coordinator is
      * 0. */
     n = citus ? snprintf(ret->scope, sizeof(ret->scope), "%s/%lld", name, (long long)group.n)
