@@ -42,6 +42,18 @@ static bool leader_news(const struct dcs_cluster *was, const struct dcs_cluster 
            a->checkpoint_done != b->checkpoint_done || strcmp(a->conn_url, b->conn_url) != 0;
 }
 
+/* A member that comes or goes needs its slot, or no longer. */
+static bool members_news(const struct dcs_cluster *was, const struct dcs_cluster *is)
+{
+    if (was->n_members != is->n_members)
+        return true;
+    for (unsigned i = 0; i < is->n_members; i++)
+        if (strcmp(was->members[i].name, is->members[i].name) != 0 ||
+            strcmp(was->members[i].tags.replicatefrom, is->members[i].tags.replicatefrom) != 0)
+            return true;
+    return false;
+}
+
 static void fold_view(struct ha *ha, const struct ha_event *ev)
 {
     const struct dcs_cluster *c = ev->u.view.cluster;
@@ -68,7 +80,7 @@ static void fold_view(struct ha *ha, const struct ha_event *ev)
             news = true;
         if (was->initialize != c->initialize && ha->pg.dir != PM_DIR_OK)
             news = true;
-        if (mine && (c->config_exists != was->config_exists))
+        if (mine && (c->config_exists != was->config_exists || members_news(was, c)))
             news = true;
         /* Our own member key vanished: the session was lost or somebody cleaned up. */
         if (!news)
