@@ -9,6 +9,9 @@
 
 #include <string.h>
 
+/** A reload is in force in every process of the server after this long. */
+#define FOLLOW_SETTLES_MS 2000
+
 static enum ha_ask ask_of(enum ha_outcome o)
 {
     switch (o) {
@@ -278,6 +281,8 @@ void ha_job_ended(struct ha *ha, enum postmaster_job job, enum postmaster_outcom
         ha->shutdown.exit_status = 1;
         break;
     case PM_JOB_FOLLOW:
+        ha->settled_ms = done ? ha->now_ms + FOLLOW_SETTLES_MS : 0;
+        break;
     case PM_JOB_START:
     case PM_JOB_RESTART:
     case PM_JOB_BOOTSTRAP:
