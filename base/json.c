@@ -9,7 +9,7 @@
  */
 #include "base/parse.h"
 #include "base/unicode.h"
-#include "base/value.h"
+#include "base/value_build.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -140,7 +140,7 @@ static int add(struct reader *r, struct pgv_value *v)
     if (top->container->type == PGV_MAP) {
         if (top->container->u.c.n == PGV_MEMBERS_MAX)
             return refuse(r, PGV_EINVALID, "too many members in one object");
-        pgv_map_take(top->container, top->key, v);
+        pgv_map_append(top->container, top->key, v);
     } else {
         pgv_list_add(top->container, v);
     }
@@ -226,7 +226,15 @@ static int on_list_open(void *ctx)
     return open_container(ctx, PGV_LIST);
 }
 
-static int on_close(void *ctx)
+static int on_map_close(void *ctx)
+{
+    struct reader *r = ctx;
+
+    r->depth--;
+    return pgv_map_make_unique(r->stack[r->depth].container) || no_room(r);
+}
+
+static int on_list_close(void *ctx)
 {
     struct reader *r = ctx;
 
@@ -241,9 +249,9 @@ static const yajl_callbacks callbacks = {
     .yajl_string = on_string,
     .yajl_start_map = on_map_open,
     .yajl_map_key = on_key,
-    .yajl_end_map = on_close,
+    .yajl_end_map = on_map_close,
     .yajl_start_array = on_list_open,
-    .yajl_end_array = on_close,
+    .yajl_end_array = on_list_close,
 };
 
 static bool run_yajl(struct workspace *w, struct reader *r, struct pgv_str text)
