@@ -283,6 +283,42 @@ static void put_kv(const char *key, const char *value, unsigned long long mod, c
 
 #define OUR_LEASE "9223372036854775806"
 
+static bool watch_is_open(void *data)
+{
+    (void)data;
+    for (unsigned i = 0; i < n_fakes; i++)
+        if (fakes[i].watch)
+            return view_is_live(&c);
+    return false;
+}
+
+static void push(const char *text, size_t step)
+{
+    struct fake *f = NULL;
+    size_t n = strlen(text);
+
+    for (unsigned i = 0; i < n_fakes && !f; i++)
+        f = fakes[i].watch ? &fakes[i] : NULL;
+    assert_non_null(f);
+    for (size_t at = 0; at < n && f->watch; at += step) {
+        httpd_stream_write(f->watch, (struct pgv_str){ text + at, n - at < step ? n - at : step });
+        if (step < n)
+            for (int i = 0; i < 3; i++)
+                uv_run(&loop, UV_RUN_NOWAIT);
+    }
+}
+
+static const char *event(const char *kv_json, bool gone)
+{
+    static char ret[2][2048];
+    static unsigned next;
+    char *to = ret[next++ % 2];
+
+    snprintf(to, 2048, "{\"result\":{%s,\"events\":[{%s\"kv\":%s}]}}\n", header(),
+             gone ? "\"type\":\"DELETE\"," : "", kv_json);
+    return to;
+}
+
 /* ---- versions, login ------------------------------------------------------------------------ */
 
 static void test_version__decides_the_prefix(void **state)
@@ -554,9 +590,10 @@ static void test_renew__steady_state_is_a_keepalive_alone(void **state)
     (void)state;
     put_kv("leader", "n1", 9, OUR_LEASE);
     client_open(&c, "n1", fakes_open(1, NULL), true, 20000);
+    wait_until(watch_is_open, NULL, 3000, "the watch");
     must(&c, DCS_TOUCH_MEMBER, "{}");
+    push(event(kv("members/n1", "{}", 101, OUR_LEASE), false), 4096);
     put_kv("members/n1", "{}", 101, OUR_LEASE);
-    wait_until(view_is_live, &c, 3000, "the watch");
     must(&c, DCS_READ, NULL);
     n_seen = 0;
     assert_int_equal(run(&c, &r, DCS_RENEW_LEADER, NULL, NULL, 5000), PGV_OK);
@@ -694,7 +731,7 @@ static void test_ambiguous__a_guarded_write_recognises_itself(void **state)
     rule(-1, "/kv/txn", 1, ANSWER, 200, refused);
     assert_int_equal(run(&c, &r, DCS_SET_SYNC, "{\"leader\":\"n1\"}", "5", 5000), PGV_ECONFLICT);
 
-    /* Nobody can tell whose "" it is. */
+    /* Without a member key nobody can tell whose "" it is. */
     rule(-1, "/kv/txn", 1, CUT, 0, NULL);
     snprintf(refused, sizeof(refused), "{%s,\"responses\":[{\"response_range\":{\"kvs\":[%s]}}]}",
              header(), kv("initialize", "", 100, NULL));
@@ -702,43 +739,37 @@ static void test_ambiguous__a_guarded_write_recognises_itself(void **state)
     assert_int_equal(run(&c, &r, DCS_CREATE_INITIALIZE, "", NULL, 5000), PGV_ECONFLICT);
 }
 
-/* ---- the watch ------------------------------------------------------------------------------ */
-
-static bool watch_is_open(void *data)
+static void test_ambiguous__creating_initialize_is_signed(void **state)
 {
-    (void)data;
-    for (unsigned i = 0; i < n_fakes; i++)
-        if (fakes[i].watch)
-            return view_is_live(&c);
-    return false;
-}
+    static char refused[1024];
+    unsigned long long ours;
 
-static void push(const char *text, size_t step)
-{
-    struct fake *f = NULL;
-    size_t n = strlen(text);
-
-    for (unsigned i = 0; i < n_fakes && !f; i++)
-        f = fakes[i].watch ? &fakes[i] : NULL;
-    assert_non_null(f);
-    for (size_t at = 0; at < n && f->watch; at += step) {
-        httpd_stream_write(f->watch, (struct pgv_str){ text + at, n - at < step ? n - at : step });
-        if (step < n)
-            for (int i = 0; i < 3; i++)
-                uv_run(&loop, UV_RUN_NOWAIT);
+    (void)state;
+    put_kv("members/n1", "{}", 50, OUR_LEASE);
+    client_open(&c, "n1", fakes_open(1, NULL), false, 20000);
+    must(&c, DCS_READ, NULL);
+    must(&c, DCS_TOUCH_MEMBER, "{}");
+    for (ours = 120; ours <= 121; ours++) {
+        rule(-1, "/kv/txn", 1, CUT, 0, NULL);
+        snprintf(refused, sizeof(refused),
+                 "{%s,\"responses\":[{\"response_range\":{\"kvs\":[%s]}},"
+                 "{\"response_range\":{\"kvs\":[%s]}}]}",
+                 header(), kv("initialize", "", 120, NULL),
+                 kv("members/n1", "{}", ours, OUR_LEASE));
+        rule(-1, "/kv/txn", 1, ANSWER, 200, refused);
+        assert_int_equal(run(&c, &r, DCS_CREATE_INITIALIZE, "", NULL, 5000),
+                         ours == 120 ? PGV_OK : PGV_ECONFLICT);
     }
+    assert_int_equal(count_seen(-1, "/kv/txn", "ignore_value"), 4);
+
+    /* The member key expired meanwhile: once more without. */
+    rule(-1, "/kv/txn", 1, ANSWER, 400, "{\"error\":\"etcdserver: key not found\",\"code\":3}");
+    assert_int_equal(run(&c, &r, DCS_CREATE_INITIALIZE, "", NULL, 5000), PGV_OK);
+    assert_int_equal(count_seen(-1, "/kv/txn", "ignore_value"), 5);
+    assert_int_equal(count_seen(-1, "/kv/txn", NULL), 6);
 }
 
-static const char *event(const char *kv_json, bool gone)
-{
-    static char ret[2][2048];
-    static unsigned next;
-    char *to = ret[next++ % 2];
-
-    snprintf(to, 2048, "{\"result\":{%s,\"events\":[{%s\"kv\":%s}]}}\n", header(),
-             gone ? "\"type\":\"DELETE\"," : "", kv_json);
-    return to;
-}
+/* ---- the watch ------------------------------------------------------------------------------ */
 
 static bool optime_is(void *data)
 {
@@ -982,6 +1013,7 @@ int main(void)
         T(test_lease__many_requests_get_one),
         T(test_lease__waiting_for_it_has_an_end),
         T(test_ambiguous__a_guarded_write_recognises_itself),
+        T(test_ambiguous__creating_initialize_is_signed),
         T(test_watch__events_however_they_are_cut),
         T(test_watch__every_kind_of_end_begins_anew),
         T(test_watch__a_refused_token_is_replaced),
