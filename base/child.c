@@ -608,6 +608,22 @@ void pgv_child_cancel(struct pgv_child *c, uint64_t kill_ms)
     }
 }
 
+void pgv_child_abandon(struct pgv_child *c)
+{
+    if (!c->started || c->closing)
+        return;
+    c->terminating = false;
+    if (!c->exited) {
+        c->exited = true; /* for us */
+        c->status = -1;
+        if (c->pidfd >= 0)
+            uv_close((uv_handle_t *)&c->exit_poll, on_pidfd_closed);
+        else if (--reaper.without_pidfd == 0)
+            uv_unref((uv_handle_t *)&reaper.sigchld);
+    }
+    finish(c); /* off the list, so that SIGCHLD takes it for an orphan */
+}
+
 void pgv_child_done(struct pgv_child *c)
 {
     if (!c)

@@ -432,7 +432,8 @@ bool httpd_open(struct httpd *s, uv_loop_t *loop, const char *host, int port,
         if (c)
             httpd_conn_release(c);
     }
-    if (!ok || !pgv_buf_reserve(&s->head_out, HEAD_OUT_BYTES)) {
+    /* A connection made from the reserve, when memory was short, counts for nothing here. */
+    if (!ok || s->n_spare < HTTPD_SPARE_CONNS || !pgv_buf_reserve(&s->head_out, HEAD_OUT_BYTES)) {
         (void)pgv_fail(err, PGV_ENOMEM, "the HTTP server's reserve");
         goto fail;
     }
