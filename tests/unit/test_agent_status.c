@@ -234,7 +234,7 @@ static void test_probes__those_who_come_together_share_one_query(void **state)
         fds[i] = world_send("GET", i % 2 ? "/primary" : "/patroni", "", NULL);
     for (int turns = 0; world.a.rest->waiting == NULL || turns < 200; turns++)
         uv_run(&world.a.loop, UV_RUN_NOWAIT);
-    close(fds[7]); /* one loses patience */
+    world_drop(fds[7]); /* one loses patience */
     for (int turns = 0; turns < 200; turns++)
         uv_run(&world.a.loop, UV_RUN_NOWAIT);
     world_release_status();
