@@ -196,6 +196,7 @@ static enum pgv_code write_store(struct dcs_req *req)
     assert_true(pgv_copy(world.written, sizeof(world.written), req->value));
     set_key(name, req->value);
     read_store();
+    world.store_fails = world.then_fails;
     return PGV_OK;
 }
 

@@ -32,6 +32,7 @@ struct world {
     bool hold_store;              /* requests wait */
     enum pgv_code store_fails;    /* every request ends with it; PGV_OK: none does */
     enum pgv_code write_fails;    /* the next write only */
+    enum pgv_code then_fails;     /* what store_fails becomes after the next write that succeeds */
     unsigned n_writes;
     char written[4096];           /* the last value */
     enum dcs_op written_op;
