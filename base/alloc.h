@@ -10,7 +10,8 @@ void *pgv_zalloc(size_t bytes);
 void *pgv_realloc(void *p, size_t bytes);
 void pgv_free(void *p);
 
-/** Tests: fail the @nth allocation from now (1 = the next), or every one from there on; 0 = none. */
+/** Tests: fail the @nth allocation from now (1 = the next), or every one from there on; 0 = none.
+ */
 void pgv_alloc_fail_at(unsigned long nth, bool and_all_after);
 
 /** Bytes and blocks now in use through this interface, for tests that look for leaks. */
@@ -21,6 +22,7 @@ size_t pgv_alloc_blocks_in_use(void);
 struct pgv_arena {
     size_t bytes_max; /* ceiling over all blocks */
     size_t bytes;     /* handed out */
+    bool over;        /* a piece was refused because of the ceiling, not for want of memory */
     /* private */
     struct pgv_arena_block *first;
 };
@@ -28,6 +30,6 @@ struct pgv_arena {
 void pgv_arena_init(struct pgv_arena *a, size_t bytes_max);
 void pgv_arena_reset(struct pgv_arena *a); /* gives all back but keeps the first block */
 void pgv_arena_done(struct pgv_arena *a);
-void *pgv_arena_alloc(struct pgv_arena *a, size_t bytes); /* zeroed; NULL: ceiling or memory */
+void *pgv_arena_alloc(struct pgv_arena *a, size_t bytes);   /* zeroed; NULL: ceiling or memory */
 char *pgv_arena_dup(struct pgv_arena *a, struct pgv_str s); /* terminated copy, or NULL */
 char *pgv_arena_printf(struct pgv_arena *a, const char *fmt, ...) PGV_PRINTF(2, 3);

@@ -20,10 +20,14 @@ bool pgv_str_eq(struct pgv_str a, struct pgv_str b);
 bool pgv_str_eqz(struct pgv_str a, const char *b);
 bool pgv_str_starts(struct pgv_str s, const char *prefix);
 struct pgv_str pgv_str_trim(struct pgv_str s);
-/** Cut at the first @sep: true and @ret_head, @ret_tail set; false when there is none (then head is all). */
+/** Cut at the first @sep: true and @ret_head, @ret_tail set; false when there is none (then head is
+ * all). */
 bool pgv_str_cut(struct pgv_str s, char sep, struct pgv_str *ret_head, struct pgv_str *ret_tail);
 
-/** Copy into a fixed array, always terminated. False (and an empty array) when it does not fit. */
+/**
+ * Copy into a fixed array, always terminated. False (and an empty array) when it does not fit or
+ * holds a zero byte.
+ */
 bool pgv_copy(char *dst, size_t dst_bytes, struct pgv_str src) PGV_MUST_CHECK;
 bool pgv_copyz(char *dst, size_t dst_bytes, const char *src) PGV_MUST_CHECK;
 /** The same for texts that may be cut: for logs and display only. */

@@ -2,8 +2,8 @@
 /* base/error.h - typed errors: what the caller may conclude, and a sentence for people. */
 #pragma once
 
-#include <stdbool.h>
 #include <stdarg.h>
+#include <stdbool.h>
 
 #define PGV_MUST_CHECK __attribute__((warn_unused_result))
 #define PGV_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -42,6 +42,9 @@ const char *pgv_code_name(enum pgv_code code);
 #define PGV_ASSERT(c) ((c) ? (void)0 : pgv_assert_failed(#c, __FILE__, __LINE__))
 _Noreturn void pgv_assert_failed(const char *what, const char *file, int line);
 
-/** A surprise within one request: logs, counts and yields the truth of @c; in debug builds aborts. */
+/** A surprise within one request: logs, counts and yields the truth of @c; in debug builds aborts.
+ */
 #define PGV_EXPECT(c) (__builtin_expect(!!(c), 1) || pgv_expect_failed(#c, __FILE__, __LINE__))
 bool pgv_expect_failed(const char *what, const char *file, int line);
+/** How many surprises there were, for the metrics. */
+unsigned long pgv_expect_failures(void);

@@ -6,7 +6,8 @@
 
 #include <sys/types.h>
 
-/** Append the whole file to @b; PGV_EINVALID past its ceiling, PGV_ESYS (sys = ENOENT…) otherwise. */
+/** Append the whole file to @b; PGV_EINVALID past its ceiling, PGV_ESYS (sys = ENOENT…) otherwise.
+ */
 bool pgv_file_read(const char *path, struct pgv_buf *b, struct pgv_error *err) PGV_MUST_CHECK;
 /** Write to a temporary file beside, fsync, rename over, fsync the folder. Mode is set exactly. */
 bool pgv_file_replace(const char *path, struct pgv_str text, mode_t mode,

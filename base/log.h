@@ -11,8 +11,10 @@
 
 enum pgv_level { PGV_DEBUG, PGV_INFO, PGV_WARNING, PGV_ERROR, PGV_CRITICAL };
 
-/** Log one sentence; facts follow as key=value. @logger is the room: "ha", "dcs", "pg", "rest", … */
-#define pgv_log(level, logger, ...) pgv_log_at((level), (logger), __FILE__, __LINE__, __func__, __VA_ARGS__)
+/** Log one sentence; facts follow as key=value. @logger is the room: "ha", "dcs", "pg", "rest", …
+ */
+#define pgv_log(level, logger, ...)                                                                \
+    pgv_log_at((level), (logger), __FILE__, __LINE__, __func__, __VA_ARGS__)
 void pgv_log_at(enum pgv_level level, const char *logger, const char *file, int line,
                 const char *func, const char *fmt, ...) PGV_PRINTF(6, 7);
 bool pgv_log_enabled(enum pgv_level level, const char *logger);

@@ -23,6 +23,11 @@ bool pgv_parse_u64(struct pgv_str s, uint64_t *ret) PGV_MUST_CHECK;
 /** The largest unit that divides exactly: 1024 with "kB" is "1MB". For pending_restart_reason. */
 void pgv_format_unit(int64_t value, const char *base_unit, char *ret, size_t ret_bytes);
 
+/** The shortest text that reads back the same, as Python's repr(): "0.1", "1e+16", "30.0", "inf",
+ * "nan". */
+#define PGV_REAL_BYTES 32
+void pgv_format_real(double d, char ret[PGV_REAL_BYTES]);
+
 #define PGV_LSN_BYTES 24
 bool pgv_parse_lsn(struct pgv_str s, uint64_t *ret) PGV_MUST_CHECK; /* "16/B374D848" */
 void pgv_format_lsn(uint64_t lsn, char ret[PGV_LSN_BYTES]);         /* unpadded, %X/%X */
@@ -42,7 +47,8 @@ bool pgv_parse_moment(struct pgv_str s, int64_t *ret_wall_us, bool *ret_has_zone
 #define PGV_MOMENT_BYTES 40
 void pgv_format_moment(int64_t wall_us, int offset_s, char ret[PGV_MOMENT_BYTES]);
 
-/** Split like a POSIX shell would (quotes, backslashes), no expansion. @ret_argv in @arena, NULL-terminated. */
+/** Split like a POSIX shell would (quotes, backslashes), no expansion. @ret_argv in @arena,
+ * NULL-terminated. */
 struct pgv_arena;
 bool pgv_shell_split(struct pgv_arena *arena, struct pgv_str s, char ***ret_argv, size_t *ret_argc,
                      struct pgv_error *err) PGV_MUST_CHECK;

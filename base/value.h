@@ -49,7 +49,8 @@ bool pgv_bool_like(const struct pgv_value *v);
 /** Integer by pgv_parse_int() of the text form; booleans do not count; @otherwise when it fails. */
 int64_t pgv_int_like(const struct pgv_value *v, const char *base_unit, int64_t otherwise);
 
-/** Building. NULL when the arena is full; adding NULL to a parent fails harmlessly and returns NULL. */
+/** Building. NULL when the arena is full; adding NULL to a parent fails harmlessly and returns
+ * NULL. */
 struct pgv_value *pgv_new(struct pgv_arena *a, enum pgv_type type);
 struct pgv_value *pgv_new_string(struct pgv_arena *a, struct pgv_str s);
 struct pgv_value *pgv_new_int(struct pgv_arena *a, int64_t i);
@@ -58,6 +59,9 @@ struct pgv_value *pgv_list_add(struct pgv_value *list, struct pgv_value *item);
 /** Sets, replacing a member of the same key in place. */
 struct pgv_value *pgv_map_set(struct pgv_arena *a, struct pgv_value *map, const char *key,
                               struct pgv_value *item);
+/** The same with a key that lives as long as the map (from its arena, or a literal); allocates
+ * nothing. */
+struct pgv_value *pgv_map_take(struct pgv_value *map, struct pgv_str key, struct pgv_value *item);
 bool pgv_map_remove(struct pgv_value *map, const char *key);
 /** Deep copy into @a; NULL when it does not fit. */
 struct pgv_value *pgv_value_copy(struct pgv_arena *a, const struct pgv_value *v);
@@ -78,8 +82,15 @@ bool pgv_value_equal(const struct pgv_value *a, const struct pgv_value *b);
 bool pgv_value_patch(struct pgv_arena *a, struct pgv_value *target, const struct pgv_value *patch,
                      bool *ret_changed, struct pgv_error *err) PGV_MUST_CHECK;
 
-/** JSON (yajl). One document; depth at most PGV_DEPTH_MAX; integers beyond 64 bits become reals. */
+/**
+ * JSON (yajl). One document; depth at most PGV_DEPTH_MAX; integers beyond 64 bits become reals;
+ * of members with the same key the last wins. PGV_EINVALID also when the tree would grow beyond the
+ * arena's ceiling; the message never quotes the text.
+ */
 #define PGV_DEPTH_MAX 64
+#define PGV_MEMBERS_MAX 4096 /* of one map, in JSON and YAML: look-ups are linear */
+#define PGV_JSON_BYTES_MAX (16 * 1024 * 1024) /* longer texts are refused unread */
+#define PGV_YAML_BYTES_MAX (4 * 1024 * 1024)
 bool pgv_json_parse(struct pgv_arena *a, struct pgv_str text, struct pgv_value **ret,
                     struct pgv_error *err) PGV_MUST_CHECK;
 enum pgv_json_style {
@@ -97,7 +108,8 @@ bool pgv_json_write_string(struct pgv_buf *b, struct pgv_str s);
  */
 bool pgv_yaml_parse(struct pgv_arena *a, const char *file, struct pgv_str text,
                     struct pgv_value **ret, struct pgv_error *err) PGV_MUST_CHECK;
-/** Block style as PyYAML's safe_dump(default_flow_style=False) writes it: keys sorted, width 200. */
+/** Block style as PyYAML's safe_dump(default_flow_style=False) writes it: keys sorted, width 200.
+ */
 bool pgv_yaml_write(struct pgv_buf *b, const struct pgv_value *v);
 /** Flow style on one line without a newline: '{a: 1, b: x}'. */
 bool pgv_yaml_write_flow(struct pgv_buf *b, const struct pgv_value *v);

@@ -10,11 +10,11 @@
 enum pgv_role {
     PGV_ROLE_UNINITIALIZED = 0, /* no usable data directory */
     PGV_ROLE_PRIMARY,
-    PGV_ROLE_PROMOTED,          /* promotion accepted, not yet seen in production */
+    PGV_ROLE_PROMOTED, /* promotion accepted, not yet seen in production */
     PGV_ROLE_STANDBY_LEADER,
     PGV_ROLE_REPLICA,
-    PGV_ROLE_DEMOTED,           /* was primary, stopped by a demotion */
-    PGV_ROLE_UNKNOWN,           /* only ever read: a word we do not know, or none */
+    PGV_ROLE_DEMOTED, /* was primary, stopped by a demotion */
+    PGV_ROLE_UNKNOWN, /* only ever read: a word we do not know, or none */
 };
 
 /** The numbers are those of the metric patroni_postgres_state and never change. */

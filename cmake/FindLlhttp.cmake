@@ -12,6 +12,8 @@ elseif(LLHTTP_INCLUDE_DIR AND EXISTS /usr/share/llhttp/llhttp.c)
         /usr/share/llhttp/api.c /usr/share/llhttp/http.c /usr/share/llhttp/llhttp.c)
     target_include_directories(llhttp_sources SYSTEM PUBLIC "${LLHTTP_INCLUDE_DIR}")
     target_compile_options(llhttp_sources PRIVATE -w -O2)
+    # Version 8 is lenient unless told otherwise; 9, as in Debian 13, is strict by itself.
+    target_compile_definitions(llhttp_sources PRIVATE LLHTTP_STRICT_MODE=1)
     add_library(Llhttp::llhttp ALIAS llhttp_sources)
     set(LLHTTP_FROM /usr/share/llhttp)
 endif()

@@ -10,9 +10,9 @@
 #include "http/names.h"
 #include "http/tls.h"
 
-#define HTTPC_CONNS_MAX 16               /* per client, open at once */
-#define HTTPC_BODY_BYTES_MAX (8u << 20)  /* of a collected answer */
-#define HTTPC_IDLE_MS 60000              /* idle connections are closed after it */
+#define HTTPC_CONNS_MAX 16              /* per client, open at once */
+#define HTTPC_BODY_BYTES_MAX (8u << 20) /* of a collected answer */
+#define HTTPC_IDLE_MS 60000             /* idle connections are closed after it */
 
 struct httpc_req;
 struct httpc;
@@ -24,39 +24,44 @@ struct httpc;
  * HTTP, was too large, or its certificate did not check out; PGV_ENOMEM.
  */
 typedef void (*httpc_cb)(struct httpc_req *r, const struct pgv_error *err);
-/** Streaming: a piece of the body; r->status is known. Called from the loop, may call httpc_cancel(). */
+/** Streaming: a piece of the body; r->status is known. Called from the loop, may call
+ * httpc_cancel(). */
 typedef void (*httpc_piece_cb)(struct httpc_req *r, struct pgv_str piece);
 
 struct httpc_req {
     void *data;
     /* to be filled before httpc_send(); texts are copied by it */
-    const char *method;          /* "GET" */
-    const char *url;             /* absolute: http or https */
-    const char *headers;         /* "Name: value\r\n…" or NULL */
-    const char *basic_auth;      /* "user:password" or NULL; never logged */
+    const char *method;     /* "GET" */
+    const char *url;        /* absolute: http or https */
+    const char *headers;    /* "Name: value\r\n…" or NULL */
+    const char *basic_auth; /* "user:password" or NULL; never logged */
     struct pgv_str body;
     const char *content_type;    /* NULL: none is sent */
     uint64_t connect_timeout_ms; /* 0: only the deadline counts */
-    uint64_t deadline_ms;        /* pgv_clock_ms() moment for the whole exchange; 0: none (watches) */
-    httpc_piece_cb on_piece;     /* NULL: the body is collected */
-    bool fresh_connection;       /* do not take one from the pool, close it afterwards */
+    uint64_t deadline_ms;    /* pgv_clock_ms() moment for the whole exchange; 0: none (watches) */
+    httpc_piece_cb on_piece; /* NULL: the body is collected */
+    bool fresh_connection;   /* do not take one from the pool, close it afterwards */
     /* results */
     int status;
-    struct pgv_buf answer;       /* collected body, valid until the callback returns */
-    bool sent;                   /* at least one byte of the request went out */
-    char lsn_header[24];         /* value of an 'lsn:' response header, else empty */
+    struct pgv_buf answer;              /* collected body, valid until the callback returns */
+    bool sent;                          /* at least one byte of the request went out */
+    char lsn_header[24];                /* value of an 'lsn:' response header, else empty */
     char cluster_id[24], raft_term[24]; /* X-Etcd-Cluster-Id, X-Raft-Term, else empty */
+    char index_header[24];              /* X-Consul-Index or X-Etcd-Index, else empty */
+    char location[320];                 /* where a redirect points to, else empty */
     /* private */
     struct httpc *client;
     struct httpc_conn *conn;
     httpc_cb cb;
     struct pgv_error err;
-    struct pgv_buf wire;
+    struct pgv_buf wire; /* the request as it is sent */
     uv_timer_t timer;
     struct httpc_req *next, *prev;
+    uint64_t stage_ms; /* when the present stage (connecting, TLS) is given up; 0: never */
     char host[256];
-    int port, state;
-    bool tls, timer_open, reused;
+    int port;
+    uint8_t state;
+    bool tls, failed, reused, retried, is_get, is_head;
 };
 
 struct httpc_tcp_options { /* 0: the system's value */
@@ -69,9 +74,12 @@ struct httpc {
     /* private */
     uv_loop_t *loop;
     struct tls_context *tls;
-    struct httpc_conn *conns;
-    struct httpc_req *waiting, *active;
-    unsigned n_conns;
+    struct httpc_conn *conns;                 /* all, the one used last first */
+    struct httpc_conn *dead;                  /* to be freed in the next turn */
+    struct httpc_req *waiting, *last_waiting; /* for one of the HTTPC_CONNS_MAX to come free */
+    struct httpc_req *active;
+    uv_timer_t idle, again;
+    unsigned n_conns, n_open, n_timers;
     bool closing;
     void (*close_cb)(struct httpc *c);
 };
@@ -95,8 +103,8 @@ struct httpc_url {
     bool tls;
     char host[256]; /* without brackets */
     int port;
-    char path[512]; /* with the query; at least "/" */
-    char userinfo[256]; /* "user:password" or empty */
+    char path[512];     /* with the query; at least "/" */
+    char userinfo[256]; /* "user:password", decoded, or empty */
 };
 bool httpc_url_parse(struct pgv_str url, struct httpc_url *ret) PGV_MUST_CHECK;
 bool httpc_base64_encode(struct pgv_buf *b, struct pgv_str s);

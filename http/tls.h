@@ -12,9 +12,9 @@ enum tls_verify { TLS_VERIFY_NONE, TLS_VERIFY_OPTIONAL, TLS_VERIFY_REQUIRED };
 struct tls_config {
     const char *cert_file, *key_file, *key_password; /* own certificate; NULL: none */
     const char *ca_file;                             /* NULL: the system's bundle (clients only) */
-    const char *ciphers;                             /* OpenSSL-style list, TLS 1.2; NULL: default */
-    enum tls_verify verify;                          /* of the peer */
-    bool check_host_name;                            /* clients */
+    const char *ciphers;    /* OpenSSL-style list, TLS 1.2; NULL: default */
+    enum tls_verify verify; /* of the peer */
+    bool check_host_name;   /* clients */
 };
 
 /** Reference-counted: connections keep the context they began with. */
@@ -32,11 +32,17 @@ struct tls_session;
 bool tls_session_new(struct tls_context *c, const char *host_name, struct tls_session **ret,
                      struct pgv_error *err) PGV_MUST_CHECK;
 void tls_session_free(struct tls_session *s);
-/** Feed received bytes. Plain text is appended to @plain, bytes to send to @wire. */
+/** Feed received bytes (none to begin a client's handshake). Plain text is appended to @plain,
+ *  bytes to send to @wire. On false the session is over; @wire may hold an alert worth sending. */
 bool tls_session_feed(struct tls_session *s, struct pgv_str received, struct pgv_buf *plain,
                       struct pgv_buf *wire, struct pgv_error *err) PGV_MUST_CHECK;
 /** Encrypt @plain into @wire; before the handshake is done it is queued by the caller. */
 bool tls_session_write(struct tls_session *s, struct pgv_str plain, struct pgv_buf *wire,
                        struct pgv_error *err) PGV_MUST_CHECK;
+/** Append our 'close notify' to @wire, so that the peer knows that nothing was cut off. False when
+ *  there is nothing to say (no handshake yet) or no room. */
+bool tls_session_bye(struct tls_session *s, struct pgv_buf *wire);
+/** The peer said 'close notify': no more plain text will come. */
+bool tls_session_peer_closed(const struct tls_session *s);
 bool tls_session_established(const struct tls_session *s);
 bool tls_session_peer_verified(const struct tls_session *s); /* a certificate, and it checked out */

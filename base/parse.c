@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * base/parse.c - numbers with units, booleans, LSNs, versions, shell words, host:port.
+ *
+ * Configured values are compared with what Patroni's nodes and PostgreSQL make of the same text, so
+ * the rounding follows Patroni's to the letter: floating point, ties to even, first to the next
+ * smaller unit. Moments in time are in moment.c.
+ */
+#include "base/parse.h"
+
+#include "base/alloc.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "base/banned.h"
+
+#define NUMBER_BYTES 512 /* longer texts are no numbers that fit anywhere */
+
+/*
+ * What one unit is worth in each base unit, largest first. Source: PostgreSQL, guc.c, conversion
+ * tables; the quotients are written as Patroni's utils.get_conversion_table computes them.
+ */
+struct unit {
+    const char *name;
+    double in[3];
+};
+
+static const char *const memory_bases[3] = { "B", "kB", "MB" };
+static const struct unit memory_units[] = {
+    { "TB", { 1099511627776.0, 1073741824.0, 1048576.0 } },
+    { "GB", { 1073741824.0, 1048576.0, 1024.0 } },
+    { "MB", { 1048576.0, 1024.0, 1.0 } },
+    { "kB", { 1024.0, 1.0, 1.0 / 1024.0 } },
+    { "B", { 1.0, 1.0 / 1024.0, 1.0 / 1048576.0 } },
+};
+static const char *const time_bases[3] = { "ms", "s", "min" };
+static const struct unit time_units[] = {
+    { "d", { 86400000.0, 86400.0, 1440.0 } },
+    { "h", { 3600000.0, 3600.0, 60.0 } },
+    { "min", { 60000.0, 60.0, 1.0 } },
+    { "s", { 1000.0, 1.0, 1.0 / 60.0 } },
+    { "ms", { 1.0, 1.0 / 1000.0, 1.0 / 60000.0 } },
+    { "us", { 1.0 / 1000.0, 1.0 / 1000000.0, 1.0 / 60000000.0 } },
+};
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static int hex_digit(char c)
+{
+    if (is_digit(c))
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+/* An integer prefix: exact while it fits into 64 bits, else only as a real. */
+struct number {
+    bool exact;
+    int64_t i;
+    double d;
+};
+
+/* The digits from @from on in @base, as long as they last; *@ret_end behind them. */
+static void read_digits(struct pgv_str s, size_t from, unsigned base, bool minus,
+                        struct number *ret, size_t *ret_end)
+{
+    struct number num = { .exact = true };
+    size_t i;
+
+    for (i = from; i < s.n; i++) {
+        int digit = hex_digit(s.p[i]);
+        int64_t step;
+
+        if (digit < 0 || (unsigned)digit >= base)
+            break;
+        step = minus ? -digit : digit;
+        num.d = num.d * base + (double)step;
+        if (num.exact && (__builtin_mul_overflow(num.i, (int64_t)base, &num.i) ||
+                          __builtin_add_overflow(num.i, step, &num.i)))
+            num.exact = false;
+    }
+    if (num.exact)
+        num.d = (double)num.i; /* rounded once, not at every digit */
+    *ret = num;
+    *ret_end = i;
+}
+
+/* Sign, then hex, octal or decimal digits. False when there is no integer at the front. */
+static bool integer_prefix(struct pgv_str s, struct number *ret, size_t *ret_end)
+{
+    size_t i = 0;
+    bool minus = false;
+
+    if (s.n && (s.p[0] == '+' || s.p[0] == '-'))
+        minus = s.p[i++] == '-';
+    if (i >= s.n || !is_digit(s.p[i]))
+        return false;
+    if (s.p[i] != '0')
+        read_digits(s, i, 10, minus, ret, ret_end);
+    else if (s.n - i > 2 && s.p[i + 1] == 'x' && hex_digit(s.p[i + 2]) >= 0)
+        read_digits(s, i + 2, 16, minus, ret, ret_end);
+    else
+        read_digits(s, i, 8, minus, ret, ret_end);
+    return true;
+}
+
+/* A decimal fraction at the front: [-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?, no more of strtod(). */
+static bool real_prefix(struct pgv_str s, double *ret, size_t *ret_end)
+{
+    char text[NUMBER_BYTES];
+    size_t i = 0, digits = 0, end;
+
+    if (i < s.n && (s.p[i] == '+' || s.p[i] == '-'))
+        i++;
+    for (; i < s.n && is_digit(s.p[i]); i++)
+        digits++;
+    end = i;
+    if (i + 1 < s.n && s.p[i] == '.' && is_digit(s.p[i + 1])) {
+        for (i++; i < s.n && is_digit(s.p[i]); i++)
+            digits++;
+        end = i;
+    }
+    if (digits == 0)
+        return false;
+    if (i < s.n && (s.p[i] == 'e' || s.p[i] == 'E')) {
+        i++;
+        if (i < s.n && (s.p[i] == '+' || s.p[i] == '-'))
+            i++;
+        for (; i < s.n && is_digit(s.p[i]); i++)
+            end = i + 1;
+    }
+    if (!pgv_copy(text, sizeof(text), (struct pgv_str){ s.p, end }))
+        return false;
+    *ret = strtod(text, NULL);
+    *ret_end = end;
+    return true;
+}
+
+/* The table and column of a base unit such as "8kB"; its factor is 1 when none stands in front. */
+struct base {
+    const struct unit *units;
+    size_t n, column;
+    double factor;
+};
+
+static bool find_base(const char *base_unit, struct base *ret)
+{
+    struct pgv_str s = pgv_str(base_unit);
+    struct number factor = { .exact = true, .i = 1, .d = 1 };
+    size_t end = 0;
+
+    (void)integer_prefix(s, &factor, &end);
+    if (factor.d <= 0)
+        return false;
+    for (size_t c = 0; c < 3; c++) {
+        if (strcmp(s.n ? s.p + end : "", memory_bases[c]) == 0) {
+            *ret = (struct base){ memory_units, sizeof(memory_units) / sizeof(*memory_units), c,
+                                  factor.d };
+            return true;
+        }
+        if (strcmp(s.n ? s.p + end : "", time_bases[c]) == 0) {
+            *ret =
+                (struct base){ time_units, sizeof(time_units) / sizeof(*time_units), c, factor.d };
+            return true;
+        }
+    }
+    return false;
+}
+
+/* @value of @unit in @base_unit, rounded to a multiple of the next smaller unit, ties to even. */
+static bool convert(double value, struct pgv_str unit, const char *base_unit, double *ret)
+{
+    struct base base;
+
+    if (!base_unit || !find_base(base_unit, &base))
+        return false;
+    for (size_t u = 0; u < base.n; u++) {
+        if (!pgv_str_eqz(unit, base.units[u].name))
+            continue;
+        value *= base.units[u].in[base.column] / base.factor;
+        if (u + 1 < base.n) {
+            double step = base.units[u + 1].in[base.column];
+
+            value = nearbyint(value / step) * step;
+        }
+        *ret = value;
+        return true;
+    }
+    return false;
+}
+
+static bool to_int64(double d, int64_t *ret)
+{
+    d = nearbyint(d);
+    if (!(d >= -9223372036854775808.0 && d < 9223372036854775808.0))
+        return false;
+    *ret = (int64_t)d;
+    return true;
+}
+
+bool pgv_parse_int(struct pgv_str s, const char *base_unit, int64_t *ret)
+{
+    struct number num = { 0 };
+    struct pgv_str unit;
+    size_t end = 0;
+    bool got;
+
+    s = pgv_str_trim(s);
+    got = integer_prefix(s, &num, &end);
+    if (end < s.n && (s.p[end] == '.' || (got && (s.p[end] == 'e' || s.p[end] == 'E')))) {
+        got = real_prefix(s, &num.d, &end);
+        num.exact = false;
+    }
+    if (!got)
+        return false;
+    unit = pgv_str_trim((struct pgv_str){ s.p + end, s.n - end });
+    if (unit.n == 0) {
+        if (!num.exact)
+            return to_int64(num.d, ret);
+        *ret = num.i;
+        return true;
+    }
+    return convert(num.d, unit, base_unit, &num.d) && to_int64(num.d, ret);
+}
+
+bool pgv_parse_real(struct pgv_str s, const char *base_unit, double *ret)
+{
+    struct pgv_str unit;
+    size_t end;
+    double d;
+
+    s = pgv_str_trim(s);
+    if (!real_prefix(s, &d, &end))
+        return false;
+    unit = pgv_str_trim((struct pgv_str){ s.p + end, s.n - end });
+    if ((unit.n && !convert(d, unit, base_unit, &d)) || !isfinite(d))
+        return false;
+    *ret = d;
+    return true;
+}
+
+static bool eq_lower(struct pgv_str s, const char *word)
+{
+    size_t n = strlen(word);
+
+    if (s.n != n)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = s.p[i];
+
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c - 'A' + 'a');
+        if (c != word[i])
+            return false;
+    }
+    return true;
+}
+
+bool pgv_parse_bool(struct pgv_str s, bool *ret)
+{
+    static const char *const yes[] = { "on", "true", "yes", "1" };
+    static const char *const no[] = { "off", "false", "no", "0" };
+
+    for (size_t i = 0; i < 4; i++) {
+        if (eq_lower(s, yes[i])) {
+            *ret = true;
+            return true;
+        }
+        if (eq_lower(s, no[i])) {
+            *ret = false;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool pgv_parse_u64(struct pgv_str s, uint64_t *ret)
+{
+    uint64_t v = 0;
+
+    if (s.n == 0)
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_digit(s.p[i]) || __builtin_mul_overflow(v, (uint64_t)10, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(s.p[i] - '0'), &v))
+            return false;
+    }
+    *ret = v;
+    return true;
+}
+
+void pgv_format_unit(int64_t value, const char *base_unit, char *ret, size_t ret_bytes)
+{
+    struct base base;
+    double total;
+
+    if (value == 0 || !base_unit || !find_base(base_unit, &base)) {
+        (void)snprintf(ret, ret_bytes, "%" PRId64, value);
+        return;
+    }
+    total = (double)value * base.factor;
+    for (size_t u = 0; u < base.n; u++) {
+        double in = base.units[u].in[base.column];
+
+        if (in <= 1.0 || fmod(total, in) == 0.0) {
+            (void)snprintf(ret, ret_bytes, "%.0f%s", nearbyint(total / in), base.units[u].name);
+            return;
+        }
+    }
+}
+
+void pgv_format_real(double d, char ret[PGV_REAL_BYTES])
+{
+    char text[PGV_REAL_BYTES], digits[20];
+    size_t n = 0, out = 0;
+    int point; /* where the decimal point stands, counted from the first digit */
+
+    if (isnan(d) || isinf(d)) {
+        (void)snprintf(ret, PGV_REAL_BYTES, "%s", isnan(d) ? "nan" : d < 0 ? "-inf" : "inf");
+        return;
+    }
+    for (int precision = 0; precision <= 16; precision++) {
+        (void)snprintf(text, sizeof(text), "%.*e", precision, d);
+        if (strtod(text, NULL) == d)
+            break;
+    }
+    for (const char *p = text; *p != 'e'; p++) {
+        if (is_digit(*p))
+            digits[n++] = *p;
+    }
+    point = (int)strtol(strchr(text, 'e') + 1, NULL, 10) + 1;
+    while (n > 1 && digits[n - 1] == '0')
+        n--;
+    if (signbit(d))
+        ret[out++] = '-';
+    if (point < -3 || point > 16) {
+        (void)snprintf(ret + out, PGV_REAL_BYTES - out, n > 1 ? "%c.%.*se%+03d" : "%c%.*se%+03d",
+                       digits[0], (int)n - 1, digits + 1, point - 1);
+        return;
+    }
+    if (point <= 0)
+        (void)snprintf(ret + out, PGV_REAL_BYTES - out, "0.%.*s%.*s", -point, "000", (int)n,
+                       digits);
+    else if ((size_t)point < n)
+        (void)snprintf(ret + out, PGV_REAL_BYTES - out, "%.*s.%.*s", point, digits, (int)n - point,
+                       digits + point);
+    else
+        (void)snprintf(ret + out, PGV_REAL_BYTES - out, "%.*s%.*s.0", (int)n, digits,
+                       point - (int)n, "0000000000000000");
+}
+
+static bool parse_hex32(struct pgv_str s, uint64_t *ret)
+{
+    uint64_t v = 0;
+
+    if (s.n < 1 || s.n > 8)
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        int digit = hex_digit(s.p[i]);
+
+        if (digit < 0)
+            return false;
+        v = v << 4 | (uint64_t)digit;
+    }
+    *ret = v;
+    return true;
+}
+
+bool pgv_parse_lsn(struct pgv_str s, uint64_t *ret)
+{
+    struct pgv_str high, low;
+    uint64_t h, l;
+
+    if (!pgv_str_cut(s, '/', &high, &low) || !parse_hex32(high, &h) || !parse_hex32(low, &l))
+        return false;
+    *ret = h << 32 | l;
+    return true;
+}
+
+void pgv_format_lsn(uint64_t lsn, char ret[PGV_LSN_BYTES])
+{
+    (void)snprintf(ret, PGV_LSN_BYTES, "%" PRIX64 "/%" PRIX64, lsn >> 32, lsn & 0xffffffff);
+}
+
+bool pgv_parse_pg_version(struct pgv_str s, int *ret)
+{
+    uint64_t part[3];
+    size_t n = 0;
+
+    for (;;) {
+        struct pgv_str head, tail;
+        bool more = pgv_str_cut(s, '.', &head, &tail);
+
+        if (n == 3 || !pgv_parse_u64(head, &part[n]) || part[n] > 99)
+            return false;
+        n++;
+        if (!more)
+            break;
+        s = tail;
+    }
+    if (n < 2 || (n == 2 && part[0] < 10))
+        return false;
+    if (n == 2) { /* since 10 there are two parts, and 16.4 is 160004 */
+        part[2] = part[1];
+        part[1] = 0;
+    }
+    *ret = (int)(part[0] * 10000 + part[1] * 100 + part[2]);
+    return true;
+}
+
+/* Words of a shell line: adds one word's characters to @b; *@io_at moves on. */
+static bool shell_word(struct pgv_str s, size_t *io_at, char *out, size_t *io_n,
+                       struct pgv_error *err)
+{
+    size_t i = *io_at, n = *io_n;
+    char quote = '\0';
+
+    for (; i < s.n; i++) {
+        char c = s.p[i];
+
+        if (quote == '\0' && (c == ' ' || c == '\t' || c == '\r' || c == '\n'))
+            break;
+        if (quote == '\0' && (c == '\'' || c == '"')) {
+            quote = c;
+        } else if (c == quote) {
+            quote = '\0';
+        } else if (c == '\\' && quote != '\'') {
+            if (i + 1 == s.n)
+                return pgv_fail(err, PGV_EINVALID, "No escaped character");
+            /* Within double quotes a backslash stands for itself unless it quotes '"' or '\'. */
+            if (quote == '"' && s.p[i + 1] != '"' && s.p[i + 1] != '\\')
+                out[n++] = c;
+            else
+                out[n++] = s.p[++i];
+        } else {
+            out[n++] = c;
+        }
+    }
+    if (quote)
+        return pgv_fail(err, PGV_EINVALID, "No closing quotation");
+    *io_at = i;
+    *io_n = n;
+    return true;
+}
+
+bool pgv_shell_split(struct pgv_arena *arena, struct pgv_str s, char ***ret_argv, size_t *ret_argc,
+                     struct pgv_error *err)
+{
+    size_t argc = 0, at = 0, n = 0, argv_max = s.n / 2 + 2;
+    /* Each word is at most as long as its source, and its end takes the place of a blank. */
+    char *text = pgv_arena_alloc(arena, s.n + 1);
+    char **argv = pgv_arena_alloc(arena, argv_max * sizeof(*argv));
+
+    if (!text || !argv)
+        return pgv_fail(err, PGV_ENOMEM, "no memory to split a command line");
+    if (s.n && memchr(s.p, '\0', s.n))
+        return pgv_fail(err, PGV_EINVALID, "a command line must not contain a zero byte");
+    for (;;) {
+        while (at < s.n && strchr(" \t\r\n", s.p[at]))
+            at++;
+        if (at == s.n)
+            break;
+        argv[argc++] = text + n;
+        if (!shell_word(s, &at, text, &n, err))
+            return false;
+        text[n++] = '\0';
+    }
+    argv[argc] = NULL;
+    *ret_argv = argv;
+    *ret_argc = argc;
+    return true;
+}
+
+static bool is_ipv6(struct pgv_str s)
+{
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr addr;
+
+    return pgv_copy(text, sizeof(text), s) && inet_pton(AF_INET6, text, &addr) == 1;
+}
+
+/* Append one host without blanks and brackets around it. */
+static bool add_host(char *ret_host, size_t host_bytes, size_t *io_n, struct pgv_str host)
+{
+    host = pgv_str_trim(host);
+    while (host.n && (host.p[0] == '[' || host.p[0] == ']')) {
+        host.p++;
+        host.n--;
+    }
+    while (host.n && (host.p[host.n - 1] == '[' || host.p[host.n - 1] == ']'))
+        host.n--;
+    if (!pgv_copy(ret_host + *io_n, host_bytes - *io_n, host))
+        return false;
+    *io_n += host.n;
+    return true;
+}
+
+/*
+ * As Patroni's utils.split_host_port: what follows the last colon is the port, and a
+ * comma-separated list of hosts may stand in front of it. On top of that an IPv6 address may stand
+ * alone.
+ */
+bool pgv_parse_host_port(struct pgv_str s, int default_port, char *ret_host, size_t host_bytes,
+                         int *ret_port)
+{
+    const char *colon = s.n ? memrchr(s.p, ':', s.n) : NULL;
+    struct pgv_str hosts = s, head, tail;
+    uint64_t port = 0;
+    bool has_port = colon != NULL, more;
+    size_t n = 0;
+
+    if (has_port && pgv_str_trim(s).n && pgv_str_trim(s).p[pgv_str_trim(s).n - 1] == ']')
+        has_port = false;
+    if (has_port)
+        hosts.n = (size_t)(colon - s.p);
+    if (has_port && memchr(hosts.p, ':', hosts.n) && !memchr(s.p, '[', s.n) &&
+        !memchr(s.p, ',', s.n) && !is_ipv6(pgv_str_trim(hosts)) && is_ipv6(pgv_str_trim(s))) {
+        has_port = false;
+        hosts = s;
+    }
+    if (has_port) {
+        tail = (struct pgv_str){ colon + 1, s.n - hosts.n - 1 };
+        if (!pgv_parse_u64(pgv_str_trim(tail), &port) || port < 1 || port > 65535)
+            return false;
+    }
+    PGV_ASSERT(host_bytes > 0);
+    ret_host[0] = '\0';
+    for (;;) {
+        more = pgv_str_cut(hosts, ',', &head, &tail);
+        if (!add_host(ret_host, host_bytes, &n, head) || (more && n + 1 >= host_bytes)) {
+            ret_host[0] = '\0';
+            return false;
+        }
+        if (!more)
+            break;
+        ret_host[n++] = ',';
+        ret_host[n] = '\0';
+        hosts = tail;
+    }
+    *ret_port = has_port ? (int)port : default_port;
+    return true;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * pg/prepare.c - facts about the binaries: their version, parameters that only they know, whether
+ * pg_rewind works. Asked once, and again when the file was replaced by an upgrade.
+ */
+#include "pg/postmaster_impl.h"
+
+#include "base/log.h"
+#include "base/parse.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/banned.h"
+
+#define TOOL_MS 10000
+
+int pm_parse_binary_version(struct pgv_str output)
+{
+    /* 'postgres (PostgreSQL) 15.8 (Debian 15.8-1)', '… 18beta1', '… 9.6.24' */
+    struct pgv_str word = { 0 }, rest = pgv_str_trim(output);
+    char text[32];
+    size_t n = 0;
+    bool dot = false;
+    int version;
+
+    for (int i = 0; i < 3; i++)
+        if (!pgv_str_cut(rest, ' ', &word, &rest) && i < 2)
+            return 0;
+    while (n < word.n && n < sizeof(text) - 3 &&
+           (isdigit((unsigned char)word.p[n]) || word.p[n] == '.')) {
+        dot |= word.p[n] == '.';
+        text[n] = word.p[n];
+        n++;
+    }
+    if (!dot) {
+        text[n++] = '.';
+        text[n++] = '0';
+    }
+    text[n] = '\0';
+    return pgv_parse_pg_version(pgv_str(text), &version) ? version : 0;
+}
+
+static bool stamp(const struct postmaster_impl *im, uint64_t *ret_ino, uint64_t *ret_mtime_ns)
+{
+    struct stat st;
+
+    if (stat(im->postgres_path, &st) != 0)
+        return false; /* found through PATH: asked once */
+    *ret_ino = (uint64_t)st.st_ino;
+    *ret_mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+    return true;
+}
+
+static void finish(struct postmaster_impl *im)
+{
+    im->prep.busy = false;
+    im->prep.done = true;
+    pm_find_version(im);
+    pm_rewind_possible(im);
+    pm_tell(im, &im->prep.waiters);
+}
+
+static void on_rewind_help(struct pgtool *t, int status)
+{
+    struct postmaster_impl *im = t->data;
+
+    im->prep.rewind_works = pgtool_ok(status);
+    pgtool_done(t);
+    finish(im);
+}
+
+static void ask_rewind(struct postmaster_impl *im)
+{
+    char path[PGCONF_PATH_BYTES];
+    const char *argv[] = { path, "--help", NULL };
+    struct pgv_error err = { 0 };
+
+    im->prep.rewind_works = false;
+    im->prep.tool.data = im;
+    if (im->closing || !im->conf->use_pg_rewind || !pgconf_bin(im->conf, "pg_rewind", path) ||
+        !pgtool_start(&im->prep.tool, im->loop, argv, NULL, TOOL_MS, on_rewind_help, &err))
+        finish(im);
+}
+
+static void on_names(struct pgguc_query *q, bool ok)
+{
+    (void)ok; /* logged; then only the names of our table are known */
+    ask_rewind(q->data);
+}
+
+static void on_version(struct pgtool *t, int status)
+{
+    struct postmaster_impl *im = t->data;
+    struct pgv_error err = { 0 };
+    int major = im->pm->facts.major_version;
+
+    im->prep.binary_version =
+        pgtool_ok(status) ? pm_parse_binary_version(pgv_buf_view(&t->child.out)) : 0;
+    if (im->prep.binary_version == 0)
+        pgv_log(PGV_WARNING, "pg", "cannot tell the version of the server binary path=%s",
+                im->postgres_path);
+    pgtool_done(t);
+    pm_find_version(im);
+    im->prep.guc.data = im;
+    if (major == 0)
+        major = im->prep.binary_version >= 100000 ? im->prep.binary_version / 10000 * 10000
+                                                  : im->prep.binary_version / 100 * 100;
+    if (im->closing || major == 0 ||
+        !pgguc_query_start(&im->prep.guc, im->loop, im->postgres_path, major, &im->prep.names,
+                           on_names, &err))
+        ask_rewind(im);
+}
+
+bool pm_prepared(struct postmaster_impl *im, pm_next next)
+{
+    const char *argv[] = { im->postgres_path, "--version", NULL };
+    struct pgv_error err = { 0 };
+    uint64_t ino = 0, mtime_ns = 0;
+
+    if (!im->prep.busy) {
+        (void)stamp(im, &ino, &mtime_ns);
+        if (im->prep.done && ino == im->prep.ino && mtime_ns == im->prep.mtime_ns)
+            return true;
+        if (im->closing)
+            return true;
+        im->prep.ino = ino;
+        im->prep.mtime_ns = mtime_ns;
+        im->prep.tool.data = im;
+        if (!pgtool_start(&im->prep.tool, im->loop, argv, NULL, TOOL_MS, on_version, &err)) {
+            pgv_log(PGV_WARNING, "pg", "cannot tell the version of the server binary: %s", err.msg);
+            return true;
+        }
+        im->prep.busy = true;
+    }
+    pm_wait(&im->prep.waiters, next);
+    return false;
+}
+
+void pm_prepare_forget(struct postmaster_impl *im)
+{
+    im->prep.done = false;
+}
+
+void pm_prepare_cancel(struct postmaster_impl *im)
+{
+    im->prep.waiters.n = 0;
+    if (!im->prep.busy)
+        return;
+    pgtool_cancel(&im->prep.tool);
+    pgguc_query_cancel(&im->prep.guc);
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * pg/process.c - finding the postmaster of a data directory, and its family, in /proc.
+ *
+ * Everything in /proc may vanish between two reads; a process that does is simply not there.
+ */
+#include "pg/process.h"
+
+#include "base/parse.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/banned.h"
+
+/** Source: Patroni, PostmasterProcess._is_postmaster_process: 3 s between file and process. */
+#define START_TIME_TOLERANCE_S 3
+
+static bool parse_i64(struct pgv_str s, int64_t *ret)
+{
+    bool negative = s.n > 0 && s.p[0] == '-';
+    uint64_t n;
+
+    if (negative) {
+        s.p++;
+        s.n--;
+    }
+    if (!pgv_parse_u64(s, &n) || n > INT64_MAX)
+        return false;
+    *ret = negative ? -(int64_t)n : (int64_t)n;
+    return true;
+}
+
+bool pm_pidfile_parse(struct pgv_str text, struct pm_pidfile *ret, struct pgv_error *err)
+{
+    struct pm_pidfile f = { 0 };
+    struct pgv_str line;
+    int64_t n;
+
+    for (unsigned i = 0; i < 8 && text.n > 0; i++) {
+        if (!pgv_str_cut(text, '\n', &line, &text))
+            text.n = 0;
+        line = pgv_str_trim(line);
+        switch (i) {
+        case 0:
+            if (!parse_i64(line, &n) || n == 0 || n > INT32_MAX || n < -INT32_MAX)
+                return pgv_fail(err, PGV_EINVALID, "postmaster.pid does not start with a pid");
+            f.single_user = n < 0;
+            f.pid = (pid_t)(n < 0 ? -n : n);
+            break;
+        case 1:
+            if (!pgv_copy(f.data_dir, sizeof(f.data_dir), line))
+                f.data_dir[0] = '\0';
+            break;
+        case 2:
+            if (parse_i64(line, &n) && n > 0)
+                f.start_time_s = n;
+            break;
+        case 3:
+            if (parse_i64(line, &n) && n > 0 && n <= 65535)
+                f.port = (int)n;
+            break;
+        case 7:
+            if (!pgv_copy(f.status, sizeof(f.status), line))
+                f.status[0] = '\0';
+            break;
+        default:
+            break;
+        }
+    }
+    if (f.pid == 0)
+        return pgv_fail(err, PGV_EINVALID, "postmaster.pid is empty");
+    *ret = f;
+    return true;
+}
+
+bool pm_proc_parse_stat(struct pgv_str text, struct pm_proc *ret)
+{
+    /* pid (comm) state ppid pgrp session … starttime is the 22nd. The name may hold blanks and
+     * parentheses, so count from the last one. Source: proc(5). */
+    struct pgv_str head, rest, field;
+    const char *close = NULL;
+    uint64_t n;
+    struct pm_proc p = { 0 };
+
+    for (size_t i = 0; i < text.n; i++)
+        if (text.p[i] == ')')
+            close = text.p + i;
+    if (!close || !pgv_str_cut(text, ' ', &head, &rest) || !pgv_parse_u64(head, &n) || n == 0 ||
+        n > INT32_MAX)
+        return false;
+    p.pid = (pid_t)n;
+    rest.p = close + 1;
+    rest.n = text.n - (size_t)(close + 1 - text.p);
+    rest = pgv_str_trim(rest);
+    for (unsigned i = 3; i <= 22; i++) {
+        bool last = !pgv_str_cut(rest, ' ', &field, &rest);
+
+        if (last && i < 22)
+            return false;
+        if (i == 3) {
+            if (field.n != 1)
+                return false;
+            p.state = field.p[0];
+        } else if (i == 4) {
+            if (!pgv_parse_u64(field, &n) || n > INT32_MAX)
+                return false;
+            p.ppid = (pid_t)n;
+        } else if (i == 22) {
+            if (!pgv_parse_u64(pgv_str_trim(field), &p.start_ticks))
+                return false;
+        }
+    }
+    *ret = p;
+    return true;
+}
+
+/* A /proc file into @buf; its length, or 0. */
+static size_t read_proc(const char *path, char *buf, size_t bytes)
+{
+    ssize_t n;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return 0;
+    do
+        n = read(fd, buf, bytes);
+    while (n < 0 && errno == EINTR);
+    close(fd);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static void read_link(const char *path, char *ret, size_t bytes)
+{
+    static const char gone[] = " (deleted)";
+    ssize_t n = readlink(path, ret, bytes - 1);
+
+    if (n < 0)
+        n = 0;
+    ret[n] = '\0';
+    /* The binary was replaced by a package upgrade while it ran: still the same program. */
+    if ((size_t)n > sizeof(gone) - 1 && strcmp(ret + n - (sizeof(gone) - 1), gone) == 0)
+        ret[(size_t)n - (sizeof(gone) - 1)] = '\0';
+}
+
+/* Seconds since the epoch at which the machine started, or 0. It moves when the wall clock is
+ * stepped, as does nothing else we could compare with, so it is read each time. */
+static int64_t boot_wall_s(void)
+{
+    struct timespec wall, boot;
+
+    if (clock_gettime(CLOCK_REALTIME, &wall) != 0 || clock_gettime(CLOCK_BOOTTIME, &boot) != 0)
+        return 0;
+    return wall.tv_sec - boot.tv_sec;
+}
+
+/* stat only: enough for walking the tree, a third of the cost. */
+static bool read_stat(pid_t pid, struct pm_proc *ret)
+{
+    char path[64], text[1024];
+    size_t n;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    n = read_proc(path, text, sizeof(text));
+    return n > 0 && pm_proc_parse_stat((struct pgv_str){ text, n }, ret);
+}
+
+static void read_links(struct pm_proc *p)
+{
+    char path[64];
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)p->pid);
+    read_link(path, p->exe, sizeof(p->exe));
+    (void)snprintf(path, sizeof(path), "/proc/%d/cwd", (int)p->pid);
+    read_link(path, p->cwd, sizeof(p->cwd));
+}
+
+bool pm_proc_read(pid_t pid, struct pm_proc *ret)
+{
+    long hz = sysconf(_SC_CLK_TCK);
+    int64_t boot = boot_wall_s();
+
+    if (!read_stat(pid, ret))
+        return false;
+    if (hz > 0 && boot > 0)
+        ret->start_wall_s = boot + (int64_t)(ret->start_ticks / (uint64_t)hz);
+    read_links(ret);
+    return true;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+bool pm_proc_is_postgres(const struct pm_proc *p, const struct pm_whose *whose)
+{
+    const char *name = base_name(p->exe);
+
+    return p->exe[0] &&
+           (strcmp(name, base_name(whose->postgres)) == 0 || strcmp(name, "postmaster") == 0);
+}
+
+enum pm_verdict pm_judge(const struct pm_proc *proc, const struct pm_pidfile *file,
+                         const struct pm_whose *whose)
+{
+    bool child = proc->ppid == whose->self;
+    int64_t apart = proc->start_wall_s - file->start_time_s;
+
+    if (proc->pid == whose->self || proc->pid == whose->parent)
+        return PM_NOT_POSTMASTER;
+    if (proc->state == 'Z' || proc->state == 'X')
+        return PM_NOT_POSTMASTER;
+    if (!child && file->start_time_s > 0 && proc->start_wall_s > 0 &&
+        apart <= START_TIME_TOLERANCE_S && apart >= -START_TIME_TOLERANCE_S)
+        return PM_IS_POSTMASTER;
+    if (!pm_proc_is_postgres(proc, whose))
+        return PM_NOT_POSTMASTER;
+    if (proc->cwd[0])
+        return strcmp(proc->cwd, whose->data_dir) == 0 ? PM_IS_POSTMASTER : PM_NOT_POSTMASTER;
+    return child ? PM_NOT_POSTMASTER : PM_IS_POSTMASTER_UNPROVEN;
+}
+
+/* Calls @each with every pid there is. */
+static void each_pid(bool (*each)(pid_t pid, void *data), void *data)
+{
+    DIR *dir = opendir("/proc");
+    struct dirent *entry;
+    uint64_t pid;
+
+    if (!dir)
+        return;
+    while ((entry = readdir(dir)) != NULL)
+        if (pgv_parse_u64(pgv_str(entry->d_name), &pid) && pid > 0 && pid <= INT32_MAX &&
+            !each((pid_t)pid, data))
+            break;
+    closedir(dir);
+}
+
+struct family {
+    pid_t pid[PM_FAMILY_MAX], ppid[PM_FAMILY_MAX];
+    unsigned n;
+};
+
+static bool note_parent(pid_t pid, void *data)
+{
+    struct family *f = data;
+    struct pm_proc p;
+
+    if (read_stat(pid, &p)) {
+        f->pid[f->n] = pid;
+        f->ppid[f->n] = p.ppid;
+        f->n++;
+    }
+    return f->n < PM_FAMILY_MAX;
+}
+
+unsigned pm_proc_descendants(pid_t root, pid_t *ret, unsigned max)
+{
+    /* Static: this runs when a postmaster must be killed, which must not fail for want of memory.
+     */
+    static struct family all;
+    unsigned n = 0;
+    pid_t parent = root;
+
+    all.n = 0;
+    each_pid(note_parent, &all);
+    for (unsigned done = 0;; parent = ret[done++]) {
+        for (unsigned i = 0; i < all.n && n < max; i++)
+            if (all.ppid[i] == parent && all.pid[i] != parent)
+                ret[n++] = all.pid[i];
+        if (done >= n)
+            return n;
+    }
+}
+
+struct leftovers {
+    const struct pm_whose *whose;
+    pid_t except, *ret;
+    unsigned n, max;
+};
+
+static bool note_leftover(pid_t pid, void *data)
+{
+    struct leftovers *l = data;
+    struct pm_proc p;
+
+    if (pid == l->whose->self || pid == l->except || !read_stat(pid, &p) || p.state == 'Z' ||
+        p.state == 'X' || (l->except != 0 && p.ppid == l->except))
+        return true;
+    read_links(&p);
+    if (pm_proc_is_postgres(&p, l->whose) && p.cwd[0] && strcmp(p.cwd, l->whose->data_dir) == 0)
+        l->ret[l->n++] = pid;
+    return l->n < l->max;
+}
+
+unsigned pm_proc_leftovers(const struct pm_whose *whose, pid_t except, pid_t *ret, unsigned max)
+{
+    struct leftovers l = { .whose = whose, .except = except, .ret = ret, .max = max };
+
+    if (max > 0)
+        each_pid(note_leftover, &l);
+    return l.n;
+}
