@@ -263,7 +263,7 @@ static bool take_long(struct parser *p, const char *word, struct pgv_error *err)
     struct pgv_str name, value = { 0 };
     bool has_value = pgv_str_cut(pgv_str(word), '=', &name, &value);
     char text[128];
-    size_t option;
+    size_t option = 0;
 
     pgv_copy_cut(text, sizeof(text), name);
     if (pgv_str_eqz(name, help_name) || find_option(p->command, name, &option)) {
@@ -286,7 +286,7 @@ static bool take_short(struct parser *p, const char *word, struct pgv_error *err
 {
     for (const char *c = word + 1; *c; c++) {
         char name[3] = { '-', *c, '\0' };
-        size_t option;
+        size_t option = 0;
 
         if (!find_option(p->command, pgv_str(name), &option))
             return no_such_option(p->command, name, false, err);

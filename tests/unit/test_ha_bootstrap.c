@@ -551,7 +551,7 @@ static void test_slots__vectors(void **state)
     c.n_retain_slots = 5;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct ha_policy p = { 0 };
-        char got[256] = "";
+        char got[2048] = "";
         unsigned n;
 
         ha_copy_name(p.name, rows[i].node);
@@ -561,7 +561,7 @@ static void test_slots__vectors(void **state)
         p.tags.nostream = rows[i].node[0] == 'e';
         n = ha_wanted_slots(&c, &p, rows[i].role, 150000, slots, 16);
         for (unsigned k = 0; k < n; k++)
-            snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s %llu %d", k ? "," : "",
+            snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%.63s %llu %d", k ? "," : "",
                      slots[k].name, (unsigned long long)slots[k].lsn, slots[k].expected_active);
         assert_string_equal(got, rows[i].want);
     }
