@@ -448,9 +448,11 @@ static bool is_streaming(struct pg_node *n)
 static void test_standby__is_cloned_and_streams(void **state)
 {
     struct postmaster_facts *f = &standby.pm.facts;
+    char text[256];
 
     NEED_POSTGRES();
     assert_string_not_equal(primary.pm.conn_url, "");
+    pg_sql(&primary, "SELECT pg_create_physical_replication_slot('two')", text);
     pg_node_open(&standby);
     pg_look(&standby);
     assert_int_equal(f->dir, PM_DIR_EMPTY);
@@ -634,9 +636,11 @@ static void test_promote__becomes_primary(void **state)
 static void test_divergence__of_the_old_primary(void **state)
 {
     struct postmaster_job_args args = { .job = PM_JOB_CHECK_DIVERGENCE };
+    char text[256];
 
     NEED_POSTGRES();
     args.node = node_of(&standby);
+    pg_sql(&standby, "SELECT pg_create_physical_replication_slot('one')", text);
     /* it ended cleanly before the promotion: it may simply follow */
     assert_int_equal(pg_job(&primary, &args), PM_NO);
     assert_int_equal(pg_job(&primary, &(struct postmaster_job_args){ .job = PM_JOB_START,
