@@ -471,7 +471,7 @@ static void prepare_rewind(struct pgrewind *j)
     if (written)
         over[3] = pgv_arena_printf(&j->arena, "PGPASSFILE=%s", j->conf->pgpass);
     j->env = pgtool_env(&j->arena, over);
-    if (pgdsn_write_public(&text, &d, PQlibVersion()))
+    if (pgdsn_write_public(&text, &d, j->binary_version))
         j->public_dsn = pgv_arena_dup(&j->arena, pgv_buf_view(&text));
     if ((written && !over[3]) || !j->env || !j->public_dsn) {
         (void)pgv_fail(&err, PGV_ENOMEM, "no memory to run pg_rewind");
@@ -553,6 +553,7 @@ bool pgrewind_start(struct pgrewind *j, uv_loop_t *loop, const struct pgrewind_a
                             .cb = cb,
                             .percent = -1,
                             .major_version = args->major_version,
+                            .binary_version = args->binary_version,
                             .checkpoint_known = args->leader_checkpoint_known,
                             .checkpoint_done = args->leader_checkpoint_done,
                             .timeout_ms = args->timeout_ms ? args->timeout_ms : TIMEOUT_MS_DEFAULT,

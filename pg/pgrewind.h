@@ -81,7 +81,7 @@ enum pgrewind_result {
 
 struct pgrewind_args {
     struct pgconf *conf;
-    int major_version;
+    int major_version, binary_version; /* the latter of pg_rewind; 0: unknown */
     const char *leader_conn_url, *leader_name;
     bool leader_checkpoint_known, leader_checkpoint_done;
     uint64_t timeout_ms; /* for questions to the leader (0: 10 s); the rewind itself has no limit */
@@ -107,7 +107,7 @@ struct pgrewind {
     const char *restore_command, *public_dsn;
     const char *const *env;
     uint64_t timeout_ms;
-    int major_version, phase;
+    int major_version, binary_version;
     unsigned fetches;
     bool canceled, ending, in_child, in_tool, checkpoint_known, checkpoint_done, server_restores;
     bool super; /* the credentials are the superuser's, who may CHECKPOINT */
