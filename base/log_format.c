@@ -288,7 +288,7 @@ static bool compile_json(struct log_format *f, const struct pgv_value *format,
                          struct pgv_error *err)
 {
     struct pgv_buf b;
-    bool ok = true;
+    bool ok;
 
     f->json = true;
     f->items_n = f->text_n = 0;
@@ -303,6 +303,8 @@ static bool compile_json(struct log_format *f, const struct pgv_value *format,
     if (!pgv_value_first(fields))
         return true;
     pgv_buf_init(&b, sizeof(f->fields) - 1);
+    if (!pgv_buf_reserve(&b, sizeof(f->fields) - 1))
+        return pgv_fail(err, PGV_ENOMEM, "no memory for log.static_fields");
     PGV_EACH(field, fields)
     {
         pgv_buf_puts(&b, ", ");
@@ -310,12 +312,10 @@ static bool compile_json(struct log_format *f, const struct pgv_value *format,
         pgv_buf_puts(&b, ": ");
         pgv_json_write(&b, field, PGV_JSON_SPACED);
     }
-    if (b.failed)
-        ok = pgv_fail(err, PGV_EINVALID, "log.static_fields do not fit into %zu bytes",
-                      sizeof(f->fields));
-    else
-        ok = pgv_copy(f->fields, sizeof(f->fields), pgv_buf_view(&b)) ||
-             pgv_fail(err, PGV_EINVALID, "log.static_fields do not fit");
+    ok = !b.failed && pgv_copy(f->fields, sizeof(f->fields), pgv_buf_view(&b));
+    if (!ok)
+        (void)pgv_fail(err, PGV_EINVALID, "log.static_fields are longer than %zu bytes",
+                       sizeof(f->fields) - 1);
     pgv_buf_done(&b);
     return ok;
 }

@@ -88,6 +88,8 @@ static void read_digits(struct pgv_str s, size_t from, unsigned base, bool minus
                           __builtin_add_overflow(num.i, step, &num.i)))
             num.exact = false;
     }
+    if (num.exact)
+        num.d = (double)num.i; /* rounded once, not at every digit */
     *ret = num;
     *ret_end = i;
 }
@@ -240,7 +242,7 @@ bool pgv_parse_real(struct pgv_str s, const char *base_unit, double *ret)
     if (!real_prefix(s, &d, &end))
         return false;
     unit = pgv_str_trim((struct pgv_str){ s.p + end, s.n - end });
-    if (unit.n && !convert(d, unit, base_unit, &d))
+    if ((unit.n && !convert(d, unit, base_unit, &d)) || !isfinite(d))
         return false;
     *ret = d;
     return true;

@@ -318,6 +318,24 @@ struct pgv_value *pgv_value_copy(struct pgv_arena *a, const struct pgv_value *v)
     return copy;
 }
 
+/* Python's repr() escapes blanks but the common one, and what has no shape. Unassigned ones left
+ * out. */
+static bool has_no_shape(uint32_t c)
+{
+    static const uint32_t ranges[][2] = {
+        { 0x7f, 0xa0 },       { 0xad, 0xad },        { 0x1680, 0x1680 }, { 0x180e, 0x180e },
+        { 0x2000, 0x200f },   { 0x2028, 0x202f },    { 0x205f, 0x206f }, { 0x3000, 0x3000 },
+        { 0xe000, 0xf8ff },   { 0xfeff, 0xfeff },    { 0xfff0, 0xfffb }, { 0xfffe, 0xffff },
+        { 0xe0000, 0xe00ff }, { 0xf0000, 0x10ffff },
+    };
+
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(*ranges); i++) {
+        if (c >= ranges[i][0] && c <= ranges[i][1])
+            return true;
+    }
+    return c < 0x20;
+}
+
 /* A string within a list or map, quoted as Python's repr() does: 'x', or "it's". */
 static void text_quoted(struct pgv_buf *b, struct pgv_str s)
 {
@@ -337,8 +355,8 @@ static void text_quoted(struct pgv_buf *b, struct pgv_str s)
             pgv_buf_puts(b, "\\r");
         else if (c == '\t')
             pgv_buf_puts(b, "\\t");
-        else if (c < 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad)
-            pgv_buf_printf(b, "\\x%02x", (unsigned)c);
+        else if (has_no_shape(c))
+            pgv_buf_printf(b, c <= 0xff ? "\\x%02x" : c <= 0xffff ? "\\u%04x" : "\\U%08x", c);
         else
             pgv_buf_append(b, before.p, before.n - s.n);
     }

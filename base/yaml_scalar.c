@@ -204,9 +204,12 @@ static int digit_value(char c)
     return 99;
 }
 
+static bool plain_float(struct pgv_str s, double *ret);
+
 /* Digits of @base without underscores, added up exactly while they fit, else as a real. */
 static bool construct_digits(struct pgv_str s, int base, bool minus, struct pgv_value *ret)
 {
+    struct pgv_str all = s;
     bool exact = true, any = false;
     int64_t i = 0;
     double d = 0;
@@ -228,6 +231,8 @@ static bool construct_digits(struct pgv_str s, int base, bool minus, struct pgv_
     }
     if (exact)
         ret->u.i = i;
+    else if (base == 10 && plain_float(all, &d)) /* adding up has rounded at each step */
+        ret->u.d = minus ? -d : d;
     else
         ret->u.d = d;
     ret->type = exact ? PGV_INT : PGV_REAL;
