@@ -38,6 +38,18 @@ const char *pm_conn_hostaddr(const struct postmaster_impl *im)
     return im->conn.hostaddr[0] ? im->conn.hostaddr : LOCALHOST;
 }
 
+const char *pm_conn_first_hostaddr(const struct postmaster_impl *im, char ret[64])
+{
+    const char *all = pm_conn_hostaddr(im);
+    struct pgdsn dsn;
+
+    pgconf_local_dsn(im->conf, &im->addr, PGCONF_SUPERUSER, &dsn);
+    if (!all || !dsn.v[PGDSN_HOST] || dsn.v[PGDSN_HOST][0] == '/' ||
+        !pgv_copy(ret, 64, (struct pgv_str){ all, strcspn(all, ",") }))
+        return NULL;
+    return ret;
+}
+
 static unsigned count_commas(const char *s)
 {
     unsigned n = 0;
