@@ -32,23 +32,29 @@ struct callbacks;
 
 struct agent {
     uv_loop_t loop;
-    const char *program;         /* base name of argv[0] */
-    struct agent_config config;  /* effective */
+    const char *program;        /* base name of argv[0] */
+    struct agent_config config; /* effective */
     struct ha ha;
     struct dcs dcs;
     struct postmaster pm;
-    struct httpc peers_client;   /* agent-to-agent REST */
+    struct httpc peers_client; /* agent-to-agent REST */
     struct tls_context *peers_tls;
+    void (*peers_close_cb)(struct agent *a);
     struct rest *rest;
     struct callbacks *callbacks;
     int64_t started_wall_us;
     /* the scheduled restart as its requester wrote it (rest contract), or empty */
     struct pgv_buf scheduled_restart_json;
-    uint64_t cycles;             /* completed */
+    uint64_t cycles; /* completed */
     uint64_t cycle_us_last;
     int exit_status;
     struct agent_pump *pump;
 };
+
+/** Configuration, log, loop, store: then agent_run() brings up the rest as the store answers. */
+bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err) PGV_MUST_CHECK;
+/** Until a signal or a fatal condition; returns the exit status. */
+int agent_run(struct agent *a);
 
 /** Wake the brain now. */
 void agent_wake(struct agent *a);
@@ -71,16 +77,23 @@ struct agent_peers_req {
     void (*cb)(struct agent_peers_req *r);
     /* private */
     struct agent *agent;
-    struct agent_peer_call *calls;
-    unsigned pending;
-    uv_timer_t deferred;
-    bool canceled;
+    struct agent_peers_group *group;
+    struct agent_peers_req *next;
+    bool waits_unasked;
 };
-/** All in parallel; the callback comes when all answered or @timeout_ms is over. */
-void agent_peers_ask(struct agent *a, struct agent_peers_req *r, const struct agent_peer_addr *addrs,
-                     unsigned n, uint64_t timeout_ms, void (*cb)(struct agent_peers_req *r));
-void agent_peers_cancel(struct agent_peers_req *r); /* the callback does not come any more */
-/** Parse the answer of GET /patroni into @ret; false: unreachable. */
+/** The client and its TLS: after the configuration is read; again when a reload changed it. */
+bool agent_peers_open(struct agent *a, struct pgv_error *err) PGV_MUST_CHECK;
+bool agent_peers_reconfigure(struct agent *a, struct pgv_error *err) PGV_MUST_CHECK;
+/** Requests in flight end as unreachable first. */
+void agent_peers_close(struct agent *a, void (*cb)(struct agent *a));
+/** All in parallel; the callback comes once, later, when all answered or @timeout_ms is over. */
+void agent_peers_ask(struct agent *a, struct agent_peers_req *r,
+                     const struct agent_peer_addr *addrs, unsigned n, uint64_t timeout_ms,
+                     void (*cb)(struct agent_peers_req *r));
+/** The callback does not come any more and @r may be freed at once. Harmless after it has come. */
+void agent_peers_cancel(struct agent_peers_req *r);
+/** Parse the answer of GET /patroni into @ret (its name stays); false: unreachable, @ret untouched.
+ */
 bool agent_peer_parse(struct pgv_str body, struct ha_peer *ret);
 
 /* agent/rest.c: the REST API */
@@ -102,4 +115,5 @@ void callbacks_close(struct agent *a, void (*cb)(struct agent *a));
 bool agent_member_document(struct agent *a, struct pgv_buf *b);
 
 /* agent/notify.c: systemd */
-void notify_systemd(const char *state); /* no-op without NOTIFY_SOCKET; takes it out of the environment at first call */
+void notify_systemd(const char *state); /* no-op without NOTIFY_SOCKET; takes it out of the
+                                           environment at first call */

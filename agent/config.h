@@ -2,27 +2,37 @@
 /*
  * agent/config.h - the effective configuration: defaults, dynamic (DCS, its cache or bootstrap.dcs)
  * and local, merged as Patroni 4.1 does (config contract §2.4, §6, §7).
+ *
+ * Pointers into it are borrowed. What is rebuilt as a whole (effective, postgresql, tags) stays
+ * readable until the build after the next one, so that whoever borrowed it has time to be told;
+ * name, scope, name_space live as long as the configuration, dcs_section until a reload replaces
+ * it (and then until the one after).
  */
 #pragma once
 
 #include "agent/ha/ha.h"
 #include "base/config.h"
 
+/** An arena that is replaced whole: the one in use and the one before it. */
+struct agent_config_arena {
+    struct pgv_arena now, before;
+};
+
 struct agent_config {
-    struct pgv_config local;          /* files and environment */
+    struct pgv_config local; /* files and environment */
     struct pgv_config_env env;
-    char path[512];                   /* as given on the command line; may be empty */
+    char path[512]; /* as given on the command line; may be empty */
     struct pgv_arena dynamic_arena;
-    struct pgv_value *dynamic;        /* the last accepted dynamic document (adjusted times), a map */
-    bool dynamic_loaded;              /* from cache, DCS or bootstrap */
-    bool dynamic_dirty;               /* differs from patroni.dynamic.json */
+    struct pgv_value *dynamic; /* the last accepted dynamic document (adjusted times), a map */
+    bool dynamic_loaded;       /* from cache, DCS or bootstrap */
+    bool dynamic_dirty;        /* differs from patroni.dynamic.json */
     char dynamic_version[DCS_VERSION_BYTES]; /* of the /config key last looked at */
-    struct pgv_arena arena;           /* of what follows; replaced whole */
-    struct pgv_value *effective;      /* the merged document */
-    struct pgv_value *postgresql;     /* its postgresql section with the current role's overrides */
-    const struct pgv_value *global;   /* the raw dynamic document as last read from the store */
-    struct pgv_arena global_arena;
-    enum pgv_role overrides_role;     /* role class the overrides were made for */
+    struct pgv_value *effective;             /* the merged document */
+    struct pgv_value *postgresql;   /* its postgresql section with the current role's overrides */
+    const struct pgv_value *tags;   /* as published: falsy predefined ones left out; a map */
+    const struct pgv_value *global; /* the raw dynamic document as last read from the store */
+    enum pgv_role overrides_role;   /* role class the overrides were made for */
+    const struct pgv_value *dcs_section; /* the etcd3 section */
 
     const char *name, *scope, *name_space;
     uint64_t ttl_ms, loop_wait_ms, retry_timeout_ms; /* clamped */
@@ -30,14 +40,23 @@ struct agent_config {
     uint64_t primary_start_timeout_ms;
     int max_timelines_history;
     bool paused;
+    /* private */
+    struct agent_config_arena built, role_built, dcs_built;
+    struct pgv_arena global_arena, identity;
+    struct pgv_config local_before; /* whoever borrowed from it has time to be told */
 };
 
 /** Load and check the local configuration; says everything that makes a start impossible. */
-bool agent_config_open(struct agent_config *c, const char *path, struct pgv_error *err) PGV_MUST_CHECK;
+bool agent_config_open(struct agent_config *c, const char *path,
+                       struct pgv_error *err) PGV_MUST_CHECK;
 void agent_config_done(struct agent_config *c);
-/** Read files again. @ret_changed false: nothing differs. On failure the old one stays. */
-bool agent_config_reload(struct agent_config *c, bool *ret_changed, struct pgv_error *err) PGV_MUST_CHECK;
-/** patroni.dynamic.json in the data directory; absent is fine. */
+/**
+ * Read files again. @ret_changed false: nothing differs. On failure the old one stays. name, scope
+ * and namespace do not change before the next start; a change of them is logged.
+ */
+bool agent_config_reload(struct agent_config *c, bool *ret_changed,
+                         struct pgv_error *err) PGV_MUST_CHECK;
+/** patroni.dynamic.json in the data directory; absent is fine, a broken one is logged. */
 void agent_config_load_cache(struct agent_config *c, const char *data_dir);
 bool agent_config_save_cache(struct agent_config *c, const char *data_dir, unsigned mode,
                              struct pgv_error *err) PGV_MUST_CHECK;
@@ -46,8 +65,9 @@ bool agent_config_use_bootstrap(struct agent_config *c, struct pgv_error *err) P
 /**
  * A snapshot's /config: the global values (pause, modes, …) are always adopted when it is a valid
  * object; a non-empty document with a new version and other content also becomes the dynamic
- * configuration: @ret_changed. A rejected one (a time that is no number…) leaves all as it was and
- * says why.
+ * configuration: @ret_changed. A rejected one (a time that is no number, a standby cluster, which
+ * this version cannot serve…) leaves the dynamic configuration as it was and says why, once a
+ * version.
  */
 bool agent_config_adopt(struct agent_config *c, const struct dcs_snapshot *s, bool *ret_changed,
                         struct pgv_error *err) PGV_MUST_CHECK;
@@ -58,4 +78,18 @@ void agent_config_policy(const struct agent_config *c, struct ha_policy *ret);
 /** The dynamic document as compact JSON, to fill an empty /config key. */
 bool agent_config_dynamic_json(const struct agent_config *c, struct pgv_buf *b);
 /** Clamp ttl, loop_wait and retry_timeout of a document in place, with the contract's warnings. */
-bool agent_config_clamp(struct pgv_arena *a, struct pgv_value *dynamic, struct pgv_error *err) PGV_MUST_CHECK;
+bool agent_config_clamp(struct pgv_arena *a, struct pgv_value *dynamic,
+                        struct pgv_error *err) PGV_MUST_CHECK;
+/**
+ * Would every agent refuse this dynamic document as a whole? False says why: a time that is no
+ * integer, a postgresql, parameters or standby_cluster that is no map. Source: Patroni,
+ * Config.set_dynamic_configuration() keeps the previous document when one of these raises.
+ */
+bool agent_config_acceptable(const struct pgv_value *dynamic, struct pgv_error *err) PGV_MUST_CHECK;
+
+/* What a dynamic document says, whoever read it; NULL says nothing. Source: Patroni, GlobalConfig.
+ */
+bool agent_config_is_paused(const struct pgv_value *global);
+bool agent_config_is_standby_cluster(const struct pgv_value *global);
+bool agent_config_is_quorum(const struct pgv_value *global);
+bool agent_config_is_synchronous(const struct pgv_value *global);

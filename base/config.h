@@ -9,7 +9,9 @@
 
 #include "base/value.h"
 
-#define PGV_CONFIG_BYTES_MAX (1u << 20)
+#define PGV_CONFIG_BYTES_MAX (1u << 20) /* of one file */
+#define PGV_CONFIG_FILES_MAX 256        /* of one folder */
+#define PGV_CONFIG_ARENA_BYTES_MAX (32u << 20)
 
 /**
  * Read every recognised PATRONI_* variable into a tree, once per process, and remove it from the
@@ -19,6 +21,9 @@ struct pgv_config_env {
     struct pgv_arena arena;
     struct pgv_value *overlay;        /* a map, may be empty */
     struct pgv_value *configuration;  /* PATRONI_CONFIGURATION parsed, or NULL */
+    /* private */
+    bool configuration_bad;             /* it was set but is no mapping: matters only when used */
+    struct pgv_error configuration_err; /* why */
 };
 bool pgv_config_env_take(struct pgv_config_env *env, struct pgv_error *err) PGV_MUST_CHECK;
 void pgv_config_env_done(struct pgv_config_env *env);
@@ -32,9 +37,16 @@ struct pgv_config {
 
 /**
  * @path: file or folder, may be empty. Absent path: PATRONI_CONFIGURATION, else the environment
- * alone. Errors name file, line and reason; 'Config is empty.' when nothing is configured at all.
+ * alone. Errors name file, line and reason; 'Config is empty.' when nothing is configured at all;
+ * the reserved placeholder as 'name' is refused.
  * On failure @ret is untouched, so an old configuration stays in force.
  */
 bool pgv_config_load(const char *path, const struct pgv_config_env *env, struct pgv_config *ret,
                      struct pgv_error *err) PGV_MUST_CHECK;
+/**
+ * The same without the agent's demands: nothing configured at all is an empty map, and any 'name'
+ * passes. For the command line tool (which may get its store by option) and --validate-config.
+ */
+bool pgv_config_load_lenient(const char *path, const struct pgv_config_env *env,
+                             struct pgv_config *ret, struct pgv_error *err) PGV_MUST_CHECK;
 void pgv_config_done(struct pgv_config *c);

@@ -57,6 +57,8 @@ struct dcs_failover {
 
 struct dcs_sync {
     bool exists;
+    bool garbage; /* there, but unreadable: the state counts as empty, yet nobody may conclude from
+                     it that an asynchronous standby may be promoted */
     char version[DCS_VERSION_BYTES];
     char leader[PGV_NAME_BYTES]; /* empty: the state is empty */
     int quorum;
@@ -80,7 +82,8 @@ struct dcs_cluster {
     char leader_version[DCS_VERSION_BYTES];
     char leader_session[DCS_VERSION_BYTES];
 
-    uint64_t status_optime;   /* bytes; 0: unknown */
+    bool status_exists;       /* the status key is there, readable or not */
+    uint64_t status_optime;   /* bytes; 0: unknown. From optime/leader when there is no status */
     unsigned n_status_slots;
     struct dcs_slot_lsn status_slots[DCS_SLOTS_MAX];
     unsigned n_retain_slots;
@@ -99,6 +102,7 @@ struct dcs_cluster {
     unsigned history_last_fields;
 
     bool failsafe_exists;      /* an object */
+    bool failsafe_garbage;     /* there, but not all of it could be read: rely on it for nothing */
     unsigned n_failsafe;
     struct {
         char name[PGV_NAME_BYTES];
@@ -116,7 +120,11 @@ struct dcs_snapshot {
     uint64_t read_ms;                /* pgv_clock_ms() when the store answered */
     int64_t read_wall_us;
     uint64_t revision;               /* of the store, for logs */
+    bool failed; /* memory ran out while it was built: it must not be used as a view */
 };
+
+#define DCS_VALUE_BYTES_MAX (1u << 20)     /* a longer value is corrupt */
+#define DCS_SNAPSHOT_BYTES_MAX (64u << 20) /* of all documents once parsed */
 
 void dcs_snapshot_init(struct dcs_snapshot *s);
 void dcs_snapshot_done(struct dcs_snapshot *s);
@@ -139,6 +147,14 @@ bool dcs_sync_matches(const struct dcs_sync *s, const char *name, bool with_lead
 
 /** '/service/main/' from namespace and scope, slashes squeezed, with the trailing slash. */
 bool dcs_prefix(const char *name_space, const char *scope, char *ret, size_t ret_bytes) PGV_MUST_CHECK;
+
+/**
+ * A member's conn_url apart: 'postgres://host:port/db', also with IPv6 brackets and user info. The
+ * host comes without brackets and in lower case, the port defaults to 5432, @ret_dbname (may be
+ * NULL) is the path without its first slash. False when it is no such URL or names no host.
+ */
+bool dcs_conn_url_parse(const char *url, char *ret_host, size_t host_bytes, int *ret_port,
+                        char *ret_dbname, size_t dbname_bytes) PGV_MUST_CHECK;
 
 /** Documents we write, compact JSON. */
 bool dcs_write_failover(struct pgv_buf *b, const char *leader, const char *candidate,

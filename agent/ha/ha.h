@@ -40,10 +40,12 @@ struct ha_policy {
     uint64_t maximum_lag_bytes;        /* on failover */
     uint64_t member_slots_ttl_ms;      /* 0: keep only slots that should be active */
     bool paused, check_timeline, failsafe_mode;
-    bool sync_requested; /* synchronous_mode is on (or quorum): such a cluster must not be led by us */
+    bool sync_requested; /* synchronous_mode is on (or quorum): such a cluster must not be led by us
+                          */
     bool can_bootstrap;  /* the local configuration has a bootstrap section */
     bool clone_without_leader; /* a replica method that needs no source */
-    bool rewind, remove_on_diverged, remove_on_rewind_failure; /* use_pg_rewind and the wipe options */
+    bool rewind, remove_on_diverged,
+        remove_on_rewind_failure; /* use_pg_rewind and the wipe options */
     bool use_slots;
     struct pgv_tags tags;
 };
@@ -51,21 +53,21 @@ struct ha_policy {
 /* ---- events: what happened ---------------------------------------------------------------- */
 
 enum ha_event_type {
-    HA_EV_TICK,        /* time has passed */
-    HA_EV_POLICY,      /* new configuration */
-    HA_EV_VIEW,        /* the watched view changed, or its watch was lost or found again */
-    HA_EV_DCS,         /* the end of a request to the store */
-    HA_EV_FACTS,       /* facts about PostgreSQL changed */
-    HA_EV_LOOKED,      /* the end of a look */
-    HA_EV_JOB,         /* the end of a job */
+    HA_EV_TICK,                /* time has passed */
+    HA_EV_POLICY,              /* new configuration */
+    HA_EV_VIEW,                /* the watched view changed, or its watch was lost or found again */
+    HA_EV_DCS,                 /* the end of a request to the store */
+    HA_EV_FACTS,               /* facts about PostgreSQL changed */
+    HA_EV_LOOKED,              /* the end of a look */
+    HA_EV_JOB,                 /* the end of a job */
     HA_EV_SHUTDOWN_CHECKPOINT, /* a stopping primary has written its last record */
-    HA_EV_PEERS,       /* what the peers answered */
-    HA_EV_FOLLOW,      /* whether the recovery configuration fits */
-    HA_EV_CHECKPOINT,  /* the checkpoint after promotion ended */
-    HA_EV_SLOTS,       /* the slots were brought in line, or not */
-    HA_EV_REQUEST,     /* somebody asks for a restart, a reinitialize, … */
-    HA_EV_WAKE,        /* look again now: a failover key was written, the configuration patched */
-    HA_EV_SHUTDOWN,    /* the agent is to end */
+    HA_EV_PEERS,               /* what the peers answered */
+    HA_EV_FOLLOW,              /* whether the recovery configuration fits */
+    HA_EV_CHECKPOINT,          /* the checkpoint after promotion ended */
+    HA_EV_SLOTS,               /* the slots were brought in line, or not */
+    HA_EV_REQUEST,             /* somebody asks for a restart, a reinitialize, … */
+    HA_EV_WAKE,     /* look again now: a failover key was written, the configuration patched */
+    HA_EV_SHUTDOWN, /* the agent is to end */
 };
 
 enum ha_outcome {
@@ -82,8 +84,8 @@ enum ha_dcs_op {
     HA_DCS_ACQUIRE,
     HA_DCS_TAKE,
     HA_DCS_RELEASE,
-    HA_DCS_INITIALIZE,   /* create-only, empty value: the right to bootstrap */
-    HA_DCS_SET_SYSID,    /* our system identifier; create-only when the key was absent */
+    HA_DCS_INITIALIZE, /* create-only, empty value: the right to bootstrap */
+    HA_DCS_SET_SYSID,  /* our system identifier; create-only when the key was absent */
     HA_DCS_CANCEL_INITIALIZE,
     HA_DCS_SET_CONFIG,
     HA_DCS_SET_FAILOVER,
@@ -110,22 +112,22 @@ enum ha_request_type {
 
 struct ha_request {
     enum ha_request_type type;
-    uint32_t id;               /* comes back in the answer */
-    bool force, from_leader;   /* reinitialize */
-    uint64_t timeout_ms;       /* restart; 0: primary_start_timeout */
+    uint32_t id;             /* comes back in the answer */
+    bool force, from_leader; /* reinitialize */
+    uint64_t timeout_ms;     /* restart; 0: primary_start_timeout */
     bool has_role;
-    enum pgv_role role;        /* restart only if it is this */
-    int pg_version_below;      /* restart only if the server is older; 0: no filter */
-    bool restart_pending;      /* restart only if one is pending (presence counts) */
-    int64_t schedule_wall_us;  /* schedule */
+    enum pgv_role role;       /* restart only if it is this */
+    int pg_version_below;     /* restart only if the server is older; 0: no filter */
+    bool restart_pending;     /* restart only if one is pending (presence counts) */
+    int64_t schedule_wall_us; /* schedule */
 };
 
 struct ha_event {
     enum ha_event_type type;
-    uint64_t now_ms;   /* the brain's only clock: CLOCK_BOOTTIME */
-    int64_t wall_us;   /* wall time, for scheduled actions only */
+    uint64_t now_ms; /* the brain's only clock: CLOCK_BOOTTIME */
+    int64_t wall_us; /* wall time, for scheduled actions only */
     union {
-        const struct ha_policy *policy;
+        const struct ha_policy *policy; /* zeroed before it was filled: compared as bytes */
         struct {
             const struct dcs_cluster *cluster; /* borrowed; NULL: never read yet */
             bool live;                         /* the watch follows the store */
@@ -135,7 +137,7 @@ struct ha_event {
             enum ha_outcome outcome;
             uint64_t sent_ms; /* RENEW, ACQUIRE, TAKE: when we had asked */
         } dcs;
-        const struct postmaster_facts *facts;  /* FACTS and LOOKED */
+        const struct postmaster_facts *facts; /* FACTS and LOOKED */
         struct {
             enum postmaster_job job;
             enum postmaster_outcome outcome;
@@ -170,34 +172,34 @@ enum ha_why {
 const char *ha_why_label(enum ha_why why);
 
 enum ha_effect_type {
-    HA_DO_DCS,         /* a request to the store; its end comes back as HA_EV_DCS */
-    HA_DO_LOOK,        /* look at PostgreSQL: HA_EV_LOOKED */
-    HA_DO_ASK_PEERS,   /* ask ha->asked peers: HA_EV_PEERS */
-    HA_DO_CHECK_FOLLOW,/* compare the recovery configuration with u.node: HA_EV_FOLLOW */
-    HA_DO_JOB,         /* start a job: HA_EV_JOB */
+    HA_DO_DCS,          /* a request to the store; its end comes back as HA_EV_DCS */
+    HA_DO_LOOK,         /* look at PostgreSQL: HA_EV_LOOKED */
+    HA_DO_ASK_PEERS,    /* ask ha->asked peers: HA_EV_PEERS */
+    HA_DO_CHECK_FOLLOW, /* compare the recovery configuration with u.node: HA_EV_FOLLOW */
+    HA_DO_JOB,          /* start a job: HA_EV_JOB */
     HA_DO_CANCEL_JOB,
-    HA_DO_CHECKPOINT,  /* in the background: HA_EV_CHECKPOINT */
-    HA_DO_SLOTS,       /* make the slots be ha->slots: HA_EV_SLOTS */
-    HA_DO_CALLBACK,    /* run the callback script */
-    HA_DO_ANSWER,      /* to a request */
-    HA_DO_LOG,         /* one line for people */
-    HA_DO_CYCLE_DONE,  /* text is the status line */
-    HA_DO_EXIT,        /* the agent ends with u.exit_status */
+    HA_DO_CHECKPOINT, /* in the background: HA_EV_CHECKPOINT */
+    HA_DO_SLOTS,      /* make the slots be ha->slots: HA_EV_SLOTS */
+    HA_DO_CALLBACK,   /* run the callback script */
+    HA_DO_ANSWER,     /* to a request */
+    HA_DO_LOG,        /* one line for people */
+    HA_DO_CYCLE_DONE, /* text is the status line */
+    HA_DO_EXIT,       /* the agent ends with u.exit_status */
 };
 
 enum ha_level { HA_DEBUG, HA_INFO, HA_WARNING, HA_ERROR, HA_CRITICAL };
 
 /** Answers to requests; the REST handler knows the words. */
 enum ha_answer {
-    HA_ANSWER_DONE,        /* restarted, reinitialize started, schedule deleted or accepted */
-    HA_ANSWER_STARTING,    /* restarted, not yet accepting */
+    HA_ANSWER_DONE,     /* restarted, reinitialize started, schedule deleted or accepted */
+    HA_ANSWER_STARTING, /* restarted, not yet accepting */
     HA_ANSWER_FAILED,
-    HA_ANSWER_CONDITIONS,  /* restart conditions are not satisfied */
-    HA_ANSWER_BUSY,        /* text: the job in progress */
+    HA_ANSWER_CONDITIONS, /* restart conditions are not satisfied */
+    HA_ANSWER_BUSY,       /* text: the job in progress */
     HA_ANSWER_NO_LEADER,
     HA_ANSWER_I_LEAD,
-    HA_ANSWER_EXISTS,      /* another restart is already scheduled */
-    HA_ANSWER_NONE,        /* no restart is scheduled */
+    HA_ANSWER_EXISTS, /* another restart is already scheduled */
+    HA_ANSWER_NONE,   /* no restart is scheduled */
 };
 
 /** Member statements about itself that only the brain knows; the pump writes the document. */
@@ -208,17 +210,17 @@ struct ha_effect {
     union {
         struct {
             enum ha_dcs_op op;
-            uint64_t deadline_ms;                /* clock moment */
-            uint64_t optime;                     /* RELEASE: written to status first when not 0 */
-            bool create;                         /* SET_SYSID: create-only */
-            bool guarded;                        /* SET_FAILOVER: by the version in the view */
-            char candidate[PGV_NAME_BYTES];      /* SET_FAILOVER: rewrite as candidate only; empty: {} */
+            uint64_t deadline_ms;           /* clock moment */
+            uint64_t optime;                /* RELEASE: written to status first when not 0 */
+            bool create;                    /* SET_SYSID: create-only */
+            bool guarded;                   /* SET_FAILOVER: by the version in the view */
+            char candidate[PGV_NAME_BYTES]; /* SET_FAILOVER: rewrite as candidate only; empty: {} */
         } dcs;
         struct {
             uint32_t round;
             uint64_t deadline_ms;
         } peers;
-        struct postmaster_node node;             /* CHECK_FOLLOW */
+        struct postmaster_node node; /* CHECK_FOLLOW */
         struct postmaster_job_args job;
         struct {
             bool drop_others;
@@ -231,7 +233,7 @@ struct ha_effect {
             uint32_t id;
             enum ha_answer answer;
         } answer;
-        enum ha_level level;                     /* LOG */
+        enum ha_level level; /* LOG */
         int exit_status;
     } u;
 };
@@ -246,12 +248,13 @@ struct ha_effects {
 
 enum ha_ask { HA_ASK_NOT, HA_ASK_WAITS, HA_ASK_OK, HA_ASK_REFUSED, HA_ASK_LOST };
 
-enum ha_rewind { /* what we know about divergence from the leader. Source: Patroni's Rewind states */
+/** What we know about divergence from the leader. Source: Patroni's Rewind states, in its order. */
+enum ha_rewind {
     HA_REWIND_INITIAL,
+    HA_REWIND_CHECKPOINT, /* primary: the checkpoint after promotion is confirmed */
     HA_REWIND_CHECK,      /* compare with the leader at the next chance */
     HA_REWIND_NEED,
-    HA_REWIND_NOT_NEED,
-    HA_REWIND_CHECKPOINT, /* primary: the checkpoint after promotion is confirmed */
+    HA_REWIND_NOT_NEED, /* what stands after this one: a rewind was executed */
     HA_REWIND_SUCCESS,
     HA_REWIND_FAILED,
 };
@@ -259,8 +262,9 @@ enum ha_rewind { /* what we know about divergence from the leader. Source: Patro
 /** A demotion or shutdown under way: from the stop until the key is given up. */
 struct ha_demotion {
     bool active;
-    bool release;          /* give the key up, by the shutdown checkpoint or after the stop */
-    bool shutdown_seen;    /* the shutdown checkpoint is written */
+    bool stopped;
+    bool release;       /* give the key up, by the shutdown checkpoint or after the stop */
+    bool shutdown_seen; /* the shutdown checkpoint is written */
     bool released;
     uint64_t checkpoint_lsn, prev_lsn;
     uint64_t ask_again_ms; /* peers had not received it yet */
@@ -274,8 +278,11 @@ struct ha_cycle {
     uint64_t since_ms;
     enum ha_ask dcs[HA_DCS_OPS];
     enum ha_ask look, peers, follow;
+    int peers_for; /* enum ha_peers_for of the question that peers answers */
     bool fits, needs_restart;
-    bool touched, promoting;
+    bool failed;  /* the store did not answer in this cycle */
+    bool regular; /* begun by the timer */
+    bool touched; /* our missing member key was asked for */
 };
 
 struct ha {
@@ -284,30 +291,32 @@ struct ha {
     int64_t wall_us;
     struct ha_policy policy;
     bool have_policy;
-    struct dcs_cluster view;       /* the current snapshot */
-    struct dcs_cluster last_led;   /* the last snapshot that had a leader (or the first) */
+    struct dcs_cluster view;     /* the current snapshot */
+    struct dcs_cluster last_led; /* the last snapshot that had a leader (or the first) */
     bool have_view, view_live, have_last_led;
     struct postmaster_facts pg;
     bool have_facts;
 
-    uint64_t lease_until_ms;       /* we may be primary until then; 0: no lease */
-    bool dcs_lost;                 /* the store did not answer in this cycle or the last */
+    uint64_t lease_until_ms; /* we may be primary until then; 0: no lease */
+    bool dcs_lost;           /* the store did not answer in this cycle or the last */
     uint64_t dcs_lost_since_ms;
 
     struct {
-        enum postmaster_job kind;  /* in flight */
+        enum postmaster_job kind; /* in flight */
         uint64_t since_ms;
         enum ha_why why;
-        char name[HA_TEXT_BYTES];  /* 'bootstrap from leader 'n1'' */
+        char name[HA_TEXT_BYTES]; /* 'bootstrap from leader 'n1'' */
         bool cancel_asked;
-        bool demote;               /* a STOP of ours on purpose */
-        bool clone_after;          /* STOP as first part of a reinitialize */
+        enum postmaster_stop_mode mode; /* of a STOP */
+        enum pgv_role role;             /* of a START */
     } job;
-    struct {                       /* jobs that follow a job: reinitialize is stop, then clone */
-        bool wanted, from_leader, diverged;
+    struct { /* reinitialize is a stop, then a clone */
+        bool wanted, from_leader;
+        enum ha_why why;
     } reinit;
 
-    uint32_t asked_round;          /* of HA_DO_ASK_PEERS */
+    uint32_t asked_round;    /* of the last HA_DO_ASK_PEERS */
+    uint32_t answered_round; /* of the last HA_EV_PEERS that was still wanted */
     unsigned n_asked;
     struct {
         char name[PGV_NAME_BYTES];
@@ -317,41 +326,54 @@ struct ha {
     struct ha_peer peers[HA_PEERS_MAX];
 
     enum ha_rewind rewind;
-    bool bootstrapping;            /* we hold the empty initialize key */
-    enum ha_ask bootstrap_result;  /* of POST_BOOTSTRAP: NOT, OK, REFUSED */
-    bool recovering;               /* we (re)started it and must see whether it came up */
+    bool compared;                     /* timelines were compared since the server went down */
+    uint64_t divergence_not_before_ms; /* the last comparison could not find out */
+    bool joined; /* the join checks have passed once: the data directory belongs here */
+    bool start_after_clone, remove_data;
+    bool offline;       /* demoted because the store was lost: may start read-only without it */
+    bool bootstrapping; /* we hold the empty initialize key */
+    bool init_failed, init_key_removed; /* a failed bootstrap is being cleaned away */
+    enum ha_ask bootstrap_result;       /* of POST_BOOTSTRAP: NOT, OK, REFUSED */
+    bool recovering;                    /* we (re)started it and must see whether it came up */
     uint64_t crash_recovery_since_ms;
-    uint64_t start_timeout_ms;     /* of the restart under way; 0: the policy's */
+    uint64_t start_timeout_ms; /* of the restart under way; 0: the policy's */
     uint64_t race_backoff_since_ms;
     uint64_t pre_promote_failed_ms;
     uint64_t wait_leader_until_ms; /* after giving the key up: let somebody take it first */
     bool promote_result_failed;    /* pre_promote said no */
     bool was_paused;
-    bool checkpoint_running, slots_running;
-    uint32_t last_timeline;        /* last seen on this standby */
+    bool checkpoint_running, slots_running, touch_due;
+    bool dcs_inflight[HA_DCS_OPS];
+    uint64_t
+        primary_since_ms;   /* writable without any lease since then (agent just started); 0: not */
+    uint32_t last_timeline; /* last seen on this standby */
     uint64_t last_wal_lsn, prev_wal_lsn;
     bool history_due;
-    uint32_t history_timeline;     /* already published for */
+    uint32_t history_timeline; /* already published for */
 
     struct ha_demotion demotion;
     struct {
-        bool asked, paused_exit, stopped, done;
+        bool asked, stop_begun, touched, done;
+        int exit_status;
+        bool leave_running; /* PostgreSQL is not ours to stop */
     } shutdown;
     bool exiting;
 
-    bool has_restart_request;      /* being carried out */
+    bool has_restart_request; /* being carried out */
     struct ha_request restart_request;
+    unsigned cycles_in_window; /* a world that keeps changing must not make the loop spin */
+    uint64_t window_since_ms;
     bool has_scheduled_restart;
     struct ha_request scheduled_restart;
     int64_t scheduled_start_time_wall_us; /* of the postmaster when it was scheduled */
 
     struct ha_cycle cycle;
-    bool cycle_due;                /* begin one as soon as possible */
-    uint64_t next_run_ms;          /* the next regular one */
-    char status[HA_TEXT_BYTES];    /* of the last cycle */
+    bool cycle_due;             /* begin one as soon as possible */
+    uint64_t next_run_ms;       /* the next regular one */
+    char status[HA_TEXT_BYTES]; /* of the last cycle */
     enum ha_why status_why;
 
-    unsigned n_slots;              /* wanted, for HA_DO_SLOTS */
+    unsigned n_slots; /* wanted, for HA_DO_SLOTS */
     struct postmaster_slot slots[POSTMASTER_SLOTS_MAX];
 
     /* crash loop budget: too many starts in place without a stable minute give the key up */

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* agent/config_private.h - what the files of the configuration share. */
+#pragma once
+
+#include "agent/config.h"
+
+/* Ceilings: a configuration is text written by people; /config cannot exceed what a store takes. */
+#define AGENT_CONFIG_ARENA_BYTES_MAX (16u << 20)
+#define AGENT_CONFIG_DYNAMIC_BYTES_MAX (4u << 20) /* of the cached document */
+
+/** Begin a new build: the current arena steps back, the one before it is given back. */
+struct pgv_arena *agent_config_arena_turn(struct agent_config_arena *a);
+void agent_config_arena_done(struct agent_config_arena *a);
+
+/** An error about @key: 'config file 'x.yml' line 12: key: reason', as far as @at knows where. */
+bool agent_config_bad(struct pgv_error *err, const struct pgv_value *at, const char *key,
+                      const char *fmt, ...) PGV_PRINTF(4, 5);
+
+/** int(value) as Python does it: digits with a sign, reals cut, booleans 0 and 1. */
+bool agent_config_to_int(const struct pgv_value *v, int64_t *ret) PGV_MUST_CHECK;
+
+/** Is everything there without which, or with which, we cannot start? */
+bool agent_config_check_local(const struct pgv_value *local, struct pgv_error *err) PGV_MUST_CHECK;
+
+/** The merged document in @a (config contract §2.4). @dynamic may be NULL. */
+bool agent_config_merge(struct pgv_arena *a, const struct pgv_value *dynamic,
+                        const struct pgv_value *local, struct pgv_value **ret,
+                        struct pgv_error *err) PGV_MUST_CHECK;
+
+/**
+ * Build effective, postgresql, tags and the times from @dynamic and @local and put them in force.
+ * On failure all stays as it was.
+ */
+bool agent_config_build(struct agent_config *c, const struct pgv_value *dynamic,
+                        const struct pgv_value *local, struct pgv_error *err) PGV_MUST_CHECK;
+
+/** Remember the raw document and what is read from it. False: no memory, the old one stays. */
+bool agent_config_set_global(struct agent_config *c, const struct pgv_value *document);
+
+/** The section with the overrides of @role in @a; @postgresql itself when there are none. */
+struct pgv_value *agent_config_override(struct pgv_arena *a, struct pgv_value *postgresql,
+                                        enum pgv_role role);
+/** A parameter the cluster controls. Source: Patroni, ConfigHandler.CMDLINE_OPTIONS. */
+bool agent_config_controlled(const char *parameter);

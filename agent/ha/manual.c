@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* agent/ha/manual.c - failover and switchover on request, at once or scheduled (ha contract §14).
+ */
+#include "agent/ha/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *ha_action_name(const struct ha *ha)
+{
+    if (!ha->view.failover.exists)
+        return "failover";
+    return ha->view.failover.leader[0] ? "switchover" : "manual failover";
+}
+
+const char *ha_bare_action_name(const struct ha *ha)
+{
+    return ha->view.failover.exists && ha->view.failover.leader[0] ? "switchover" : "failover";
+}
+
+static void clear_key(struct ha *ha, struct ha_effects *fx)
+{
+    struct ha_effect *e = ha_tell_dcs(ha, fx, HA_DCS_SET_FAILOVER, HA_WHY_manual_cleanup);
+
+    ha_log(fx, HA_INFO, HA_WHY_manual_cleanup);
+    if (e)
+        e->u.dcs.guarded = true;
+    ha->view.failover.present = false; /* not looked at again in this cycle */
+}
+
+/*
+ * The replies to the last question about a failover: could anybody take over? @received_lsn: only
+ * who has received that much; 0: who lags no more than allowed.
+ */
+bool ha_peers_can_take_over(struct ha *ha, struct ha_effects *fx, uint64_t received_lsn)
+{
+    const struct dcs_failover *f = &ha->view.failover;
+    bool named = f->present && f->candidate[0];
+
+    for (unsigned i = 0; i < ha->n_peers; i++) {
+        const struct ha_peer *p = &ha->peers[i];
+        const char *limit = ha_limitation(p);
+
+        if (named && strcmp(p->name, f->candidate) != 0)
+            continue;
+        if (limit) {
+            if (!received_lsn) /* asked every few milliseconds otherwise */
+                ha_log(fx, HA_INFO, HA_WHY_member_limited, ha_action_name(ha), p->name, limit);
+            continue;
+        }
+        if (received_lsn ? p->position < received_lsn
+                         : ha->view.status_optime > p->position &&
+                               ha->view.status_optime - p->position > ha->policy.maximum_lag_bytes)
+            continue;
+        if (ha->policy.check_timeline && (!p->timeline || p->timeline < ha->view.history_timeline))
+            continue;
+        return true;
+    }
+    return false;
+}
+
+/* ha contract §14.5 */
+enum ha_verdict ha_failover_possible(struct ha *ha, struct ha_effects *fx, bool exclude_candidate)
+{
+    const struct dcs_failover *f = &ha->view.failover;
+
+    /* Within a race one question serves all its tables. */
+    if (ha_ask_peers(ha, fx, ha_unlocked(ha) ? HA_PEERS_RACE : HA_PEERS_FAILOVER) == HA_ASK_WAITS)
+        return HA_ASKING;
+    if (exclude_candidate && f->candidate[0]) {
+        for (unsigned i = 0; i < ha->n_peers; i++)
+            if (strcmp(ha->peers[i].name, f->candidate) != 0 && !ha_limitation(&ha->peers[i]))
+                return HA_YES;
+        return HA_NO;
+    }
+    return ha_peers_can_take_over(ha, fx, 0) ? HA_YES : HA_NO;
+}
+
+enum due { NOT_DUE, DUE, GARBAGE };
+
+/* ha contract §14.6, without sleeping: the loop is woken at the moment. */
+static enum due schedule_due(struct ha *ha, struct ha_effects *fx, const char *action,
+                             int64_t at_wall_us, const char *text)
+{
+    int64_t delta_ms = (at_wall_us - ha->wall_us) / 1000;
+    int64_t loop_ms = (int64_t)ha->policy.loop_wait_ms;
+
+    if (ha->policy.paused)
+        return NOT_DUE;
+    if (delta_ms > 0) {
+        if (ha->cycle.regular)
+            ha_log(fx, HA_INFO, HA_WHY_schedule_awaiting, action, text,
+                   (long long)(delta_ms / 1000));
+        if (delta_ms <= loop_ms && ha->next_run_ms > ha->now_ms + (uint64_t)delta_ms)
+            ha->next_run_ms = ha->now_ms + (uint64_t)delta_ms;
+        return NOT_DUE;
+    }
+    if (delta_ms < -(loop_ms + loop_ms / 2)) {
+        ha_log(fx, HA_WARNING, HA_WHY_schedule_stale, action, text);
+        return GARBAGE;
+    }
+    ha_log(fx, HA_INFO, HA_WHY_schedule_due, action, text);
+    return DUE;
+}
+
+/* ha contract §14.3 */
+enum ha_flow ha_manual_from_leader(struct ha *ha, struct ha_effects *fx)
+{
+    struct dcs_failover *f = &ha->view.failover;
+    const char *action = ha_action_name(ha), *bare = ha_bare_action_name(ha);
+    char name[HA_TEXT_BYTES];
+
+    if (!f->present || (ha->policy.paused && !ha_is_primary(ha)))
+        return HA_GO_ON;
+    if (f->scheduled) {
+        if (!f->schedule_valid || !f->schedule_has_zone) {
+            ha_log(fx, HA_WARNING, HA_WHY_schedule_invalid, f->schedule_text);
+            clear_key(ha, fx);
+            return HA_GO_ON;
+        }
+        switch (schedule_due(ha, fx, bare, f->scheduled_wall_us, f->schedule_text)) {
+        case NOT_DUE:
+            return HA_GO_ON;
+        case GARBAGE:
+            clear_key(ha, fx);
+            return HA_GO_ON;
+        case DUE:
+            break;
+        }
+    }
+    if (f->leader[0] && strcmp(f->leader, ha->policy.name) != 0) {
+        ha_log(fx, HA_WARNING, HA_WHY_manual_leader_mismatch, action, f->leader, ha->policy.name);
+        clear_key(ha, fx);
+        return HA_GO_ON;
+    }
+    if (strcmp(f->candidate, ha->policy.name) == 0) {
+        ha_log(fx, HA_WARNING, HA_WHY_manual_already_leader, action, bare);
+        clear_key(ha, fx);
+        return HA_GO_ON;
+    }
+    if (!f->candidate[0] && ha->policy.paused) {
+        ha_log(fx, HA_WARNING, HA_WHY_manual_needs_candidate,
+               f->leader[0] ? "Switchover" : "Failover");
+        clear_key(ha, fx);
+        return HA_GO_ON;
+    }
+    switch (ha_failover_possible(ha, fx, false)) {
+    case HA_ASKING:
+        return HA_WAIT;
+    case HA_NO:
+    case HA_UNDECIDED:
+        ha_log(fx, HA_WARNING, HA_WHY_manual_no_members, action, bare);
+        clear_key(ha, fx);
+        return HA_GO_ON;
+    case HA_YES:
+        break;
+    }
+    snprintf(name, sizeof(name), "%s: demote", action);
+    ha_demote(ha, fx, HA_DEMOTE_GRACEFUL, HA_WHY_manual_demote, name);
+    return ha_end(ha, fx, HA_WHY_manual_demote, action);
+}
+
+/* ha contract §14.4 */
+enum ha_verdict ha_manual_no_leader(struct ha *ha, struct ha_effects *fx)
+{
+    const struct dcs_failover *f = &ha->view.failover;
+    const char *action = ha_action_name(ha);
+    const struct dcs_member *candidate = NULL;
+    const char *limit;
+
+    if (f->candidate[0] && strcmp(f->candidate, ha->policy.name) == 0)
+        return HA_YES;
+    for (unsigned i = 0; i < ha->view.n_members && f->candidate[0]; i++)
+        if (strcmp(ha->view.members[i].name, f->candidate) == 0)
+            candidate = &ha->view.members[i];
+    if (f->candidate[0] && ha->policy.paused) {
+        if (!candidate && ha_is_primary(ha)) {
+            clear_key(ha, fx);
+            return HA_UNDECIDED;
+        }
+        return HA_NO;
+    }
+    if (candidate) {
+        if (ha_ask_peers(ha, fx, HA_PEERS_RACE) == HA_ASK_WAITS)
+            return HA_ASKING;
+        limit = ha_limitation(ha_peer_answer(ha, f->candidate));
+        if (!limit) {
+            ha_log(fx, HA_INFO, HA_WHY_manual_not_me, action, f->candidate, ha->policy.name);
+            return HA_NO;
+        }
+        ha_log(fx, HA_WARNING, HA_WHY_member_limited, action, f->candidate, limit);
+        /* The named one cannot: whoever is best takes it, as if nobody had been named. */
+    }
+    if (!f->candidate[0] && ha->policy.paused)
+        return HA_NO;
+    if (f->leader[0] && strcmp(f->leader, ha->policy.name) == 0) {
+        enum ha_verdict v = ha_failover_possible(ha, fx, true);
+        if (v == HA_ASKING)
+            return v;
+        return v == HA_NO ? HA_YES : HA_NO; /* I take it back when I am the only healthy one */
+    }
+    return ha_compare_with_peers(ha, fx, false, f->leader);
+}

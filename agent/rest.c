@@ -1,0 +1,824 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * agent/rest.c - the REST API: listening, routing, answering, and the life of a longer request.
+ *
+ * Answers are HTTP/1.1 with Content-Length and keep-alive, where Patroni speaks HTTP/1.0 and
+ * closes; codes, bodies and content types are Patroni's to the byte. HEAD and OPTIONS never reach
+ * the named endpoints but always mean the health check of that path, as there.
+ *
+ * On a reload everything is applied in place: a new certificate serves the next handshake, and
+ * the listener is touched only when its address changed. The new one is opened before the old one
+ * is closed, so that a mistake in the configuration leaves the API where it was.
+ */
+#include "agent/rest.h"
+#include "base/log.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/banned.h"
+
+#define OUT_BYTES_MAX (4u << 20)
+#define HEADERS_BYTES_MAX (16u << 10)
+#define LISTEN_RESOLVE_MS 5000
+#define LISTEN_AGAIN_MS 5000
+
+/* ---- routing: pure
+ * ------------------------------------------------------------------------------- */
+
+static const struct rest_route routes[] = {
+    { HTTPD_GET, "patroni", rest_get_patroni, false, false },
+    { HTTPD_GET, "metrics", rest_get_metrics, false, false },
+    { HTTPD_GET, "liveness", rest_get_liveness, false, false },
+    { HTTPD_GET, "readiness", rest_get_readiness, false, false },
+    { HTTPD_GET, "cluster", rest_get_cluster, false, false },
+    { HTTPD_GET, "history", rest_get_history, false, false },
+    { HTTPD_GET, "config", rest_get_config, false, false },
+    { HTTPD_GET, "failsafe", rest_get_failsafe, false, false },
+    { HTTPD_PATCH, "config", rest_patch_config, true, false },
+    { HTTPD_PUT, "config", rest_put_config, true, false },
+    { HTTPD_POST, "reload", rest_post_reload, true, false },
+    { HTTPD_POST, "failsafe", rest_post_failsafe, true, true },
+    { HTTPD_POST, "sigterm", rest_post_sigterm, true, false },
+    { HTTPD_POST, "restart", rest_post_restart, true, false },
+    { HTTPD_POST, "reinitialize", rest_post_reinitialize, true, false },
+    { HTTPD_POST, "failover", rest_post_failover, true, false },
+    { HTTPD_POST, "switchover", rest_post_switchover, true, false },
+    { HTTPD_POST, "citus", rest_post_mpp, true, false },
+    { HTTPD_POST, "mpp", rest_post_mpp, true, false },
+    { HTTPD_DELETE, "restart", rest_delete_restart, true, false },
+    { HTTPD_DELETE, "switchover", rest_delete_switchover, true, false },
+};
+
+static const struct rest_route any_get = { HTTPD_GET, "", rest_get_health, false, false };
+static const struct rest_route any_head = { HTTPD_HEAD, "", rest_head_health, false, false };
+
+const struct rest_route *rest_route_find(enum httpd_method method, struct pgv_str path)
+{
+    struct pgv_str segment, tail;
+
+    while (path.n && path.p[0] == '/') {
+        path.p++;
+        path.n--;
+    }
+    pgv_str_cut(path, '/', &segment, &tail);
+    for (size_t i = 0; segment.n && i < sizeof(routes) / sizeof(routes[0]); i++)
+        if (routes[i].method == method && pgv_str_eqz(segment, routes[i].segment))
+            return &routes[i];
+    if (method == HTTPD_GET)
+        return &any_get;
+    if (method == HTTPD_HEAD || method == HTTPD_OPTIONS)
+        return &any_head;
+    return NULL;
+}
+
+void rest_target_trim(struct pgv_str *path, struct pgv_str *query)
+{
+    struct pgv_str head, tail;
+    const char *p;
+
+    if (pgv_str_cut(*path, '#', &head, &tail)) {
+        *path = head;
+        *query = (struct pgv_str){ 0 };
+    }
+    if (pgv_str_cut(*query, '#', &head, &tail))
+        *query = head;
+    /* http://host/path counts by its path */
+    if (path->n && path->p[0] != '/' && (p = memmem(path->p, path->n, "://", 3)) != NULL) {
+        struct pgv_str rest = { p + 3, path->n - (size_t)(p + 3 - path->p) };
+
+        p = memchr(rest.p, '/', rest.n);
+        *path = p ? (struct pgv_str){ p, rest.n - (size_t)(p - rest.p) } : PGV_STR("/");
+    }
+    /* ';params' of the last segment */
+    p = path->n ? memrchr(path->p, '/', path->n) : NULL;
+    tail = p ? (struct pgv_str){ p, path->n - (size_t)(p - path->p) } : *path;
+    p = tail.n ? memchr(tail.p, ';', tail.n) : NULL;
+    if (p)
+        path->n = (size_t)(p - path->p);
+}
+
+/* ---- answering
+ * ------------------------------------------------------------------------------------ */
+
+/* Before the answer: afterwards the request is no more. */
+static void log_access(const struct httpd_req *req, int status)
+{
+    char ip[INET6_ADDRSTRLEN] = "?";
+
+    if (!pgv_log_enabled(PGV_DEBUG, "rest"))
+        return;
+    if (req->peer.ss_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)&req->peer)->sin_addr, ip, sizeof(ip));
+    else if (req->peer.ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&req->peer)->sin6_addr, ip, sizeof(ip));
+    pgv_log(PGV_DEBUG, "rest", "API thread: %s - - \"%.*s\" %d - latency: %.3f ms", ip,
+            (int)req->request_line.n, req->request_line.n ? req->request_line.p : "", status,
+            (double)(pgv_clock_us() - req->received_us) / 1000);
+}
+
+void rest_reply(struct rest *r, struct httpd_req *req, int status, const char *headers,
+                const char *content_type, struct pgv_str body)
+{
+    (void)r;
+    log_access(req, status);
+    httpd_reply(req, status, headers, content_type, body);
+}
+
+void rest_reply_status(struct rest *r, struct httpd_req *req, int status)
+{
+    (void)r;
+    log_access(req, status);
+    httpd_reply_status(req, status);
+}
+
+void rest_reply_error(struct rest *r, struct httpd_req *req, int status, const char *why)
+{
+    (void)r;
+    log_access(req, status);
+    httpd_reply_error(req, status, why);
+}
+
+/* Plain text goes out as text/html. Source: Patroni, RestApiHandler.write_response(). */
+void rest_reply_text(struct rest *r, struct httpd_req *req, int status, const char *text)
+{
+    rest_reply(r, req, status, NULL, "text/html", pgv_str(text));
+}
+
+void rest_reply_json(struct rest *r, struct httpd_req *req, int status, const struct pgv_value *v)
+{
+    pgv_buf_reset(&r->out);
+    if (v && pgv_json_write(&r->out, v, PGV_JSON_SPACED))
+        rest_reply(r, req, status, NULL, "application/json", pgv_buf_view(&r->out));
+    else
+        rest_reply_error(r, req, 503, "out of memory");
+}
+
+bool rest_body(struct rest *r, struct httpd_req *req, bool optional, struct pgv_arena *a,
+               struct pgv_value **ret)
+{
+    struct pgv_value *v = NULL;
+    struct pgv_error err = { 0 };
+    char why[PGV_ERROR_MSG_BYTES + 64];
+
+    if (!req->has_length && !optional) {
+        rest_reply_error(r, req, 411, "a request body with its length is needed");
+        return false;
+    }
+    if (!req->body.n && optional) {
+        *ret = pgv_new(a, PGV_MAP);
+        if (!*ret)
+            rest_reply_error(r, req, 503, "out of memory");
+        return *ret != NULL;
+    }
+    if (!pgv_json_parse(a, req->body, &v, &err)) {
+        pgv_log(PGV_WARNING, "rest", "Bad request: %s", err.msg);
+        snprintf(why, sizeof(why), "the request body is not valid JSON: %s", err.msg);
+        rest_reply_error(r, req, err.code == PGV_ENOMEM ? 503 : 400, why);
+        return false;
+    }
+    if (!pgv_is(v, PGV_MAP) || (!optional && !v->u.c.n)) {
+        rest_reply_error(r, req, 400,
+                         pgv_is(v, PGV_MAP) ? "the request body is an empty JSON object"
+                                            : "the request body is not a JSON object");
+        return false;
+    }
+    *ret = v;
+    return true;
+}
+
+/* ---- calls
+ * ------------------------------------------------------------------------------------------ */
+
+static void close_when_done(struct rest *r);
+
+static void on_call_timer_closed(uv_handle_t *timer);
+
+/* Free what has been answered and waits for nothing any more. */
+static void settle(struct rest_call *c)
+{
+    struct rest *r = c->rest;
+
+    if (c->req)
+        return;
+    if (c->asked) {
+        c->asked = false;
+        agent_forget(r->agent, &c->ask); /* the deed itself goes on */
+    }
+    if (c->timer_open) {
+        if (!uv_is_closing((uv_handle_t *)&c->timer))
+            uv_close((uv_handle_t *)&c->timer, on_call_timer_closed);
+        return;
+    }
+    if (c->dcs_busy)
+        return;
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        r->calls = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    r->n_calls--;
+    pgv_arena_done(&c->arena);
+    pgv_free(c);
+    close_when_done(r);
+}
+
+static void on_call_timer_closed(uv_handle_t *timer)
+{
+    struct rest_call *c = timer->data;
+
+    c->timer_open = false;
+    settle(c);
+}
+
+static void on_call_aborted(struct httpd_req *req)
+{
+    struct rest_call *c = req->data;
+
+    c->req = NULL;
+    c->world = NULL;
+    if (c->aborted)
+        c->aborted(c);
+    settle(c);
+}
+
+struct rest_call *rest_call_new(struct rest *r, struct httpd_req *req, size_t bytes)
+{
+    struct rest_call *c = r->n_calls < REST_CALLS_MAX ? pgv_zalloc(bytes) : NULL;
+
+    PGV_ASSERT(bytes >= sizeof(*c));
+    if (!c) {
+        rest_reply_error(r, req, 503,
+                         r->n_calls < REST_CALLS_MAX ? "out of memory"
+                                                     : "too many requests are waiting already");
+        return NULL;
+    }
+    c->rest = r;
+    c->req = req;
+    pgv_arena_init(&c->arena, REST_BODY_ARENA_BYTES_MAX);
+    c->dcs.data = c;
+    c->ask.data = c;
+    c->next = r->calls;
+    if (c->next)
+        c->next->prev = c;
+    r->calls = c;
+    r->n_calls++;
+    req->data = c;
+    req->on_abort = on_call_aborted;
+    return c;
+}
+
+/* The request leaves the call: it is being answered. */
+static struct httpd_req *let_go(struct rest_call *c)
+{
+    struct httpd_req *req = c->req;
+
+    PGV_ASSERT(req);
+    c->req = NULL;
+    c->world = NULL;
+    req->on_abort = NULL;
+    return req;
+}
+
+bool rest_call_body(struct rest_call *c, bool optional)
+{
+    struct httpd_req *req = c->req;
+
+    /* An error answers the request itself, so it must not know the call any more. */
+    req->on_abort = NULL;
+    if (!rest_body(c->rest, req, optional, &c->arena, &c->body)) {
+        c->req = NULL;
+        settle(c);
+        return false;
+    }
+    req->on_abort = on_call_aborted;
+    return true;
+}
+
+void rest_call_text(struct rest_call *c, int status, const char *fmt, ...)
+{
+    char text[1024];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    rest_reply_text(c->rest, let_go(c), status, text);
+    settle(c);
+}
+
+void rest_call_json(struct rest_call *c, int status, const struct pgv_value *v)
+{
+    rest_reply_json(c->rest, let_go(c), status, v);
+    settle(c);
+}
+
+void rest_call_error(struct rest_call *c, int status, const char *why)
+{
+    rest_reply_error(c->rest, let_go(c), status, why);
+    settle(c);
+}
+
+static void on_dcs_reply(struct dcs_req *dcs, const struct pgv_error *err)
+{
+    struct rest_call *c = dcs->data;
+
+    c->dcs_busy = false;
+    if (!c->req) {
+        settle(c); /* the client has gone meanwhile */
+        return;
+    }
+    if (err && c->needs_read) {
+        pgv_log(PGV_WARNING, "rest", "the store cannot be read for a request: %s", err->msg);
+        rest_call_error(c, 503, "the distributed configuration store cannot be read now");
+        return;
+    }
+    c->step(c, err);
+}
+
+static void submit(struct rest_call *c, enum dcs_op op,
+                   void (*step)(struct rest_call *c, const struct pgv_error *err))
+{
+    struct agent *a = c->rest->agent;
+
+    PGV_ASSERT(!c->dcs_busy);
+    if (c->rest->closing) { /* the store is closing too */
+        rest_call_error(c, 503, "the agent is shutting down");
+        return;
+    }
+    c->step = step;
+    c->dcs_busy = true;
+    c->dcs.op = op;
+    c->dcs.deadline_ms = pgv_clock_ms() + a->config.retry_timeout_ms;
+    dcs_submit(&a->dcs, &c->dcs, on_dcs_reply);
+}
+
+void rest_call_read(struct rest_call *c,
+                    void (*step)(struct rest_call *c, const struct pgv_error *err))
+{
+    c->needs_read = true;
+    c->dcs.value = (struct pgv_str){ 0 };
+    c->dcs.version[0] = '\0';
+    submit(c, DCS_READ, step);
+}
+
+void rest_call_read_or_not(struct rest_call *c,
+                           void (*step)(struct rest_call *c, const struct pgv_error *err))
+{
+    c->needs_read = false;
+    c->dcs.value = (struct pgv_str){ 0 };
+    c->dcs.version[0] = '\0';
+    submit(c, DCS_READ, step);
+}
+
+void rest_call_write(struct rest_call *c, enum dcs_op op, struct pgv_str value, const char *version,
+                     void (*step)(struct rest_call *c, const struct pgv_error *err))
+{
+    c->needs_read = false;
+    c->dcs.value = value; /* copied by dcs_submit() */
+    pgv_copy_cut(c->dcs.version, sizeof(c->dcs.version), pgv_str(version));
+    submit(c, op, step);
+}
+
+void rest_call_ask(struct rest_call *c, agent_answer_cb cb)
+{
+    c->asked = true;
+    agent_ask(c->rest->agent, &c->ask, cb);
+}
+
+void rest_call_timer(struct rest_call *c, uint64_t ms, uv_timer_cb cb)
+{
+    if (!c->timer_open)
+        uv_timer_init(&c->rest->agent->loop, &c->timer); /* cannot fail */
+    c->timer_open = true;
+    c->timer.data = c;
+    uv_timer_start(&c->timer, cb, ms, 0);
+}
+
+/* ---- requests
+ * --------------------------------------------------------------------------------------- */
+
+static void on_request(struct httpd *s, struct httpd_req *req)
+{
+    struct rest_listener *l = s->data;
+    const struct rest_route *route;
+
+    rest_target_trim(&req->path, &req->query);
+    route = rest_route_find(req->method, req->path);
+    if (!route)
+        rest_reply_error(l->rest, req, 501, "Server does not support this operation");
+    else if (route->guarded)
+        rest_access_check(l->rest, req, route->failsafe, route->handler);
+    else
+        route->handler(l->rest, req);
+}
+
+void rest_world_changed(struct agent *a)
+{
+    struct rest *r = a->rest;
+    const struct postmaster_facts *f = &a->pm.facts, *seen;
+    struct rest_call *c, *next;
+
+    if (!r || r->closing)
+        return;
+    seen = &r->facts_seen;
+    if (f->state != seen->state || f->role != seen->role || f->pid != seen->pid ||
+        f->accepting != seen->accepting || f->in_recovery != seen->in_recovery ||
+        f->timeline != seen->timeline || f->look_ok != seen->look_ok) {
+        r->look.fresh = false;
+        r->facts_seen = *f;
+    }
+    for (c = r->calls; c; c = next) {
+        next = c->next; /* a call that looks may end itself, and nobody else */
+        if (c->world)
+            c->world(c);
+    }
+}
+
+const struct httpd *rest_server(const struct rest *r)
+{
+    return r->listener ? &r->listener->http : NULL;
+}
+
+const char *rest_api_url(const struct agent *a)
+{
+    return a->rest ? a->rest->api_url : "";
+}
+
+/* ---- the listener
+ * ------------------------------------------------------------------------------------ */
+
+static void on_listener_closed(struct httpd *s)
+{
+    struct rest_listener *l = s->data;
+    struct rest *r = l->rest;
+
+    pgv_free(l);
+    r->n_open--;
+    close_when_done(r);
+}
+
+static bool listen_on(struct rest *r, const char *host, int port, struct pgv_error *err)
+{
+    struct rest_listener *l = pgv_zalloc(sizeof(*l)), *old = r->listener;
+
+    if (!l)
+        return pgv_fail(err, PGV_ENOMEM, "no memory for the REST listener");
+    l->rest = r;
+    l->http.data = l;
+    l->http.extra_headers = r->extra_headers.n ? pgv_buf_cstr(&r->extra_headers) : NULL;
+    l->http.server_name = r->server_name;
+    if (!httpd_open(&l->http, &r->agent->loop, host, port, r->tls, on_request, err)) {
+        pgv_free(l);
+        pgv_error_wrap(
+            err,
+            "Couldn't start a service on '%.200s:%d', please check your `restapi.listen` "
+            "configuration",
+            host[0] && strcmp(host, "*") != 0 ? host : "None", port);
+        return false;
+    }
+    r->n_open++;
+    r->listener = l;
+    if (old)
+        httpd_close(&old->http, on_listener_closed);
+    pgv_log(PGV_INFO, "rest", "the REST API listens on %s:%d%s", host[0] ? host : "*",
+            httpd_port(&l->http), r->tls ? " with TLS" : "");
+    return true;
+}
+
+static void on_listen_timer(uv_timer_t *timer);
+
+static void on_listen_resolved(struct names_query *q, const struct pgv_error *resolve_err)
+{
+    struct rest *r = q->data;
+    struct pgv_error err = { 0 };
+    char ip[INET6_ADDRSTRLEN] = "";
+
+    r->listen_query_busy = false;
+    r->n_open--;
+    if (r->closing) {
+        close_when_done(r);
+        return;
+    }
+    if (resolve_err)
+        err = *resolve_err;
+    else if (q->addrs[0].ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&q->addrs[0])->sin6_addr, ip,
+                  sizeof(ip));
+    else
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)&q->addrs[0])->sin_addr, ip, sizeof(ip));
+    if (!resolve_err && listen_on(r, ip, r->listen_port, &err))
+        return;
+    pgv_log(PGV_ERROR, "rest", "restapi.listen '%s': %s: trying again in %d s", r->listen, err.msg,
+            LISTEN_AGAIN_MS / 1000);
+    uv_timer_start(&r->listen_timer, on_listen_timer, LISTEN_AGAIN_MS, 0);
+}
+
+static void resolve_listen(struct rest *r)
+{
+    if (r->listen_query_busy)
+        return; /* its answer is opened with the port of now */
+    r->listen_query_busy = true;
+    r->n_open++;
+    r->listen_query.data = r;
+    names_resolve(&r->listen_query, r->listen_host, r->listen_port, LISTEN_RESOLVE_MS,
+                  on_listen_resolved);
+}
+
+static void on_listen_timer(uv_timer_t *timer)
+{
+    resolve_listen(timer->data);
+}
+
+/* Addresses are bound at once and may fail; a name is looked up first, without blocking. */
+static bool open_listener(struct rest *r, const char *listen, struct pgv_error *err)
+{
+    struct in6_addr scratch;
+    char host[sizeof(r->listen_host)];
+    int port;
+
+    if (!pgv_parse_host_port(pgv_str(listen), 0, host, sizeof(host), &port))
+        return pgv_fail(
+            err, PGV_EINVALID,
+            "Invalid \"restapi\" config: expected <HOST>:<PORT> for \"listen\", but got "
+            "\"%.200s\"",
+            listen);
+    if (!host[0] || strcmp(host, "*") == 0 || strcasecmp(host, "localhost") == 0 ||
+        inet_pton(AF_INET, host, &scratch) == 1 || inet_pton(AF_INET6, host, &scratch) == 1) {
+        if (!listen_on(r, host, port, err))
+            return false;
+        uv_timer_stop(&r->listen_timer);
+    } else {
+        memcpy(r->listen_host, host, sizeof(host));
+        r->listen_port = port;
+        resolve_listen(r);
+    }
+    pgv_copy_cut(r->listen, sizeof(r->listen), pgv_str(listen));
+    return true;
+}
+
+/* ---- configuration
+ * ------------------------------------------------------------------------------------ */
+
+static enum tls_verify verify_of(const struct pgv_value *restapi)
+{
+    const char *word = pgv_stringz(pgv_get(restapi, "verify_client"));
+
+    if (!word || strcasecmp(word, "none") == 0)
+        return TLS_VERIFY_NONE;
+    if (strcasecmp(word, "optional") == 0)
+        return TLS_VERIFY_OPTIONAL;
+    if (strcasecmp(word, "required") == 0)
+        return TLS_VERIFY_REQUIRED;
+    pgv_log(PGV_ERROR, "rest", "Bad value in the \"restapi.verify_client\": %s", word);
+    return TLS_VERIFY_NONE;
+}
+
+/* A new context when an option or the certificate behind it changed; the listener stays. */
+static bool configure_tls(struct rest *r, const struct pgv_value *restapi, struct pgv_error *err)
+{
+    static const char *const options[] = { "certfile", "keyfile", "keyfile_password",
+                                           "cafile",   "ciphers", "verify_client" };
+    const char *cert = pgv_stringz(pgv_get(restapi, "certfile"));
+    char serial[sizeof(r->cert_serial)] = "";
+    struct tls_context *fresh = NULL;
+    struct pgv_buf key;
+
+    pgv_buf_init(&key, 16384);
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        pgv_buf_str(&key, pgv_string(pgv_get(restapi, options[i])));
+        pgv_buf_putc(&key, '\n');
+    }
+    if (key.failed) {
+        pgv_fail(err, PGV_ENOMEM, "the TLS options of restapi are too long");
+        goto fail;
+    }
+    if (cert && cert[0]) {
+        struct tls_config config = {
+            .cert_file = cert,
+            .key_file = pgv_stringz(pgv_get(restapi, "keyfile")),
+            .key_password = pgv_stringz(pgv_get(restapi, "keyfile_password")),
+            .ca_file = pgv_stringz(pgv_get(restapi, "cafile")),
+            .ciphers = pgv_stringz(pgv_get(restapi, "ciphers")),
+        };
+
+        if (!tls_cert_serial(cert, serial, sizeof(serial), err))
+            goto fail_wrapped;
+        if (r->tls && pgv_str_eq(pgv_buf_view(&key), pgv_buf_view(&r->tls_key)) &&
+            strcmp(serial, r->cert_serial) == 0) {
+            pgv_buf_done(&key);
+            return true;
+        }
+        config.verify = verify_of(restapi);
+        if (!tls_context_new(&config, true, &fresh, err))
+            goto fail_wrapped;
+    }
+    if (r->listener)
+        httpd_set_tls(&r->listener->http, fresh);
+    if (r->tls)
+        pgv_log(PGV_INFO, "rest", "the REST API uses the TLS settings as they are now");
+    tls_context_unref(r->tls);
+    r->tls = fresh;
+    memcpy(r->cert_serial, serial, sizeof(serial));
+    pgv_buf_done(&r->tls_key);
+    r->tls_key = key;
+    return true;
+fail_wrapped:
+    pgv_error_wrap(err, "restapi.certfile");
+fail:
+    pgv_buf_done(&key);
+    return false;
+}
+
+static bool is_header(const char *name, struct pgv_str value)
+{
+    for (const char *p = name; *p; p++)
+        if (!isalnum((unsigned char)*p) && !strchr("!#$%&'*+-.^_`|~", *p))
+            return false;
+    for (size_t i = 0; i < value.n; i++)
+        if ((unsigned char)value.p[i] < 0x20 && value.p[i] != '\t')
+            return false;
+    return name[0] != '\0';
+}
+
+static void put_headers(struct pgv_buf *b, const struct pgv_value *map,
+                        const struct pgv_value *over)
+{
+    PGV_EACH(v, map)
+    {
+        struct pgv_buf text;
+
+        if (pgv_get(over, v->key.p))
+            continue; /* the https one counts */
+        pgv_buf_init(&text, 4096);
+        if (pgv_value_text(&text, v) && is_header(v->key.p, pgv_buf_view(&text)))
+            pgv_buf_printf(b, "%s: %s\r\n", v->key.p, pgv_buf_cstr(&text));
+        else
+            pgv_log(PGV_WARNING, "rest", "'%s' is left out of the extra headers: no valid header",
+                    v->key.p);
+        pgv_buf_done(&text);
+    }
+}
+
+static bool configure_headers(struct rest *r, const struct pgv_value *restapi, bool tls,
+                              struct pgv_error *err)
+{
+    const struct pgv_value *https = tls ? pgv_get(restapi, "https_extra_headers") : NULL;
+    const char *tokens = pgv_stringz(pgv_get(restapi, "server_tokens"));
+    struct pgv_buf headers;
+
+    pgv_buf_init(&headers, HEADERS_BYTES_MAX);
+    put_headers(&headers, pgv_get(restapi, "http_extra_headers"), https);
+    put_headers(&headers, https, NULL);
+    if (headers.failed) {
+        pgv_buf_done(&headers);
+        return pgv_fail(err, PGV_EINVALID, "the extra headers of restapi are longer than %u bytes",
+                        HEADERS_BYTES_MAX);
+    }
+    pgv_buf_done(&r->extra_headers);
+    r->extra_headers = headers;
+
+    r->server_name = "pgvigil/" PGVIGIL_VERSION; /* the banner of the HTTP server, as it were */
+    if (tokens && strcasecmp(tokens, "productonly") == 0)
+        r->server_name = "Patroni";
+    else if (tokens && strcasecmp(tokens, "minimal") == 0)
+        r->server_name = "Patroni/" PGV_PATRONI_VERSION;
+    else if (tokens && strcasecmp(tokens, "original") != 0)
+        pgv_log(
+            PGV_WARNING, "rest",
+            "restapi.server_tokens is set to \"%s\". Patroni will not modify the Server header. "
+            "Valid values are: \"Minimal\", \"ProductOnly\".",
+            tokens);
+    if (r->listener) {
+        r->listener->http.extra_headers =
+            r->extra_headers.n ? pgv_buf_cstr(&r->extra_headers) : NULL;
+        r->listener->http.server_name = r->server_name;
+    }
+    return true;
+}
+
+static bool configure_url(struct rest *r, const struct pgv_value *restapi, const char *listen,
+                          struct pgv_error *err)
+{
+    const char *address = pgv_stringz(pgv_get(restapi, "connect_address"));
+    char host[256];
+    int port, n;
+
+    if (!address || !address[0])
+        address = listen;
+    if (!pgv_parse_host_port(pgv_str(address), 0, host, sizeof(host), &port))
+        return pgv_fail(
+            err, PGV_EINVALID,
+            "Invalid \"restapi\" config: expected <HOST>:<PORT> for \"connect_address\", "
+            "but got \"%.200s\"",
+            address);
+    n = snprintf(r->api_url, sizeof(r->api_url), "%s://%s%s%s:%d/patroni",
+                 r->tls ? "https" : "http", strchr(host, ':') ? "[" : "", host,
+                 strchr(host, ':') ? "]" : "", port);
+    if (n < 0 || (size_t)n >= sizeof(r->api_url))
+        return pgv_fail(err, PGV_EINVALID, "restapi.connect_address is too long");
+    return true;
+}
+
+static bool configure(struct rest *r, struct pgv_error *err)
+{
+    const struct pgv_value *restapi = pgv_get(r->agent->config.effective, "restapi");
+    const char *listen = pgv_stringz(pgv_get(restapi, "listen"));
+
+    if (!listen)
+        return pgv_fail(err, PGV_EINVALID, "Can not find \"restapi.listen\" config");
+    if (!configure_tls(r, restapi, err) || !configure_headers(r, restapi, r->tls != NULL, err) ||
+        !configure_url(r, restapi, listen, err) || !rest_access_configure(r, restapi, err))
+        return false;
+    return strcmp(listen, r->listen) == 0 || open_listener(r, listen, err);
+}
+
+bool rest_reconfigure(struct agent *a, struct pgv_error *err)
+{
+    return configure(a->rest, err);
+}
+
+/* ---- open and close
+ * ----------------------------------------------------------------------------------- */
+
+static void rest_free(struct rest *r)
+{
+    rest_access_close(r);
+    tls_context_unref(r->tls);
+    pgv_buf_done(&r->tls_key);
+    pgv_buf_done(&r->extra_headers);
+    pgv_buf_done(&r->look.replication);
+    pgv_buf_done(&r->out);
+    pgv_free(r);
+}
+
+static void close_when_done(struct rest *r)
+{
+    struct agent *a = r->agent;
+    void (*cb)(struct agent *) = r->close_cb;
+
+    if (!r->closing || r->n_open || r->calls)
+        return;
+    if (a->rest == r)
+        a->rest = NULL;
+    rest_free(r);
+    if (cb)
+        cb(a);
+}
+
+static void on_timer_closed(uv_handle_t *timer)
+{
+    struct rest *r = timer->data;
+
+    r->n_open--;
+    close_when_done(r);
+}
+
+static void begin_close(struct rest *r, void (*cb)(struct agent *a))
+{
+    r->closing = true;
+    r->close_cb = cb;
+    rest_status_cancel(r);
+    if (r->listen_query_busy)
+        names_cancel(&r->listen_query);
+    if (r->listener)
+        httpd_close(&r->listener->http, on_listener_closed); /* aborts the requests it has */
+    for (struct rest_call *c = r->calls; c; c = c->next)
+        if (c->dcs_busy)
+            dcs_cancel(&c->dcs);
+    uv_close((uv_handle_t *)&r->retry_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&r->listen_timer, on_timer_closed);
+}
+
+bool rest_open(struct agent *a, struct pgv_error *err)
+{
+    struct rest *r = pgv_zalloc(sizeof(*r));
+
+    if (!r)
+        return pgv_fail(err, PGV_ENOMEM, "no memory for the REST API");
+    r->agent = a;
+    r->opened_ms = pgv_clock_ms();
+    pgv_buf_init(&r->out, OUT_BYTES_MAX);
+    pgv_buf_init(&r->tls_key, 0);
+    pgv_buf_init(&r->extra_headers, 0);
+    pgv_buf_init(&r->access.auth, 0);
+    rest_status_init(r);
+    uv_timer_init(&a->loop, &r->listen_timer); /* cannot fail */
+    r->listen_timer.data = r;
+    r->n_open = 2; /* the two timers */
+    a->rest = r;
+    if (configure(r, err))
+        return true;
+    a->rest = NULL;
+    begin_close(r, NULL); /* ends by itself within the next turns of the loop */
+    return false;
+}
+
+void rest_close(struct agent *a, void (*cb)(struct agent *a))
+{
+    PGV_ASSERT(a->rest && !a->rest->closing);
+    begin_close(a->rest, cb);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * ctl/ctl.h - one run of the command line tool: its configuration, its loop, what it prints.
+ *
+ * The tool does one thing after another, so asynchronous work is wrapped: ctl_wait() turns the loop
+ * until a flag is set. While a person is asked or an editor runs, the loop stands still; nothing
+ * that must not wait hangs on it.
+ *
+ *     options.h, help       words of the command line
+ *     context.c             this file: configuration, loop, printing
+ *     store.h, rest.h       a cluster's keys, a member's REST API
+ *     prompt.h, editor.h    questions, editor and pager
+ *     members.h, sheet.h    the members table, tables in general
+ *     commands.h            the commands
+ */
+#pragma once
+
+#include "base/config.h"
+#include "ctl/options.h"
+
+#include <stdio.h>
+#include <uv.h>
+
+#define CTL_ARENA_BYTES_MAX (128u << 20)
+
+struct ctl {
+    const char *prog; /* how we were called, without folders */
+    FILE *out;
+    int in_fd;
+    struct pgv_arena arena;   /* what lives until the command has ended */
+    struct pgv_value *config; /* local configuration with -d and -k applied: a map */
+    bool insecure;            /* do not verify the certificates of members */
+    bool abort_newline;       /* the cursor stands in a line that 'Aborted!' should not continue */
+    /* private */
+    struct pgv_config_env env;
+    struct pgv_config local;
+    uv_loop_t loop;
+    bool loop_open, progress_shown;
+    uv_async_t wake;
+    uv_timer_t progress;
+    const char *waiting_for; /* shown on a terminal while waiting; NULL: nothing is */
+    uint64_t waiting_since_ms;
+    struct httpc *rest; /* made at the first request */
+};
+
+/** @c of zeros but for out, in_fd and prog. Takes the environment. */
+bool ctl_open(struct ctl *c, const char *config_path, const char *dcs_url, bool insecure,
+              struct pgv_error *err) PGV_MUST_CHECK;
+/** Also after a failed ctl_open(). */
+void ctl_close(struct ctl *c);
+
+/** $XDG_CONFIG_HOME/patroni/patronictl.yaml, else below ~/.config: Patroni's users have theirs
+ * there. */
+bool ctl_default_config_path(char *ret, size_t ret_bytes) PGV_MUST_CHECK;
+
+/**
+ * 'SCHEME://HOST:PORT/NAMESPACE', every part optional, becomes a section of @config and replaces
+ * the other stores that can be named so. Source: Patroni 4.1, ctl.parse_dcs().
+ */
+bool ctl_apply_dcs_url(struct pgv_arena *a, struct pgv_value *config, const char *url,
+                       struct pgv_error *err) PGV_MUST_CHECK;
+
+/** A plain value of the local configuration as text, or NULL: a 'scope: 5' is "5". In c->arena. */
+const char *ctl_config_text(struct ctl *c, const char *path);
+
+/**
+ * Turn the loop until *@done. False: Ctrl-C came, and whoever started the work must cancel it and
+ * wait again. @what is shown on a terminal with the seconds gone by, as in
+ * 'switchover: waiting for the new leader… 1.2 s'; NULL shows nothing.
+ */
+bool ctl_wait(struct ctl *c, const bool *done, const char *what) PGV_MUST_CHECK;
+/** Let @ms go by. False: Ctrl-C came. */
+bool ctl_sleep(struct ctl *c, uint64_t ms, const char *what, struct pgv_error *err) PGV_MUST_CHECK;
+/** Ctrl-C came at some time. */
+bool ctl_interrupted(void);
+
+/** Print on stdout, at once. What cannot be written ends the program with status 1. */
+void ctl_print(struct ctl *c, const char *fmt, ...) PGV_PRINTF(2, 3);
+void ctl_print_buf(struct ctl *c, const struct pgv_buf *b);
+
+/** PGV_ECANCELED, which main shows as 'Aborted!'. */
+bool ctl_aborted(struct ctl *c, bool newline, struct pgv_error *err);
+bool ctl_out_of_memory(struct pgv_error *err);

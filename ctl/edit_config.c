@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * ctl/edit_config.c - edit-config: change the dynamic configuration by options, files or editor.
+ *
+ * What is written is guarded by the version that was read: a change someone else made meanwhile is
+ * never overwritten.
+ */
+#include "base/file.h"
+#include "ctl/commands.h"
+#include "ctl/config_edit.h"
+#include "ctl/diff.h"
+#include "ctl/editor.h"
+#include "ctl/prompt.h"
+#include "ctl/sheet.h"
+#include "ctl/store.h"
+
+#include <unistd.h>
+
+#include "base/banned.h"
+
+struct edit {
+    struct ctl *c;
+    struct ctl_cluster *k;
+    struct pgv_buf before, after; /* texts for the difference */
+    struct pgv_value *config;     /* the document as it will be */
+    bool from_input, quiet, force;
+};
+
+static bool merge_file(struct edit *e, const char *name, struct pgv_error *err)
+{
+    struct pgv_buf text;
+    bool ok;
+
+    pgv_buf_init(&text, PGV_CONFIG_BYTES_MAX);
+    if (strcmp(name, "-") == 0) {
+        e->from_input = true;
+        ok = ctl_read_input(e->c, &text, err);
+        name = "standard input";
+    } else {
+        ok = pgv_file_read(name, &text, err);
+        if (!ok)
+            pgv_error_wrap(err, "cannot read '%s'", name);
+    }
+    ok = ok && ctl_config_merge(&e->c->arena, e->config, name, pgv_buf_view(&text), err);
+    pgv_buf_done(&text);
+    return ok;
+}
+
+static bool set_pairs(struct edit *e, const char *const *pairs, size_t n, bool parameters,
+                      struct pgv_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char *pair = pairs[i];
+
+        if (parameters) {
+            pair += strspn(pair, " \t\n\r\f\v");
+            pair = pgv_arena_printf(&e->c->arena, "postgresql.parameters.%s", pair);
+        }
+        if (!pair)
+            return ctl_out_of_memory(err);
+        if (!ctl_config_set(&e->c->arena, e->config, pair, err))
+            return false;
+    }
+    return true;
+}
+
+static bool use_editor(struct edit *e, struct pgv_error *err)
+{
+    static const char source[] = "edited configuration";
+    struct pgv_value *root;
+
+    if (!ctl_edit(e->k->name, pgv_buf_view(&e->before), &e->after, err) ||
+        !pgv_yaml_parse(&e->c->arena, source, pgv_buf_view(&e->after), &root, err))
+        return false;
+    if (!pgv_is(root, PGV_MAP)) /* an emptied file must not become the configuration 'null' */
+        return pgv_fail(err, PGV_EINVALID, "%s does not contain a dict", source);
+    e->config = root;
+    return true;
+}
+
+static bool make_changes(struct edit *e, const struct ctl_args *args, struct pgv_error *err)
+{
+    const char *replace = ctl_text(args, "--replace"), *apply = ctl_text(args, "--apply");
+    size_t n_set, n_pg;
+    const char *const *set = ctl_texts(args, "--set", &n_set);
+    const char *const *pg = ctl_texts(args, "--pg", &n_pg);
+
+    if (!(replace && *replace) && !(apply && *apply) && n_set == 0 && n_pg == 0)
+        return use_editor(e, err);
+    if (replace && *replace) {
+        e->config = pgv_new(&e->c->arena, PGV_MAP);
+        if (!e->config)
+            return ctl_out_of_memory(err);
+        if (!merge_file(e, replace, err))
+            return false;
+    }
+    if (apply && *apply && !merge_file(e, apply, err))
+        return false;
+    return set_pairs(e, set, n_set, false, err) && set_pairs(e, pg, n_pg, true, err) &&
+           (pgv_yaml_write(&e->after, e->config) || ctl_out_of_memory(err));
+}
+
+static bool show_changes(struct edit *e, struct pgv_error *err)
+{
+    struct pgv_arena scratch;
+    struct pgv_buf diff;
+    bool ok;
+
+    pgv_arena_init(&scratch, CTL_ARENA_BYTES_MAX);
+    pgv_buf_init(&diff, CTL_OUTPUT_BYTES_MAX);
+    ok = ctl_diff(&diff, &scratch, pgv_buf_view(&e->before), pgv_buf_view(&e->after)) ||
+         ctl_out_of_memory(err);
+    if (ok && e->c->out == stdout && isatty(STDOUT_FILENO))
+        ok = ctl_page(pgv_buf_view(&diff), err);
+    else if (ok)
+        ctl_print_buf(e->c, &diff);
+    pgv_buf_done(&diff);
+    pgv_arena_done(&scratch);
+    return ok;
+}
+
+static bool write_config(struct edit *e, struct pgv_error *err)
+{
+    struct pgv_buf json;
+    bool ok;
+
+    pgv_buf_init(&json, PGV_CONFIG_BYTES_MAX);
+    ok = pgv_json_write(&json, e->config, PGV_JSON_COMPACT) ||
+         pgv_fail(err, PGV_EINVALID, "the configuration is too large");
+    ok = ok && ctl_cluster_write(e->k, DCS_SET_CONFIG, pgv_buf_view(&json),
+                                 e->k->s->cluster.config_version, err);
+    pgv_buf_done(&json);
+    if (!ok && err->code == PGV_ECONFLICT)
+        return pgv_fail(err, PGV_ECONFLICT,
+                        "Config modification aborted due to concurrent changes");
+    if (ok)
+        ctl_print(e->c, "Configuration changed\n");
+    return ok;
+}
+
+static bool edit(struct edit *e, const struct ctl_args *args, struct pgv_error *err)
+{
+    const struct pgv_value *config = e->k->s->config;
+    bool yes = e->force;
+
+    if (!e->k->s->cluster.config_exists)
+        return pgv_fail(err, PGV_EINVALID, "The config key does not exist in the cluster %s",
+                        e->k->name);
+    if (!config)
+        config = pgv_new(&e->c->arena, PGV_MAP);
+    e->config = pgv_value_copy(&e->c->arena, config);
+    if (!e->config || !pgv_yaml_write(&e->before, config))
+        return ctl_out_of_memory(err);
+    if (!make_changes(e, args, err))
+        return false;
+    if (pgv_value_equal(config, e->config)) {
+        if (!e->quiet)
+            ctl_print(e->c, "Not changed\n");
+        return true;
+    }
+    if (!e->quiet && !show_changes(e, err))
+        return false;
+    if (e->from_input && !e->force) {
+        ctl_print(e->c, "Use --force option to apply changes\n");
+        return true;
+    }
+    if (!yes && !ctl_confirm(e->c, "Apply these changes?", &yes, err))
+        return false;
+    return !yes || write_config(e, err);
+}
+
+static bool run_edit_config(struct ctl *c, const struct ctl_args *args, struct pgv_error *err)
+{
+    struct ctl_cluster k;
+    struct edit e = {
+        .c = c, .k = &k, .quiet = ctl_flag(args, "--quiet"), .force = ctl_flag(args, "--force")
+    };
+    const char *name;
+    bool ok;
+
+    if (!ctl_name_of(c, args, &name, err) ||
+        !ctl_cluster_open(c, name, ctl_group_of(c, args, true), &k, err))
+        return false;
+    pgv_buf_init(&e.before, CTL_OUTPUT_BYTES_MAX);
+    pgv_buf_init(&e.after, CTL_OUTPUT_BYTES_MAX);
+    ok = edit(&e, args, err);
+    pgv_buf_done(&e.before);
+    pgv_buf_done(&e.after);
+    ctl_cluster_close(&k);
+    return ok;
+}
+
+const struct ctl_command ctl_edit_config_command = {
+    .name = "edit-config",
+    .help = "Edit cluster configuration",
+    .options = { CTL_OPTION_GROUP,
+                 { .names = { "--quiet", "-q" }, .kind = CTL_FLAG, .help = "Do not show changes" },
+                 { .names = { "--set", "-s" },
+                   .kind = CTL_TEXT,
+                   .multiple = true,
+                   .help = "Set specific configuration value. Can be specified multiple times" },
+                 { .names = { "--pg", "-p" },
+                   .kind = CTL_TEXT,
+                   .multiple = true,
+                   .help = "Set specific PostgreSQL parameter value. Shorthand for -s "
+                           "postgresql.parameters. Can be specified multiple times" },
+                 { .names = { "--apply" },
+                   .kind = CTL_TEXT,
+                   .help = "Apply configuration from file. Use - for stdin." },
+                 { .names = { "--replace" },
+                   .kind = CTL_TEXT,
+                   .help = "Apply configuration from file, replacing existing configuration. Use - "
+                           "for stdin." },
+                 CTL_OPTION_FORCE },
+    .arguments = { { .name = "CLUSTER_NAME" } },
+    .run = run_edit_config,
+};
