@@ -141,7 +141,7 @@ bool ctl_apply_dcs_url(struct pgv_arena *a, struct pgv_value *config, const char
                        struct pgv_error *err)
 {
     struct pgv_value *section = pgv_new(a, PGV_MAP), *hosts;
-    struct store_url u;
+    struct store_url u = { 0 };
     size_t which = 3; /* etcd */
     char *host, *host_port, *path;
 

@@ -71,7 +71,6 @@ static bool start_removal(struct postmaster_impl *im, struct pgv_error *err)
     j->phase = PHASE_REMOVE;
     if (aside)
         return pgdata_move_aside_start(&j->u.remove, im->loop, im->conf, on_removed, err);
-    pgv_log(PGV_INFO, "pg", "Removing data directory: %s", im->conf->data_dir);
     return pgdata_remove_start(&j->u.remove, im->loop, im->conf, on_removed, err);
 }
 
@@ -393,7 +392,6 @@ static void rewind_prepared(struct postmaster_impl *im)
     if (!pm_prepared(im, rewind_prepared))
         return;
     j->phase = PHASE_TOOL;
-    args.binary_version = im->prep.binary_version;
     if (j->canceled) {
         pm_job_end(im, PM_CANCELED, "canceled");
         return;
@@ -614,8 +612,9 @@ static void begin_post(struct postmaster_impl *im)
     memset(&j->u.post, 0, sizeof(j->u.post));
     j->u.post.data = im;
     pm_job_step(im, "creating roles", -1);
-    if (!pgboot_post_start(&j->u.post, im->loop, im->conf, &im->addr, pm_conn_hostaddr(im),
-                           im->bootstrap, im->pm->facts.major_version, on_post, &err))
+    if (!pgboot_post_start(&j->u.post, im->loop, im->conf, &im->addr,
+                           pm_conn_hostaddr(im), im->bootstrap,
+                           im->pm->facts.major_version, on_post, &err))
         pm_job_end(im, PM_FAILED, err.msg);
 }
 

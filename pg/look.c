@@ -180,7 +180,7 @@ static void finish_if_done(struct postmaster_impl *im)
 {
     struct pm_look *l = &im->look;
 
-    if (!l->active || !l->query_done || !l->control_done)
+    if (!l->active || !l->query_done || !l->control_done || !l->prepare_done)
         return;
     l->active = false;
     im->look_due = true;
@@ -190,6 +190,12 @@ static void finish_if_done(struct postmaster_impl *im)
 static void control_done(struct postmaster_impl *im)
 {
     im->look.control_done = true;
+    finish_if_done(im);
+}
+
+static void prepare_done(struct postmaster_impl *im)
+{
+    im->look.prepare_done = true;
     finish_if_done(im);
 }
 
@@ -226,7 +232,7 @@ static void identify_or_finish(struct postmaster_impl *im)
     struct pm_look *l = &im->look;
     const struct postmaster_facts *f = &im->pm->facts;
 
-    if (!f->look_ok || !f->in_recovery || im->receiver.timeline != 0 ||
+    if (im->closing || !f->look_ok || !f->in_recovery || im->receiver.timeline != 0 ||
         (im->identified_timeline != 0 && im->leader_timeline != 0 &&
          im->identified_timeline == im->leader_timeline)) {
         query_done(im);
@@ -278,7 +284,7 @@ static void on_row(struct pgsql_query *q, const PGresult *res, const struct pgv_
                    im->pm->facts.state == PGV_STATE_CRASHED) {
             pm_on_accepting(im); /* found alive after we had given it up */
         }
-    } else if (err && im->pm->facts.alive) {
+    } else if (err && im->pm->facts.alive && !im->closing) {
         /* An old connection may have broken without the server being at fault: ask once more. */
         if (err->code == PGV_EUNREACHABLE && !l->retried && pgv_clock_ms() < q->deadline_ms) {
             l->retried = true;
@@ -324,8 +330,11 @@ void postmaster_look(struct postmaster *pm, void (*on_look)(struct postmaster *p
     *l = (struct pm_look){ .active = true, .cb = on_look };
     pm_read_dir(im);
     (void)pm_server_find(im);
-    (void)pm_prepared(im, pm_find_version);
+    if (pm_prepared(im, prepare_done))
+        l->prepare_done = true;
     announce(im);
+    if (im->reconf.attach_due && pm->facts.state == PGV_STATE_RUNNING)
+        pm_reconf_attach(im);
     if (pm_control_ready(im, control_done))
         l->control_done = true;
     if (pm->facts.alive && !pm_is_starting(im))

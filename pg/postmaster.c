@@ -36,6 +36,7 @@ void pm_arm(struct postmaster_impl *im, enum pm_timer_id which, uint64_t in_ms, 
     if (im->closing_handles)
         return;
     im->timers[which].next = next;
+    uv_update_time(im->loop); /* after a stall the loop's idea of now is old, and timers too early */
     (void)uv_timer_start(&im->timers[which].uv, on_timer, in_ms, 0); /* fails on NULL only */
 }
 
@@ -382,6 +383,9 @@ void pm_on_accepting(struct postmaster_impl *im)
     im->pending = PM_PENDING_DEFAULT;
     pm_set_state(im, PGV_STATE_RUNNING);
     pm_find_version(im);
+    /* What the control file says of the settings is of this start now. */
+    im->ctl.ino = 0;
+    (void)pm_control_ready(im, control_is_known);
     pm_changed(im);
     if (!im->custom_bootstrap) {
         pm_env(im, &env);

@@ -185,7 +185,7 @@ struct pm_reconf {
 };
 
 struct pm_look {
-    bool active, query_done, control_done, retried;
+    bool active, query_done, control_done, prepare_done, retried;
     struct pgsql_query query, identify;
     void (*cb)(struct postmaster *pm);
 };

@@ -623,9 +623,9 @@ void pm_reconf_attach(struct postmaster_impl *im)
 {
     struct pm_reconf *r = &im->reconf;
 
+    r->attach_due = r->active; /* then the next look comes back to it */
     if (r->active)
-        return; /* comes back at the next look */
-    r->attach_due = false;
+        return;
     r->active = true;
     pgv_arena_init(&r->arena, PM_ARENA_BYTES_MAX);
     pm_arm(im, PM_TIMER_RECONF, 0, ask_attach);

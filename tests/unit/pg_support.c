@@ -344,6 +344,9 @@ enum postmaster_outcome pg_job(struct pg_node *n, const struct postmaster_job_ar
         fail_msg("%s", err.msg);
     pg_until(has_ended, n, postmaster_job_name(args->job));
     assert_int_equal(n->end_job, args->job);
+    if (n->end_outcome != PM_DONE)
+        print_message("%s: %s ended with: %s\n", n->name, postmaster_job_name(args->job),
+                      n->end_message);
     return n->end_outcome;
 }
 

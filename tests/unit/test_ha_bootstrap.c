@@ -65,9 +65,11 @@ static void test_bootstrap__from_the_race_to_the_key(void **state)
 
     assert_non_null(w_dcs(w, HA_DCS_INITIALIZE));
     assert_null(w_job(w, PM_JOB_BOOTSTRAP));
+    w->view.initialize = DCS_INIT_BOOTSTRAPPING; /* the view is faster than the answer */
+    w_view(w);
     reply(w, HA_DCS_INITIALIZE, HA_OK);
     assert_non_null(w_job(w, PM_JOB_BOOTSTRAP));
-    assert_string_equal(w_status(w), "trying to bootstrap a new cluster");
+    assert_non_null(w_why(w, HA_WHY_bootstrap));
     w_forget(w);
     initdb_ran(w);
     w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
@@ -551,7 +553,7 @@ static void test_slots__vectors(void **state)
     c.n_retain_slots = 5;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct ha_policy p = { 0 };
-        char got[256] = "";
+        char got[2048] = "";
         unsigned n;
 
         ha_copy_name(p.name, rows[i].node);
@@ -561,7 +563,7 @@ static void test_slots__vectors(void **state)
         p.tags.nostream = rows[i].node[0] == 'e';
         n = ha_wanted_slots(&c, &p, rows[i].role, 150000, slots, 16);
         for (unsigned k = 0; k < n; k++)
-            snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s %llu %d", k ? "," : "",
+            snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%.63s %llu %d", k ? "," : "",
                      slots[k].name, (unsigned long long)slots[k].lsn, slots[k].expected_active);
         assert_string_equal(got, rows[i].want);
     }

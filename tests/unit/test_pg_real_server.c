@@ -430,6 +430,26 @@ static void test_checkpoint__tells(void **state)
 
 /* ---- a standby ---- */
 
+static void sync_slot(struct pg_node *n, const char *name)
+{
+    struct postmaster_slot wanted = { .expected_active = 1 };
+    struct postmaster_slot_state there[4];
+
+    (void)snprintf(wanted.name, sizeof(wanted.name), "%s", name);
+    answers_wanted = n->answers + 1;
+    postmaster_sync_slots(&n->pm, &wanted, 1, true, on_checkpoint);
+    assert_int_equal(n->answers + 1, answers_wanted);
+    pg_until(has_answers, n, "slots");
+    assert_true(n->ok);
+    /* what exists is told as of the last sync */
+    postmaster_sync_slots(&n->pm, &wanted, 1, true, on_checkpoint);
+    answers_wanted = n->answers + 1;
+    pg_until(has_answers, n, "slots");
+    assert_int_equal(postmaster_slots(&n->pm, there, 4), 1);
+    assert_string_equal(there[0].name, name);
+    assert_true(there[0].physical);
+}
+
 static struct postmaster_node node_of(const struct pg_node *n)
 {
     struct postmaster_node node = { .role = PGV_ROLE_PRIMARY, .is_leader = true };
@@ -451,6 +471,7 @@ static void test_standby__is_cloned_and_streams(void **state)
 
     NEED_POSTGRES();
     assert_string_not_equal(primary.pm.conn_url, "");
+    sync_slot(&primary, "two");
     pg_node_open(&standby);
     pg_look(&standby);
     assert_int_equal(f->dir, PM_DIR_EMPTY);
@@ -637,6 +658,7 @@ static void test_divergence__of_the_old_primary(void **state)
 
     NEED_POSTGRES();
     args.node = node_of(&standby);
+    sync_slot(&standby, "one");
     /* it ended cleanly before the promotion: it may simply follow */
     assert_int_equal(pg_job(&primary, &args), PM_NO);
     assert_int_equal(pg_job(&primary, &(struct postmaster_job_args){ .job = PM_JOB_START,
