@@ -512,6 +512,49 @@ static void test_close__at_any_moment(void **state)
     }
 }
 
+static const char *tls_section(const char *ca, const char *cert, const char *key)
+{
+    char more[2048];
+
+    snprintf(more, sizeof(more),
+             "\"protocol\":\"https\",\"cacert\":\"%s\",\"cert\":\"%s\",\"key\":\"%s\"",
+             certificate(ca), cert ? certificate(cert) : "", key ? certificate(key) : "");
+    return etcd_section(1, more);
+}
+
+static int tls_etcd(void **state)
+{
+    (void)state;
+    etcd_start_tls();
+    return 0;
+}
+
+static void test_tls__both_sides_are_verified(void **state)
+{
+    struct pgv_value *right = NULL;
+    struct pgv_error err;
+
+    (void)state;
+    client_open(&a, "n1", tls_section("ca.pem", "client.pem", "client.key"), true, TTL_MS);
+    must(&a, DCS_TOUCH_MEMBER, "{}"); /* also waits for the server's start */
+    must(&a, DCS_ACQUIRE_LEADER, NULL);
+    must(&a, DCS_RENEW_LEADER, NULL);
+    wait_until(view_is_live, &a, 5000, "the watch over TLS");
+    /* A server of another CA, and one that does not know us. */
+    client_open(&b, "n2", tls_section("other-ca.pem", "client.pem", "client.key"), false, TTL_MS);
+    assert_int_equal(run(&b, &r, DCS_READ, NULL, NULL, 1500), PGV_EUNREACHABLE);
+    client_close(&b);
+    client_open(&b, "n2", tls_section("ca.pem", NULL, NULL), false, TTL_MS);
+    assert_int_equal(run(&b, &r, DCS_READ, NULL, NULL, 1500), PGV_EUNREACHABLE);
+    assert_true(pgv_json_parse(&b.arena, pgv_str(tls_section("ca.pem", "client.pem", "client.key")),
+                               &right, NULL));
+    assert_true(dcs_reload(&b.dcs, right, &err));
+    must(&b, DCS_READ, NULL);
+    assert_string_equal(view(&b)->leader, "n1");
+    client_close(&b);
+    client_close(&a);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, no_keys, close_clients)
@@ -531,6 +574,7 @@ int main(void)
     const struct CMUnitTest others[] = {
         cmocka_unit_test_setup_teardown(test_auth__login_loss_of_the_token_and_refusals, one_etcd,
                                         no_etcd),
+        cmocka_unit_test_setup_teardown(test_tls__both_sides_are_verified, tls_etcd, no_etcd),
         cmocka_unit_test_setup_teardown(test_frozen__one_of_three_never_costs_the_lease,
                                         three_etcds, no_etcd),
         cmocka_unit_test_setup_teardown(test_minority__is_no_cluster_and_its_watch_not_live,
