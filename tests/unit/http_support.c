@@ -14,7 +14,7 @@
 
 #include "base/banned.h"
 
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 60000
 
 void test_run_until(uv_loop_t *loop, bool (*done)(void *data), void *data, const char *what)
 {

@@ -374,6 +374,7 @@ static void test_httpc__answers_that_are_none(void **state)
         enum pgv_code code;
     } table[] = {
         { "no HTTP", "SSH-2.0-OpenSSH\r\n", false, PGV_EINVALID },
+        { "a short status", "HTTP/1.1 20\r\nContent-Length: 0\r\n\r\n", false, PGV_EINVALID },
         { "both lengths",
           "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", false,
           PGV_EINVALID },
