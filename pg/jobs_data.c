@@ -115,6 +115,7 @@ static void on_cloned(struct pgclone *c, enum pgclone_result result, const char 
         (void)snprintf(path, sizeof(path), "%s/promote", im->conf->data_dir);
         if (unlink(path) != 0 && errno != ENOENT)
             pgv_log(PGV_WARNING, "pg", "cannot remove '%s'", path);
+        (void)pgfiles_mode(im->conf->data_dir, true);
         pm_set_role(im, PGV_ROLE_REPLICA);
         pm_job_end(im, PM_DONE, message);
         return;

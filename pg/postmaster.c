@@ -609,9 +609,13 @@ static void attach(struct postmaster_impl *im)
 bool postmaster_open(struct postmaster *pm, uv_loop_t *loop, const struct postmaster_config *config,
                      struct pgv_error *err)
 {
+    static bool umask_known;
     struct postmaster_impl *im = pgv_zalloc(sizeof(*im));
     struct pgconf_address addr;
 
+    if (!umask_known) /* before we change it for what is written into the data directory */
+        pgfiles_remember_umask();
+    umask_known = true;
     if (!im)
         return pgv_fail(err, PGV_ENOMEM, "no memory for the server's state");
     pgv_arena_init(&im->boot_arena, PM_ARENA_BYTES_MAX);

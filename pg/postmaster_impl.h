@@ -126,6 +126,7 @@ struct pm_stop {
     bool active;
     bool blocked;                          /* part of a restart: no state and callback of its own */
     bool checkpointing, scripting, waling; /* what runs: query, hook, pg_controldata or WAL dump */
+    bool served; /* it accepted connections when the stop began */
     bool scripted, signalled, killed;
     bool seen;     /* the shutdown checkpoint is in the control file */
     bool reported; /* and the owner was told */
