@@ -15,6 +15,8 @@
 
 #include "base/banned.h"
 
+#define STALL_MS 2000 /* a timer so late means that we did not run */
+
 static void on_flush(uv_timer_t *t);
 static void on_timer(uv_timer_t *t);
 
@@ -67,6 +69,7 @@ void etcd3_arm(struct etcd3 *e)
         if (e->view_retry_ms)
             due_ms = earlier(due_ms, e->view_retry_ms);
     }
+    e->due_ms = due_ms;
     if (due_ms == UINT64_MAX)
         uv_timer_stop(&e->timer);
     else
@@ -78,6 +81,9 @@ static void on_timer(uv_timer_t *t)
     struct etcd3 *e = t->data;
     uint64_t now_ms = pgv_clock_ms();
 
+    /* We were stopped, or the machine was: what the watch told last may be long over. */
+    if (now_ms > e->due_ms + STALL_MS)
+        etcd3_watch_cut(e, "this process did not run");
     etcd3_calls_wake(e, now_ms);
     for (struct etcd3_op *op = e->ops; op; op = op->next) {
         if (op->waits_for_lease && !op->finished && now_ms >= op->req->deadline_ms)

@@ -299,6 +299,7 @@ struct etcd3_discovery {
     struct httpc peer_http;
     struct httpc_req peer;
     bool host_busy, srv_busy, peer_busy, loading;
+    bool complained; /* about names; once until they are found */
     unsigned service, target; /* of the SRV services, and of the targets of one */
     bool https;               /* scheme of the service that was found */
     uint64_t refresh_at_ms, loaded_ms;
@@ -349,6 +350,7 @@ struct etcd3 {
     char prefix[ETCD3_PREFIX_BYTES], prefix_end[ETCD3_PREFIX_BYTES];
     struct httpc lease_http, http, watch_http;
     uv_timer_t timer, flush;
+    uint64_t due_ms; /* what the timer is set to */
     unsigned open; /* handles that are not closed yet */
     bool closing, closing_clients;
 

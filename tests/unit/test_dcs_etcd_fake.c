@@ -552,7 +552,7 @@ static void test_errors__one_of_them_is_overcome(void **state)
             must(&c, DCS_TOUCH_MEMBER, "{}");
             rule(-1, "/lease/keepalive", 1, errors[i].action, errors[i].status, errors[i].answer);
             assert_int_equal(run(&c, &r, DCS_RENEW_LEADER, NULL, NULL, 9000), PGV_OK);
-            assert_true(r.took_ms < (n == 1 ? 4500u : 1500u)); /* alone, patience is needed */
+            assert_true(r.took_ms < (n == 1 ? 6000u : 3000u)); /* alone, patience is needed */
             rule(-1, "/kv/range", 1, errors[i].action, errors[i].status, errors[i].answer);
             assert_int_equal(run(&c, &r, DCS_READ, NULL, NULL, 9000), PGV_OK);
             close_all(state);
@@ -570,7 +570,7 @@ static void test_errors__a_slow_store_is_still_a_store(void **state)
         must(&c, DCS_TOUCH_MEMBER, "{}");
         rule(-1, "/lease/keepalive", -1, LATE, 0, NULL);
         assert_int_equal(run(&c, &r, DCS_RENEW_LEADER, NULL, NULL, 9000), PGV_OK);
-        assert_in_range(r.took_ms, LATE_MS - 10, LATE_MS + 500);
+        assert_in_range(r.took_ms, LATE_MS - 10, LATE_MS + 2000);
         /* What was answered is what was asked first, and its proof counts from then. */
         assert_true(pgv_clock_ms() - r.req.sent_ms >= LATE_MS - 10);
         close_all(state);
@@ -589,11 +589,11 @@ static void test_nodes__a_silent_one_is_left_for_another_and_avoided(void **stat
     first = seen[n_seen - 1].server;
     rule(first, "/", -1, HANG, 0, NULL);
     assert_int_equal(run(&c, &r, DCS_READ, NULL, NULL, 9000), PGV_OK);
-    assert_in_range(r.took_ms, 900, 1600);
+    assert_in_range(r.took_ms, 900, 3000);
     n_seen = 0;
     for (int i = 0; i < 5; i++) {
         assert_int_equal(run(&c, &r, DCS_READ, NULL, NULL, 9000), PGV_OK);
-        assert_true(r.took_ms < 500);
+        assert_true(r.took_ms < 900);
     }
     assert_int_equal(count_seen(first, "/kv/range", NULL), 0);
 }
@@ -609,7 +609,7 @@ static void test_nodes__unavailable_is_answered_by_the_next_at_once(void **state
     rule(first, "/kv/", -1, ANSWER, 503, "{\"error\":\"x\",\"code\":14}");
     rule((first + 1) % 3, "/kv/", -1, ANSWER, 503, "{\"error\":\"x\",\"code\":14}");
     assert_int_equal(run(&c, &r, DCS_READ, NULL, NULL, 9000), PGV_OK);
-    assert_true(r.took_ms < 500);
+    assert_true(r.took_ms < 900);
 }
 
 static void test_nodes__a_stale_one_is_not_believed(void **state)
@@ -974,8 +974,8 @@ static void test_watch__what_is_known_otherwise_must_arrive(void **state)
     must(&c, DCS_SET_STATUS, "{\"optime\":3}"); /* this fake never tells it */
     assert_int_equal(c.dcs.view->cluster.status_optime, 3);
     began_ms = pgv_clock_ms();
-    wait_until(view_is_not_live, &c, 2000, "the doubt");
-    assert_in_range(pgv_clock_ms() - began_ms, 800, 1500);
+    wait_until(view_is_not_live, &c, 4000, "the doubt");
+    assert_in_range(pgv_clock_ms() - began_ms, 800, 3000);
     wait_until(watch_is_open, NULL, 5000, "the watch again");
 
     must(&c, DCS_SET_STATUS, "{\"optime\":4}");
@@ -995,6 +995,24 @@ static void test_watch__silence_is_looked_into(void **state)
     wait_until(watch_is_open, NULL, 5000, "the watch again");
     assert_string_equal(c.dcs.view->cluster.leader, "n2");
     (void)state;
+}
+
+static void test_watch__after_a_stall_of_our_own_it_begins_anew(void **state)
+{
+    uint64_t until_ms;
+
+    (void)state;
+    client_open(&c, "n1", fakes_open(1, NULL), true, 20000);
+    wait_until(watch_is_open, NULL, 3000, "the watch");
+    rule(-1, "/kv/put", 1, HANG, 0, NULL);
+    start(&c, &r, DCS_SET_STATUS, "{}", NULL, 9000); /* something is due in a second */
+    uv_run(&loop, UV_RUN_NOWAIT);
+    for (until_ms = pgv_clock_ms() + 6500; pgv_clock_ms() < until_ms;)
+        ; /* frozen */
+    wait_until(view_is_not_live, &c, 3000, "the doubt");
+    wait_until(watch_is_open, NULL, 5000, "the watch again");
+    finish(&r);
+    assert_int_equal(r.code, PGV_OK);
 }
 
 /* ---- reads ---------------------------------------------------------------------------------- */
@@ -1138,6 +1156,7 @@ int main(void)
         T(test_watch__a_refused_token_is_replaced),
         T(test_watch__what_is_known_otherwise_must_arrive),
         T(test_watch__silence_is_looked_into),
+        T(test_watch__after_a_stall_of_our_own_it_begins_anew),
         T(test_read__an_answer_overtaken_by_the_watch_takes_nothing_back),
         T(test_read__a_store_that_went_back_is_believed),
         T(test_read__more_than_we_hold_is_no_view),

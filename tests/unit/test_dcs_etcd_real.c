@@ -308,7 +308,7 @@ static void test_frozen__a_single_etcd_is_noticed_and_taken_up_again(void **stat
     wait_until(a_leads_in_b, NULL, 3000, "the leader in b's view");
     etcd_signal(&etcds[0], SIGSTOP);
     assert_int_equal(run(&a, &r, DCS_RENEW_LEADER, NULL, NULL, 1500), PGV_EUNREACHABLE);
-    assert_in_range(r.took_ms, 1400, 1900);
+    assert_in_range(r.took_ms, 1400, 3000);
     assert_int_equal(run(&a, &r, DCS_READ, NULL, NULL, 1000), PGV_EUNREACHABLE);
     /* b asks nothing, and yet must not take its view for fresh for long. */
     wait_until(view_is_not_live, &b, 8500, "b's doubt");
@@ -333,7 +333,7 @@ static void test_killed__a_single_etcd_comes_back(void **state)
     must(&a, DCS_ACQUIRE_LEADER, NULL);
     wait_until(view_is_live, &b, 5000, "b's watch");
     etcd_signal(&etcds[0], SIGKILL);
-    wait_until(view_is_not_live, &b, 1000, "b's watch ends with its connection");
+    wait_until(view_is_not_live, &b, 4000, "b's watch ends with its connection");
     assert_int_equal(run(&a, &r, DCS_RENEW_LEADER, NULL, NULL, 1500), PGV_EUNREACHABLE);
     start(&a, &r, DCS_RENEW_LEADER, NULL, NULL, FULL_MS);
     etcd_start_again(&etcds[0]);
