@@ -23,7 +23,9 @@
  *                               configuration); later like 'permission denied'
  *
  * A guarded write whose first sending went unanswered and which then meets its own result is a
- * success: refused transactions tell the key as it is.
+ * success: refused transactions tell the key as it is. The empty initialize key bears no name, so
+ * its transaction also touches our member key: equal revisions are the signature. Otherwise a slow
+ * store could leave a cluster in which everybody waits for a bootstrap that nobody does.
  */
 #include "dcs/etcd3.h"
 
@@ -390,6 +392,37 @@ static void send_prefix(struct etcd3_op *op, const char *path)
     send_rpc(op, path, STEP_MAIN);
 }
 
+/* Create initialize, and sign it if we can: by touching our own member key in the same transaction.
+ * ignore_value and ignore_lease came with etcd 3.2. */
+static void send_initialize(struct etcd3_op *op)
+{
+    struct etcd3 *e = op->e;
+    struct pgv_buf *b = etcd3_call_body(&op->call);
+    char member[PGV_NAME_BYTES + 16];
+
+    snprintf(member, sizeof(member), "members/%s", e->dcs->config.name);
+    op->is_signed = e->api.auth && e->touched_lease[0] && etcd3_cache_get(&e->cache, member);
+    pgv_buf_putc(b, '{');
+    put_compare(op, b, "initialize", GUARD_ABSENT);
+    pgv_buf_puts(b, ",\"success\":[{\"request_put\":");
+    put_put(e, b, "initialize", pgv_buf_view(&op->value), NULL);
+    if (op->is_signed) {
+        pgv_buf_puts(b, "},{\"request_put\":{");
+        put_key(e, b, member);
+        pgv_buf_puts(b, ",\"ignore_value\":true,\"ignore_lease\":true}");
+    }
+    pgv_buf_puts(b, "}]");
+    put_tell(e, b, "initialize");
+    if (op->is_signed) {
+        b->n--; /* one more range into the same list */
+        pgv_buf_puts(b, ",{\"request_range\":{");
+        put_key(e, b, member);
+        pgv_buf_puts(b, "}}]");
+    }
+    pgv_buf_putc(b, '}');
+    send_rpc(op, "/kv/txn", STEP_MAIN);
+}
+
 /* The leader key as it is, asked of the store itself. */
 static void send_check(struct etcd3_op *op)
 {
@@ -535,6 +568,15 @@ static void conflict(struct etcd3_op *op, const struct etcd3_entry *entry, bool 
                       (unsigned long long)entry->mod);
 }
 
+/* The revision of our member key, from the second range of a refused creation; 0: none. */
+static uint64_t signature(const struct etcd3_op *op)
+{
+    const struct pgv_value *first = pgv_value_first(pgv_get(op->call.answer.body, "responses"));
+    const struct pgv_value *range = pgv_get(first ? first->next : NULL, "response_range");
+
+    return etcd3_u64(pgv_get(pgv_value_first(pgv_get(range, "kvs")), "mod_revision"));
+}
+
 /* A transaction that came back refused, with the key as it is. */
 static void refused_txn(struct etcd3_op *op, const struct pgv_value *range)
 {
@@ -564,6 +606,14 @@ static void refused_txn(struct etcd3_op *op, const struct pgv_value *range)
     case DCS_SET_FAILOVER:
     case DCS_SET_SYNC:
         if (there && op->call.ambiguous && pgv_str_eq(entry.value, pgv_buf_view(&op->value))) {
+            snprintf(req->new_version, sizeof(req->new_version), "%llu",
+                     (unsigned long long)entry.mod);
+            etcd3_op_finish(op);
+            return;
+        }
+        break;
+    case DCS_CREATE_INITIALIZE:
+        if (there && op->is_signed && entry.mod == signature(op)) {
             snprintf(req->new_version, sizeof(req->new_version), "%llu",
                      (unsigned long long)entry.mod);
             etcd3_op_finish(op);
@@ -683,6 +733,9 @@ static void on_answer(struct etcd3_call *c, const struct pgv_error *err)
                op->rebinds++ < REBINDS_MAX) {
         etcd3_lease_forget(op->e, op->lease);
         etcd3_lease_ensure(op, ACQUIRE_PROOF_MS);
+    } else if (err && op->is_signed && c->answer.verdict == ETCD3_REFUSED) {
+        op->e->touched_lease[0] = 0; /* our member key is gone: nothing to sign with */
+        send_initialize(op);
     } else if (err) {
         etcd3_op_failed_call(op, err);
     } else if (op->step == STEP_CHECK) {
@@ -786,7 +839,7 @@ static void begin(struct etcd3_op *op)
         send_delete(op, "leader", GUARD_MINE);
         break;
     case DCS_CREATE_INITIALIZE:
-        send_put(op, "initialize", value, NULL, GUARD_ABSENT);
+        send_initialize(op);
         break;
     case DCS_SET_INITIALIZE:
         send_put(op, "initialize", value, NULL, GUARD_NONE);

@@ -132,20 +132,31 @@ int etcd3_nodes_pick(const struct etcd3 *e, unsigned tried)
     return found;
 }
 
-void etcd3_node_failed(struct etcd3 *e, unsigned node, unsigned serial, const char *why)
+static bool make_sick(struct etcd3 *e, unsigned node, unsigned serial, const char *why)
 {
     struct etcd3_node *n = &e->nodes[node];
     uint64_t now_ms = pgv_clock_ms();
 
     if (n->serial != serial)
-        return;
+        return false;
     if (n->sick_until_ms <= now_ms)
         pgv_log(PGV_WARNING, "dcs",
-                "etcd node does not serve, others are asked first for %d s "
-                "node=%s why=%s",
+                "etcd node does not serve, others are asked first for %d s node=%s why=%s",
                 ETCD3_SICK_MS / 1000, n->url, why);
     n->sick_until_ms = now_ms + ETCD3_SICK_MS;
-    etcd3_watch_node_sick(e, node);
+    return true;
+}
+
+void etcd3_node_failed(struct etcd3 *e, unsigned node, unsigned serial, const char *why)
+{
+    if (make_sick(e, node, serial, why))
+        etcd3_watch_node_failed(e, node);
+}
+
+void etcd3_node_silent(struct etcd3 *e, unsigned node, unsigned serial)
+{
+    if (make_sick(e, node, serial, "it is silent"))
+        etcd3_watch_node_silent(e, node);
 }
 
 void etcd3_node_answered(struct etcd3 *e, unsigned node, unsigned serial, bool prefer)

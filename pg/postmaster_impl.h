@@ -401,8 +401,6 @@ void pm_conn_drop_all(struct postmaster_impl *im);
 void pm_conn_close(struct postmaster_impl *im); /* counts its handles in */
 /** Comma-separated addresses for the name of the local host, or NULL when it is an address. */
 const char *pm_conn_hostaddr(const struct postmaster_impl *im);
-/** For one ad-hoc superuser connection: the first of them, or NULL when it goes over a socket. */
-const char *pm_conn_first_hostaddr(const struct postmaster_impl *im, char ret[64]);
 
 /* prepare.c */
 /** True: everything is known, or cannot be. False: @next comes when it is. */

@@ -59,7 +59,7 @@ int post(const char *url, const char *body, char *ret, size_t ret_bytes);
 
 /** An etcd of our own. */
 struct etcd {
-    char name[8], dir[64];
+    char name[16], dir[64];
     int client_port, peer_port;
     long pid;
 };

@@ -161,6 +161,22 @@ static void test_view__changes_are_told_as_a_set(void **state)
     client_close(&b);
 }
 
+/* Our own member key vanished without our knowing: creating initialize signs with it. */
+static void test_initialize__does_not_depend_on_the_member_key(void **state)
+{
+    (void)state;
+    client_open(&a, "n1", etcd_section(1, NULL), false, TTL_MS);
+    client_open(&b, "n2", etcd_section(1, NULL), false, TTL_MS);
+    must(&a, DCS_TOUCH_MEMBER, "{}");
+    must(&a, DCS_READ, NULL);
+    must(&b, DCS_DELETE_CLUSTER, NULL);
+    must(&a, DCS_CREATE_INITIALIZE, "");
+    assert_int_equal(run(&b, &r, DCS_CREATE_INITIALIZE, "", NULL, FULL_MS), PGV_ECONFLICT);
+    must(&b, DCS_DELETE_CLUSTER, NULL);
+    client_close(&a);
+    client_close(&b);
+}
+
 static void revoke_lease(const char *lease)
 {
     char url[128], body[64];
@@ -497,6 +513,8 @@ int main(void)
                                   close_clients),
         cmocka_unit_test_teardown(test_set_times__another_ttl_is_another_lease, close_clients),
         cmocka_unit_test_teardown(test_touch__what_others_did_to_our_key_is_repaired,
+                                  close_clients),
+        cmocka_unit_test_teardown(test_initialize__does_not_depend_on_the_member_key,
                                   close_clients),
         cmocka_unit_test_teardown(test_close__at_any_moment, close_clients),
         cmocka_unit_test_teardown(test_frozen__a_single_etcd_is_noticed_and_taken_up_again,
