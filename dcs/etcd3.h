@@ -2,7 +2,8 @@
 /*
  * dcs/etcd3.h - private to the etcd3 files: what they share. Nobody else includes it.
  *
- *   etcd3.c         the table of functions, requests from begin to end, delivery, closing
+ *   etcd3.c         the table of functions, the life of client and requests
+ *   etcd3_ops.c     what each request sends and what it concludes
  *   etcd3_call.c    one RPC: which node, hedging, authentication, time budget
  *   etcd3_answer.c  what an answer says: JSON apart, errors sorted into verdicts
  *   etcd3_lease.c   the session: grant, keepalive, loss
@@ -239,7 +240,7 @@ struct etcd3_lease {
     const struct etcd3_op *granting; /* the request that is getting a new one */
 };
 
-/** Make sure of the lease, then op->lease_cb(). @max_age_ms: an older proof is renewed first. */
+/** Make sure of the lease, then etcd3_op_leased(). @max_age_ms: an older proof is renewed first. */
 void etcd3_lease_ensure(struct etcd3_op *op, uint64_t max_age_ms);
 /** The store said that the lease is gone. */
 void etcd3_lease_forget(struct etcd3 *e, const char *id);
@@ -298,6 +299,7 @@ struct etcd3_discovery {
     struct httpc peer_http;
     struct httpc_req peer;
     bool host_busy, srv_busy, peer_busy, loading;
+    bool complained; /* about names; once until they are found */
     unsigned service, target; /* of the SRV services, and of the targets of one */
     bool https;               /* scheme of the service that was found */
     uint64_t refresh_at_ms, loaded_ms;
@@ -328,11 +330,11 @@ struct etcd3_op {
     struct etcd3 *e;
     struct dcs_req *req; /* NULL once delivered */
     struct pgv_buf value;
-    void (*lease_cb)(struct etcd3_op *op);
     uint64_t lease_max_age_ms;
     int step;
     unsigned rebinds;
     char lease[DCS_VERSION_BYTES]; /* the lease the request at work named */
+    uint64_t proven_ms;            /* and its proof */
     bool is_signed;                /* the transaction also touches our member key */
     bool waits_for_lease, finished, reserved;
     bool failed;
@@ -348,6 +350,7 @@ struct etcd3 {
     char prefix[ETCD3_PREFIX_BYTES], prefix_end[ETCD3_PREFIX_BYTES];
     struct httpc lease_http, http, watch_http;
     uv_timer_t timer, flush;
+    uint64_t due_ms; /* what the timer is set to */
     unsigned open; /* handles that are not closed yet */
     bool closing, closing_clients;
 
@@ -382,10 +385,19 @@ struct etcd3 {
     uint64_t random;
 };
 
+/* ---- etcd3_ops.c ---------------------------------------------------------------------------- */
+
+void etcd3_op_begin(struct etcd3_op *op);
+/** Its lease is proven alive: op->lease, op->proven_ms. */
+void etcd3_op_leased(struct etcd3_op *op);
+void etcd3_op_answer(struct etcd3_call *c, const struct pgv_error *err);
+/** A call of the op ended with an error or refusal: the op ends by the table there. */
+void etcd3_op_failed_call(struct etcd3_op *op, const struct pgv_error *err);
+
+/* ---- etcd3.c, continued --------------------------------------------------------------------- */
+
 void etcd3_op_finish(struct etcd3_op *op);
 void etcd3_op_fail(struct etcd3_op *op, enum pgv_code code, const char *fmt, ...) PGV_PRINTF(3, 4);
-/** A call of the op ended with an error or refusal: the op ends by the table in etcd3.c. */
-void etcd3_op_failed_call(struct etcd3_op *op, const struct pgv_error *err);
 void etcd3_flush_soon(struct etcd3 *e);
 /** Set the timer to the next thing that is due. Call after anything that changed a due time. */
 void etcd3_arm(struct etcd3 *e);

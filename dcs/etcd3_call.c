@@ -24,6 +24,7 @@
 #define DELAY_MAX_MS 1000
 #define JITTER_MS 800
 #define QUICK_MS 500 /* a pooled connection that fails so soon was dead already */
+#define AGAIN_MS 20
 #define LOGIN_PAUSE_MS 1000
 
 static void on_http(struct httpc_req *r, const struct pgv_error *err);
@@ -312,7 +313,8 @@ static void advance(struct etcd3_call *c)
         youngest ? youngest->started_ms + (node >= 0 ? ETCD3_HEDGE_MS : patience_ms(e)) : now_ms;
     if (n >= ETCD3_PARALLEL || due_ms > c->deadline_ms)
         due_ms = c->deadline_ms;
-    c->wake_ms = due_ms;
+    /* What could not be begun just now (no place, no memory) is tried again, but not at once. */
+    c->wake_ms = due_ms > now_ms ? due_ms : now_ms + AGAIN_MS;
 }
 
 void etcd3_call_start(struct etcd3_call *c)

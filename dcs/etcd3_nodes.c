@@ -283,8 +283,11 @@ static void on_host(struct names_query *q, const struct pgv_error *err)
         return;
     }
     if (err) {
-        pgv_log(PGV_WARNING, "dcs", "the name of the etcd host is not known: %s", err->msg);
+        pgv_log(e->discovery.complained ? PGV_DEBUG : PGV_WARNING, "dcs",
+                "the name of the etcd host is not known: %s", err->msg);
+        e->discovery.complained = true;
     } else if (q->n) {
+        e->discovery.complained = false;
         for (unsigned i = 0; i < ETCD3_NODES_MAX; i++)
             e->nodes[i].configured = false;
         for (unsigned i = 0; i < q->n; i++) {
@@ -392,6 +395,7 @@ static void on_srv(struct names_srv_query *q, const struct pgv_error *err)
         next_service(e);
         return;
     }
+    d->complained = false;
     d->https = services[d->service - 1].https;
     if (services[d->service - 1].peers) {
         d->target = 0;
@@ -416,8 +420,9 @@ static void next_service(struct etcd3 *e)
     char name[600];
 
     if (d->service == N_SERVICES) {
-        pgv_log(PGV_WARNING, "dcs", "no SRV record names an etcd; using hosts or host srv=%s",
-                e->config.srv);
+        pgv_log(d->complained ? PGV_DEBUG : PGV_WARNING, "dcs",
+                "no SRV record names an etcd; using hosts or host srv=%s", e->config.srv);
+        d->complained = true;
         load_hosts(e);
         return;
     }

@@ -612,8 +612,9 @@ static void begin_post(struct postmaster_impl *im)
     memset(&j->u.post, 0, sizeof(j->u.post));
     j->u.post.data = im;
     pm_job_step(im, "creating roles", -1);
-    if (!pgboot_post_start(&j->u.post, im->loop, im->conf, &im->addr, pm_conn_hostaddr(im),
-                           im->bootstrap, im->pm->facts.major_version, on_post, &err))
+    if (!pgboot_post_start(&j->u.post, im->loop, im->conf, &im->addr,
+                           pm_conn_hostaddr(im), im->bootstrap,
+                           im->pm->facts.major_version, on_post, &err))
         pm_job_end(im, PM_FAILED, err.msg);
 }
 

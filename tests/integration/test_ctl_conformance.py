@@ -11,9 +11,13 @@ import base64
 import http.server
 import json
 import os
+import pty
 import re
+import select
+import signal
 import subprocess
 import threading
+import time
 
 import pytest
 import yaml
@@ -56,6 +60,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         answer = self.server.answers.get((self.command, self.path), (404, "no such thing"))
         if isinstance(answer, list):
             answer = answer.pop(0)
+        if callable(answer):
+            answer = answer()
         status, text = answer
         self.send_response(status)
         self.send_header("Content-Length", str(len(text.encode())))
@@ -706,3 +712,114 @@ def test_a_concurrent_change_is_not_overwritten(world):
     assert got["status"] == 1
     assert got["err"] == "Error: Config modification aborted due to concurrent changes"
     assert got["stored"][NAMESPACE + "/config"] == {"ttl": 99}
+
+
+class Terminal:
+    """pgvigilctl on a terminal of its own; only what @on names is the terminal, the rest are pipes."""
+
+    def __init__(self, world, args, on=("stdin", "stdout", "stderr"), **env):
+        self.fd, slave = pty.openpty()
+        streams = {name: slave if name in on else subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        environment = {"PATH": os.environ["PATH"], "HOME": world.dir, "LC_ALL": "C.UTF-8", "TERM": "dumb",
+                       "PATRONICTL_CONFIG_FILE": world.config, **env}
+        self.process = subprocess.Popen([PGVIGILCTL, *args], env=environment, cwd=world.dir, start_new_session=True,
+                                        **streams)
+        os.close(slave)
+        self.seen = ""
+
+    def until(self, pattern, timeout=20):
+        """Reads until pattern shows."""
+        end = time.monotonic() + timeout
+        while not re.search(pattern, self.seen):
+            assert select.select([self.fd], [], [], max(0, end - time.monotonic()))[0], self.seen
+            try:
+                piece = os.read(self.fd, 4096)
+            except OSError:  # everybody closed it
+                piece = b""
+            assert piece, self.seen
+            self.seen += piece.decode()
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def ended(self):
+        status = self.process.wait(20)
+        while select.select([self.fd], [], [], 0)[0]:
+            try:
+                self.seen += os.read(self.fd, 4096).decode()
+            except OSError:
+                break
+        os.close(self.fd)
+        return status
+
+
+def test_progress_is_shown_on_a_terminal(world):
+    world.put(world.keys())
+    go_on = threading.Event()
+    world.members.answers = {("POST", "/switchover"): lambda: (200, "done") if go_on.wait(20) else (500, "late")}
+    terminal = Terminal(world, ["switchover", "--force"], on=("stderr",))
+    terminal.until(r"switchover: waiting for the new leader… \d+\.\d s")
+    go_on.set()
+    out, _ = terminal.process.communicate(timeout=20)
+    assert terminal.ended() == 0
+    assert terminal.seen.endswith("\r\x1b[K"), "the line is taken away at the end"
+    assert "waiting" not in out.decode() and " done\n" in out.decode()
+
+
+def test_questions_and_interruption_on_a_terminal(world):
+    world.put(world.keys())
+    terminal = Terminal(world, ["switchover"])
+    terminal.until(r"Primary \[postgresql0\]: $")
+    terminal.type("\n")
+    terminal.until(r"Candidate .* \[\]: $")
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    assert terminal.ended() == 1
+    assert terminal.seen.endswith("[]: Aborted!\r\n")
+
+
+def test_interruption_while_waiting(world):
+    world.put(world.keys())
+    asked = threading.Event()
+    go_on = threading.Event()
+
+    def wait():
+        asked.set()
+        go_on.wait(20)
+        return 200, "done"
+
+    world.members.answers = {("POST", "/restart"): wait}
+    terminal = Terminal(world, ["restart", "batman", "postgresql1", "--force"])
+    assert asked.wait(20)
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    assert terminal.ended() == 1
+    assert terminal.seen.endswith("\r\nAborted!\r\n")
+    go_on.set()
+
+
+@pytest.mark.parametrize("pager", ["cat", "./pager"])
+def test_differences_go_through_the_pager(world, pager):
+    world.put(world.keys())
+    with open(os.path.join(world.dir, "pager"), "w", encoding="utf-8") as file:
+        file.write("#!/bin/sh\necho paged; cat\n")
+    os.chmod(os.path.join(world.dir, "pager"), 0o755)
+    terminal = Terminal(world, ["edit-config", "-s", "ttl=20"], PAGER=pager)
+    terminal.until(r"-ttl: 30\r\n\+ttl: 20\r\n.*Apply these changes\? \[y/N\]: $")
+    assert ("paged" in terminal.seen) == (pager == "./pager")
+    terminal.type("y\n")
+    assert terminal.ended() == 0
+    assert "Configuration changed" in terminal.seen
+
+
+def test_no_pager(world):
+    world.put(world.keys())
+    terminal = Terminal(world, ["edit-config", "-s", "ttl=20"], PATH="/nonexistent", PAGER="nosuch")
+    terminal.until("Error: No pager could be found")
+    assert terminal.ended() == 1
+
+
+def test_the_screen_is_cleared_for_each_round(world):
+    world.put(world.keys())
+    terminal = Terminal(world, ["list", "-w", "0.1"])
+    terminal.until(r"(?s)^(\x1b\[2J\x1b\[1;1H\+ Cluster: batman .*?){3}")
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    assert terminal.ended() == 1
