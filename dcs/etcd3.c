@@ -324,7 +324,10 @@ static bool etcd3_reload(struct dcs *dcs, struct pgv_error *err)
     if (!etcd3_config_read(dcs->config.section, &config, err) ||
         !etcd3_config_tls(&config, &tls, err))
         return false;
-    e->config = config;
+    if (!etcd3_nodes_renew(e, &config, err)) {
+        tls_context_unref(tls);
+        return false;
+    }
     tls_context_unref(e->tls);
     e->tls = tls;
     httpc_set_tls(&e->http, tls);
@@ -332,7 +335,6 @@ static bool etcd3_reload(struct dcs *dcs, struct pgv_error *err)
     httpc_set_tls(&e->watch_http, tls);
     e->token[0] = 0;
     e->auth_off = false;
-    etcd3_nodes_renew(e);
     etcd3_watch_cut(e, "the configuration changed");
     etcd3_calls_retry(e);
     return true;
