@@ -320,13 +320,14 @@ static bool etcd3_reload(struct dcs *dcs, struct pgv_error *err)
     struct etcd3 *e = dcs->impl;
     struct etcd3_config config;
     struct tls_context *tls;
+    bool ok = false;
 
     if (!etcd3_config_read(dcs->config.section, &config, err) ||
         !etcd3_config_tls(&config, &tls, err))
-        return false;
+        goto out;
     if (!etcd3_nodes_renew(e, &config, err)) {
         tls_context_unref(tls);
-        return false;
+        goto out;
     }
     tls_context_unref(e->tls);
     e->tls = tls;
@@ -336,8 +337,11 @@ static bool etcd3_reload(struct dcs *dcs, struct pgv_error *err)
     e->token[0] = 0;
     e->auth_off = false;
     etcd3_watch_cut(e, "the configuration changed");
-    etcd3_calls_retry(e);
-    return true;
+    etcd3_nodes_begin(e);
+    ok = true;
+out:
+    explicit_bzero(&config, sizeof(config)); /* the password */
+    return ok;
 }
 
 /* The first key after all that begin with the prefix: prefixes end with a slash. */

@@ -307,13 +307,13 @@ struct etcd3_discovery {
 };
 
 bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err);
-/** Everything is open: look for endpoints. */
+/** Look for endpoints as configured. */
 void etcd3_nodes_begin(struct etcd3 *e);
 void etcd3_nodes_done(struct etcd3 *e);
 void etcd3_nodes_stop(struct etcd3 *e);
 bool etcd3_nodes_idle(const struct etcd3 *e);
 void etcd3_nodes_wake(struct etcd3 *e, uint64_t now_ms);
-/** The configuration changed: what was known of the old endpoints does not count. */
+/** Take the configuration over: what was known of the old endpoints does not count. Then begin. */
 bool etcd3_nodes_renew(struct etcd3 *e, const struct etcd3_config *config, struct pgv_error *err);
 /** Nobody answers: look for endpoints anew. At most every few seconds. */
 void etcd3_nodes_reload(struct etcd3 *e);

@@ -481,10 +481,6 @@ bool etcd3_nodes_renew(struct etcd3 *e, const struct etcd3_config *config, struc
     e->config = *config;
     for (unsigned i = 0; i < ETCD3_NODES_MAX; i++)
         e->nodes[i].member = false;
-    if (d->loading)
-        d->again = true;
-    else
-        load(e);
     return true;
 }
 
@@ -507,7 +503,10 @@ bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err)
 
 void etcd3_nodes_begin(struct etcd3 *e)
 {
-    load(e);
+    if (e->discovery.loading)
+        e->discovery.again = true;
+    else
+        load(e);
 }
 
 void etcd3_nodes_done(struct etcd3 *e)
