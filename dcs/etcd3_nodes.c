@@ -132,20 +132,31 @@ int etcd3_nodes_pick(const struct etcd3 *e, unsigned tried)
     return found;
 }
 
-void etcd3_node_failed(struct etcd3 *e, unsigned node, unsigned serial, const char *why)
+static bool make_sick(struct etcd3 *e, unsigned node, unsigned serial, const char *why)
 {
     struct etcd3_node *n = &e->nodes[node];
     uint64_t now_ms = pgv_clock_ms();
 
     if (n->serial != serial)
-        return;
+        return false;
     if (n->sick_until_ms <= now_ms)
         pgv_log(PGV_WARNING, "dcs",
-                "etcd node does not serve, others are asked first for %d s "
-                "node=%s why=%s",
+                "etcd node does not serve, others are asked first for %d s node=%s why=%s",
                 ETCD3_SICK_MS / 1000, n->url, why);
     n->sick_until_ms = now_ms + ETCD3_SICK_MS;
-    etcd3_watch_node_sick(e, node);
+    return true;
+}
+
+void etcd3_node_failed(struct etcd3 *e, unsigned node, unsigned serial, const char *why)
+{
+    if (make_sick(e, node, serial, why))
+        etcd3_watch_node_failed(e, node);
+}
+
+void etcd3_node_silent(struct etcd3 *e, unsigned node, unsigned serial)
+{
+    if (make_sick(e, node, serial, "it is silent"))
+        etcd3_watch_node_silent(e, node);
 }
 
 void etcd3_node_answered(struct etcd3 *e, unsigned node, unsigned serial, bool prefer)
@@ -272,8 +283,11 @@ static void on_host(struct names_query *q, const struct pgv_error *err)
         return;
     }
     if (err) {
-        pgv_log(PGV_WARNING, "dcs", "the name of the etcd host is not known: %s", err->msg);
+        pgv_log(e->discovery.complained ? PGV_DEBUG : PGV_WARNING, "dcs",
+                "the name of the etcd host is not known: %s", err->msg);
+        e->discovery.complained = true;
     } else if (q->n) {
+        e->discovery.complained = false;
         for (unsigned i = 0; i < ETCD3_NODES_MAX; i++)
             e->nodes[i].configured = false;
         for (unsigned i = 0; i < q->n; i++) {
@@ -381,6 +395,7 @@ static void on_srv(struct names_srv_query *q, const struct pgv_error *err)
         next_service(e);
         return;
     }
+    d->complained = false;
     d->https = services[d->service - 1].https;
     if (services[d->service - 1].peers) {
         d->target = 0;
@@ -405,8 +420,9 @@ static void next_service(struct etcd3 *e)
     char name[600];
 
     if (d->service == N_SERVICES) {
-        pgv_log(PGV_WARNING, "dcs", "no SRV record names an etcd; using hosts or host srv=%s",
-                e->config.srv);
+        pgv_log(d->complained ? PGV_DEBUG : PGV_WARNING, "dcs",
+                "no SRV record names an etcd; using hosts or host srv=%s", e->config.srv);
+        d->complained = true;
         load_hosts(e);
         return;
     }

@@ -127,6 +127,8 @@ static void role_by_look(struct postmaster_impl *im)
 {
     const struct postmaster_facts *f = &im->pm->facts;
 
+    if (im->stop.active)
+        return; /* what is being demoted stays so, even if it still answers */
     if (!f->in_recovery && f->role != PGV_ROLE_PRIMARY)
         pm_set_role(im, PGV_ROLE_PRIMARY);
     else if (f->in_recovery && (f->role == PGV_ROLE_PRIMARY || f->role == PGV_ROLE_DEMOTED ||
@@ -259,7 +261,8 @@ static void failed(struct postmaster_impl *im, const struct pgsql_query *q,
     /* Any state but "cannot connect now" is said by a server that takes connections. */
     if (err->code == PGV_EUNREACHABLE && (!q->sqlstate[0] || strcmp(q->sqlstate, "57P03") == 0))
         f->accepting = f->accepting && late;
-    pgv_log(PGV_WARNING, "pg", "the monitoring query failed: %s", err->msg);
+    pgv_log(f->state == PGV_STATE_RUNNING ? PGV_WARNING : PGV_DEBUG, "pg",
+            "the monitoring query failed: %s", err->msg);
     if (f->alive && f->state == PGV_STATE_RUNNING && strcmp(q->sqlstate, "57P03") == 0) {
         /* It restarts by itself after the crash of a backend. Contract pg §10.3. */
         im->pending = PM_PENDING_DEFAULT;
@@ -267,6 +270,16 @@ static void failed(struct postmaster_impl *im, const struct pgsql_query *q,
         pm_probe_on(im);
     }
     pm_changed(im);
+}
+
+/* A stop or restart failed, and yet it serves. */
+static bool given_up(const struct postmaster_impl *im)
+{
+    enum pgv_state s = im->pm->facts.state;
+
+    return !im->stop.active && !im->start.active &&
+           (s == PGV_STATE_STOP_FAILED || s == PGV_STATE_RESTART_FAILED ||
+            s == PGV_STATE_START_FAILED || s == PGV_STATE_STOPPED || s == PGV_STATE_CRASHED);
 }
 
 static void on_row(struct pgsql_query *q, const PGresult *res, const struct pgv_error *err)
@@ -280,9 +293,9 @@ static void on_row(struct pgsql_query *q, const PGresult *res, const struct pgv_
 
             (void)pgv_fail(&odd, PGV_EUNREACHABLE, "unexpected answer");
             failed(im, q, &odd);
-        } else if (im->pm->facts.state == PGV_STATE_STOPPED ||
-                   im->pm->facts.state == PGV_STATE_CRASHED) {
-            pm_on_accepting(im); /* found alive after we had given it up */
+        } else if (given_up(im)) {
+            im->pending = PM_PENDING_NOOP;
+            pm_on_accepting(im);
         }
     } else if (err && im->pm->facts.alive && !im->closing) {
         /* An old connection may have broken without the server being at fault: ask once more. */

@@ -40,6 +40,8 @@ DOCUMENTS = [
     '- &a x\n- &b y\n- [*a, *b, *a]\n', '&k key: &v value\nagain: *v\n', '*k : 1\n', 'a: &x\nb: *x\n',
     # duplicates, other keys
     'a: 1\na: 2\n', 'a: 1\nb: 2\na: {c: 3}\n', '1: a\n', 'true: a\n', '~: a\n', '1.5: a\n', '0x10: a\n', '"1": a\n', 'a b: c\n',
+    'a: 1\nb: 2\na: 3\nc: 4\nb: 5\na: 6\n', 'a: &x 1\na: 2\nb: *x\n', 'a: &x {p: 1}\na: &y {q: 2}\nb: [*x, *y]\n',
+    'm: &m {a: 1, b: 2}\nn: {b: 3, <<: *m, a: 4, c: 5, <<: [{c: 6, d: 7}, {d: 8, a: 9}]}\n', 'a: {<<: x}\n',
     '=: x\n', '? [a]\n: b\n', '? {a: b}\n: c\n',
     # tags
     '!!str 1', '!!int "12"', '!!int 0x1f', '!!float 1', '!!bool "no"', '!!null ""', '!!str', '! 12', '! "12"', '!!seq [a]', '!!map {a: b}',

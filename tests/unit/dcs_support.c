@@ -252,18 +252,59 @@ static int free_port(void)
     return port;
 }
 
+/* Certificates are those of the HTTP tests. */
+const char *certificate(const char *name)
+{
+    static char path[4][512];
+    static unsigned next;
+    const char *top = getenv("PGVIGIL_SOURCE_DIR");
+    char *to = path[next++ % 4];
+
+    snprintf(to, sizeof(path[0]), "%s/tests/unit/data/http/%s", top ? top : ".", name);
+    return to;
+}
+
+static bool with_tls;
+
 static void spawn(struct etcd *s, unsigned n)
 {
     char client[64], peer[64], cluster[256] = "", log[96], data[96];
+    const char *args[40];
+    unsigned n_args = 0;
     size_t at = 0;
 
     for (unsigned i = 0; i < n; i++)
         at += (size_t)snprintf(cluster + at, sizeof(cluster) - at, "%s%s=http://127.0.0.1:%d",
                                i ? "," : "", etcds[i].name, etcds[i].peer_port);
-    snprintf(client, sizeof(client), "http://127.0.0.1:%d", s->client_port);
+    snprintf(client, sizeof(client), "%s://127.0.0.1:%d", with_tls ? "https" : "http",
+             s->client_port);
     snprintf(peer, sizeof(peer), "http://127.0.0.1:%d", s->peer_port);
     snprintf(log, sizeof(log), "%s/log", s->dir);
     snprintf(data, sizeof(data), "%s/data", s->dir);
+    for (const char *const *arg =
+             (const char *const[]){ "etcd",       "--name",
+                                    s->name,      "--data-dir",
+                                    data,         "--listen-client-urls",
+                                    client,       "--advertise-client-urls",
+                                    client,       "--listen-peer-urls",
+                                    peer,         "--initial-advertise-peer-urls",
+                                    peer,         "--initial-cluster",
+                                    cluster,      "--initial-cluster-token",
+                                    etcds[0].dir, "--heartbeat-interval",
+                                    "50",         "--election-timeout",
+                                    "500",        "--unsafe-no-fsync",
+                                    NULL };
+         *arg; arg++)
+        args[n_args++] = *arg;
+    if (with_tls)
+        for (const char *const *arg =
+                 (const char *const[]){ "--client-cert-auth", "--trusted-ca-file",
+                                        certificate("ca.pem"), "--cert-file",
+                                        certificate("server.pem"), "--key-file",
+                                        certificate("server.key"), NULL };
+             *arg; arg++)
+            args[n_args++] = *arg;
+    args[n_args] = NULL;
     s->pid = fork();
     assert_true(s->pid >= 0);
     if (s->pid == 0) {
@@ -274,11 +315,7 @@ static void spawn(struct etcd *s, unsigned n)
             dup2(fd, 1);
             dup2(fd, 2);
         }
-        execlp("etcd", "etcd", "--name", s->name, "--data-dir", data, "--listen-client-urls",
-               client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
-               "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster,
-               "--initial-cluster-token", etcds[0].dir, "--heartbeat-interval", "50",
-               "--election-timeout", "500", "--unsafe-no-fsync", (char *)NULL);
+        execvp("etcd", (char *const *)(uintptr_t)args); /* it does not write there */
         _exit(127);
     }
 }
@@ -296,7 +333,7 @@ static bool serves(void *data)
     return post(url, "{\"key\":\"AA==\"}", NULL, 0) == 200;
 }
 
-void etcd_start(unsigned n)
+static void start_servers(unsigned n)
 {
     memset(etcds, 0, sizeof(etcds));
     for (unsigned i = 0; i < n; i++) {
@@ -308,8 +345,20 @@ void etcd_start(unsigned n)
     }
     for (unsigned i = 0; i < n; i++)
         spawn(&etcds[i], n);
+}
+
+void etcd_start(unsigned n)
+{
+    with_tls = false;
+    start_servers(n);
     for (unsigned i = 0; i < n; i++)
         wait_until(serves, &etcds[i], 20000, "etcd starting");
+}
+
+void etcd_start_tls(void)
+{
+    with_tls = true;
+    start_servers(1);
 }
 
 static unsigned count(void)
@@ -394,7 +443,7 @@ int etcd_leader(void)
 
 const char *etcd_section(unsigned n, const char *more)
 {
-    static char text[512];
+    static char text[2560];
     size_t at = (size_t)snprintf(text, sizeof(text), "{\"hosts\":\"");
 
     for (unsigned i = 0; i < n; i++)

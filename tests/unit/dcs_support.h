@@ -59,7 +59,7 @@ int post(const char *url, const char *body, char *ret, size_t ret_bytes);
 
 /** An etcd of our own. */
 struct etcd {
-    char name[8], dir[64];
+    char name[16], dir[64];
     int client_port, peer_port;
     long pid;
 };
@@ -68,6 +68,10 @@ extern struct etcd etcds[ETCDS_MAX];
 
 /** Start @n etcd servers as one cluster and wait until it serves. */
 void etcd_start(unsigned n);
+/** One that speaks TLS and wants to see a certificate; not waited for. */
+void etcd_start_tls(void);
+/** The path of one of the HTTP tests' certificates. */
+const char *certificate(const char *name);
 void etcd_start_again(struct etcd *s);     /* one that was killed, with its data */
 void etcd_signal(struct etcd *s, int sig); /* SIGKILL is waited for */
 void etcd_stop_all(void);                  /* and remove the data */

@@ -335,7 +335,7 @@ static void test_names__each_allocation_may_fail(void **state)
     for (unsigned long nth = 1; nth < 60; nth++) {
         f->done = false;
         pgv_alloc_fail_at(nth, true);
-        names_resolve(&f->q, "both.test", 1, 100, on_names);
+        names_resolve(&f->q, "both.test", 1, 30, on_names);
         pgv_alloc_fail_at(0, false);
         RUN_UNTIL_TRUE(&f->loop, f->done);
         if (f->code == PGV_OK)

@@ -661,6 +661,14 @@ static void test_httpd_relisten__connections_stay(void **state)
     (void)ask(f, &other, "GET /x HTTP/1.0\r\n\r\n");
     assert_non_null(strstr(pgv_buf_cstr(&other.got), "200 OK"));
     test_raw_close(&other);
+    /* There, IPv4 clients come in IPv6's clothes: they are undressed. */
+    test_raw_open(&other, old_port);
+    test_raw_send(&other, "GET /later HTTP/1.1\r\n\r\n");
+    while (f->server.n_later == 1)
+        uv_run(&f->loop, UV_RUN_ONCE);
+    assert_int_equal(f->server.later[1]->peer.ss_family, AF_INET);
+    httpd_reply_status(f->server.later[1], 200);
+    test_raw_close(&other);
     assert_true(httpd_relisten(&f->server.http, "localhost", 0, &err));
     assert_int_not_equal(httpd_port(&f->server.http), old_port);
     (void)ask(f, &other, "GET /x HTTP/1.0\r\n\r\n");

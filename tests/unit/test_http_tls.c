@@ -123,6 +123,8 @@ static void start(struct fixture *f, struct call *c, const char *host, const cha
                    path);
     c->req.url = c->url;
     c->req.deadline_ms = pgv_clock_ms() + 50000;
+    if (!c->req.connect_timeout_ms)
+        c->req.connect_timeout_ms = 50000;
     assert_true(httpc_send(&f->client, &c->req, on_done, &err));
 }
 
@@ -370,15 +372,22 @@ static void test_tls__sessions_are_bounded(void **state)
         test_raw_close(&raw[i]);
 }
 
+/* A handshake takes seconds there. */
+static bool under_valgrind(void)
+{
+    return getenv("PGVIGIL_VALGRIND") != NULL;
+}
+
 static void test_tls__many_at_once(void **state)
 {
+    unsigned n = under_valgrind() ? 4 : 40;
     struct fixture *f = *state;
 
     serve(f, "server.pem", "server.key", TLS_VERIFY_NONE);
     open_client(f, "ca.pem", true, NULL, NULL);
-    for (unsigned i = 0; i < 40; i++)
+    for (unsigned i = 0; i < n; i++)
         start(f, &f->calls[i], "127.0.0.1", "/x");
-    for (unsigned i = 0; i < 40; i++) {
+    for (unsigned i = 0; i < n; i++) {
         RUN_UNTIL_TRUE(&f->loop, f->calls[i].done);
         if (f->calls[i].code != PGV_OK)
             fail_msg("call %u: %s", i, f->calls[i].msg);
@@ -389,7 +398,7 @@ static void test_tls__closed_at_any_moment(void **state)
 {
     (void)state;
 
-    for (unsigned turns = 0; turns < 14; turns++) {
+    for (unsigned turns = 0; turns < 14; turns += under_valgrind() ? 4 : 1) {
         size_t blocks = pgv_alloc_blocks_in_use();
         void *inner = NULL;
         struct fixture *f;
@@ -417,11 +426,13 @@ static void test_tls__closed_at_any_moment(void **state)
 static void test_tls__each_allocation_of_the_client_may_fail(void **state)
 {
     struct fixture *f = *state;
-    unsigned n_failed = 0;
+    unsigned n_failed = 0, n_well = 0;
 
     serve(f, "server.pem", "server.key", TLS_VERIFY_NONE);
     open_client(f, "ca.pem", true, NULL, NULL);
-    for (unsigned long nth = 1; nth < 60; nth++) {
+    /* Both sides allocate; some failures harm nothing (a smaller buffer does). Five in a row that
+     * harmed nothing are those past the last allocation. */
+    for (unsigned long nth = 1; n_well < 5; nth += under_valgrind() ? 7 : 1) {
         struct call *c = &f->calls[0];
         struct pgv_error err;
 
@@ -442,8 +453,10 @@ static void test_tls__each_allocation_of_the_client_may_fail(void **state)
         RUN_UNTIL_TRUE(&f->loop, c->done);
         pgv_alloc_fail_at(0, false);
         n_failed += c->code != PGV_OK;
+        n_well = c->code == PGV_OK ? n_well + 1 : 0;
+        assert_true(nth < 1000);
     }
-    assert_true(n_failed > 3);
+    assert_true(n_failed > (under_valgrind() ? 0u : 3u));
     assert_int_equal(ask(f, &f->calls[0], "127.0.0.1", "/x"), PGV_OK);
 }
 
