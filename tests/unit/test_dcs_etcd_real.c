@@ -46,9 +46,11 @@ static int no_etcd(void **state)
     return 0;
 }
 
-static const struct dcs_cluster *view(const struct client *c)
+/* The view; read first when the watch has not come to it yet. */
+static const struct dcs_cluster *view(struct client *c)
 {
-    assert_non_null(c->dcs.view);
+    if (!c->dcs.view)
+        must(c, DCS_READ, NULL);
     return &c->dcs.view->cluster;
 }
 
