@@ -47,6 +47,8 @@ struct agent_pump {
     uv_timer_t start_timer;
     uv_signal_t sighup, sigterm, sigint;
     struct dcs_slot dcs[HA_DCS_OPS];
+    struct dcs_req first_read;     /* before the brain runs: not one of its requests */
+    bool first_read_used;
     struct dcs_req release_status; /* the status write before a release */
     bool release_status_used;
     struct pgv_buf document; /* scratch, one thread */
@@ -107,7 +109,7 @@ static struct postmaster_config pm_config(const struct agent *a)
         .bootstrap = pgv_get(a->config.local.root, "bootstrap"),
         .retry_timeout_ms = a->config.retry_timeout_ms,
         .loop_wait_ms = a->config.loop_wait_ms,
-        .has_config_key = a->dcs.view && a->dcs.view->cluster.config_exists,
+        .has_config_key = true, /* the brain asks for slots only when it is there */
     };
     return c;
 }
@@ -925,7 +927,7 @@ static void on_first_read(struct dcs_req *req, const struct pgv_error *err)
 {
     struct agent *a = req->data;
 
-    a->pump->dcs[HA_DCS_READ].used = false;
+    a->pump->first_read_used = false;
     if (err && err->code != PGV_ECANCELED)
         pgv_log(PGV_WARNING, "agent", "Can not get cluster from dcs: %s", err->msg);
     if (a->pump->phase == PHASE_STORE)
@@ -934,16 +936,16 @@ static void on_first_read(struct dcs_req *req, const struct pgv_error *err)
 
 static void read_first(struct agent *a)
 {
-    struct dcs_slot *slot = &a->pump->dcs[HA_DCS_READ];
+    struct dcs_req *req = &a->pump->first_read;
 
-    if (slot->used)
+    if (a->pump->first_read_used)
         return;
-    memset(&slot->req, 0, sizeof(slot->req));
-    slot->used = true;
-    slot->req.data = a;
-    slot->req.op = DCS_READ;
-    slot->req.deadline_ms = pgv_clock_ms() + START_RETRY_MS;
-    dcs_submit(&a->dcs, &slot->req, on_first_read);
+    memset(req, 0, sizeof(*req));
+    a->pump->first_read_used = true;
+    req->data = a;
+    req->op = DCS_READ;
+    req->deadline_ms = pgv_clock_ms() + START_RETRY_MS;
+    dcs_submit(&a->dcs, req, on_first_read);
 }
 
 static void on_start_timer(uv_timer_t *timer)

@@ -88,7 +88,8 @@ void pgv_child_kill(struct pgv_child *c, int sig);
 void pgv_child_cancel(struct pgv_child *c, uint64_t kill_ms);
 /**
  * Let a running child go on by itself, as a postmaster must when the agent ends: it is not watched
- * any more, and reaped as an orphan is. The callback comes later, with status -1.
+ * any more, and reaped as an orphan is. No more lines come; the callback comes later, with status
+ * -1 unless the child had ended.
  */
 void pgv_child_abandon(struct pgv_child *c);
 /** Free the collected output of a finished child. */

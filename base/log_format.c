@@ -209,27 +209,15 @@ static void puts_out(struct out *o, const char *s)
 
 static void put_json_string(struct out *o, struct pgv_str s)
 {
-    static const char named[] = "\"\\\b\f\n\r\t", names[] = "\"\\bfnrt";
-    char esc[16];
+    char esc[PGV_JSON_ESCAPE_BYTES];
 
     puts_out(o, "\"");
     while (s.n) {
-        uint32_t c = pgv_utf8_next(&s);
-        const char *name = c && c < 0x80 ? strchr(named, (int)c) : NULL;
-        int n;
+        size_t n = pgv_json_escape(pgv_utf8_next(&s), esc);
 
-        if (name)
-            n = snprintf(esc, sizeof(esc), "\\%c", names[name - named]);
-        else if (c >= ' ' && c <= '~')
-            n = snprintf(esc, sizeof(esc), "%c", (char)c);
-        else if (c >= 0x10000)
-            n = snprintf(esc, sizeof(esc), "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10),
-                         0xdc00 + ((c - 0x10000) & 0x3ff));
-        else
-            n = snprintf(esc, sizeof(esc), "\\u%04x", c);
-        if (o->bytes - o->n < (size_t)n + 64) /* room to close the string and the object */
+        if (o->bytes - o->n < n + 64) /* room to close the string and the object */
             break;
-        put(o, esc, (size_t)n);
+        put(o, esc, n);
     }
     puts_out(o, "\"");
 }

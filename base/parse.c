@@ -248,34 +248,17 @@ bool pgv_parse_real(struct pgv_str s, const char *base_unit, double *ret)
     return true;
 }
 
-static bool eq_lower(struct pgv_str s, const char *word)
-{
-    size_t n = strlen(word);
-
-    if (s.n != n)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        char c = s.p[i];
-
-        if (c >= 'A' && c <= 'Z')
-            c = (char)(c - 'A' + 'a');
-        if (c != word[i])
-            return false;
-    }
-    return true;
-}
-
 bool pgv_parse_bool(struct pgv_str s, bool *ret)
 {
     static const char *const yes[] = { "on", "true", "yes", "1" };
     static const char *const no[] = { "off", "false", "no", "0" };
 
     for (size_t i = 0; i < 4; i++) {
-        if (eq_lower(s, yes[i])) {
+        if (pgv_str_eq_nocase(s, yes[i])) {
             *ret = true;
             return true;
         }
-        if (eq_lower(s, no[i])) {
+        if (pgv_str_eq_nocase(s, no[i])) {
             *ret = false;
             return true;
         }

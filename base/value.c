@@ -9,6 +9,7 @@
 
 #include "base/parse.h"
 #include "base/unicode.h"
+#include "base/value_build.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -246,6 +247,69 @@ struct pgv_value *pgv_map_set(struct pgv_arena *a, struct pgv_value *map, const 
         return NULL;
     set_member(map, (struct pgv_str){ p, s.n }, item);
     return item;
+}
+
+void pgv_map_append(struct pgv_value *map, struct pgv_str key, struct pgv_value *item)
+{
+    item->key = key;
+    link_last(map, item);
+}
+
+/* A member and its place, so that equal keys keep their order when sorted. */
+struct place {
+    struct pgv_value *item;
+    size_t at;
+};
+
+static int compare_places(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    struct pgv_str k = x->item->key, l = y->item->key;
+    int order = k.n == l.n && k.n ? memcmp(k.p, l.p, k.n) : 0;
+
+    if (k.n != l.n)
+        return k.n < l.n ? -1 : 1;
+    return order ? order : x->at < y->at ? -1 : 1;
+}
+
+bool pgv_map_make_unique(struct pgv_value *map)
+{
+    size_t n = map->u.c.n, i = 0, first = 0;
+    struct pgv_value **order; /* the members in their places; NULL: gone */
+    struct place *sorted;
+
+    if (n < 2)
+        return true;
+    sorted = pgv_alloc(n * sizeof(*sorted));
+    order = pgv_alloc(n * sizeof(*order));
+    if (!sorted || !order) {
+        pgv_free(sorted);
+        pgv_free(order);
+        return false;
+    }
+    PGV_EACH(item, map)
+    {
+        sorted[i] = (struct place){ item, i };
+        order[i++] = item;
+    }
+    qsort(sorted, n, sizeof(*sorted), compare_places);
+    for (i = 1; i < n; i++) {
+        if (pgv_str_eq(sorted[first].item->key, sorted[i].item->key)) {
+            order[sorted[first].at] = sorted[i].item;
+            order[sorted[i].at] = NULL;
+        } else {
+            first = i;
+        }
+    }
+    map->u.c.first = map->u.c.last = NULL;
+    map->u.c.n = 0;
+    for (i = 0; i < n; i++) {
+        if (order[i])
+            link_last(map, order[i]);
+    }
+    pgv_free(sorted);
+    pgv_free(order);
+    return true;
 }
 
 static bool remove_member(struct pgv_value *map, struct pgv_str key)

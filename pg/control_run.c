@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -105,21 +106,28 @@ static void on_end(struct pgtool *t, int status)
     struct postmaster_impl *im = t->data;
     struct pm_control c = { 0 };
     uint64_t ino, mtime_ns;
-    bool settled;
+    bool settled, ok;
 
     im->ctl.busy = false;
-    if (!pgtool_ok(status) || !pm_control_parse(pgv_buf_view(&t->child.out), &c)) {
-        c = (struct pm_control){ 0 };
-        if (!im->closing)
-            pgv_log(PGV_ERROR, "pg", "pg_controldata tells nothing: %.*s",
-                    (int)strcspn(pgv_buf_cstr(&t->child.err_out), "\n"),
-                    pgv_buf_cstr(&t->child.err_out));
+    ok = pgtool_ok(status) && pm_control_parse(pgv_buf_view(&t->child.out), &c);
+    im->ctl.known = ok;
+    if (ok) {
+        take(im, &c);
+    } else if (!im->closing) {
+        char how[80];
+
+        pgv_child_describe(status, how, sizeof(how));
+        pgv_log(PGV_ERROR, "pg", "pg_controldata failed how='%s': %.*s", how,
+                (int)strcspn(pgv_buf_cstr(&t->child.err_out), "\n"),
+                pgv_buf_cstr(&t->child.err_out));
+        /* Only its own word counts against the file; one that was killed or could not run leaves
+         * what was known, and the next look asks again. */
+        if (WIFEXITED(status) && !t->child.timed_out)
+            take(im, &(struct pm_control){ 0 });
     }
     pgtool_done(t);
-    im->ctl.known = true;
-    take(im, &c);
     /* It changed while it was read, as when the server ended just then: who waits wants the end. */
-    if (!im->closing && !im->pm->facts.alive && stamp(im, &ino, &mtime_ns, &settled) &&
+    if (ok && !im->closing && !im->pm->facts.alive && stamp(im, &ino, &mtime_ns, &settled) &&
         (ino != im->ctl.ino || mtime_ns != im->ctl.mtime_ns) && run(im))
         return;
     pm_tell(im, &im->ctl.waiters);

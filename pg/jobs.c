@@ -189,11 +189,33 @@ static void restart(struct postmaster_impl *im)
     pm_stop_begin(im, &stop, true, on_restart_stopped);
 }
 
+static void end_follow(struct postmaster_impl *im, const char *failed)
+{
+    struct pm_job *j = &im->job;
+
+    if (!failed)
+        pm_set_role(im, j->args.role);
+    if (j->role_change)
+        pm_callback(im, "on_role_change");
+    pm_job_end(im, failed ? PM_FAILED : PM_DONE, failed ? failed : "following");
+}
+
+static void on_follow_reloaded(struct postmaster_impl *im)
+{
+    struct pm_job *j = &im->job;
+
+    if (!j->active || j->args.job != PM_JOB_FOLLOW)
+        return;
+    /* What was known of the old source is of no use any more. */
+    im->follow.current.valid = false;
+    im->receiver = (struct pm_receiver){ 0 };
+    end_follow(im, im->reload.ok ? NULL : "the postmaster cannot be signalled");
+}
+
 static void on_compared(struct postmaster_impl *im, enum postmaster_follow answer)
 {
     struct pm_job *j = &im->job;
     struct pgv_error err = { 0 };
-    bool ok = true;
 
     if (j->canceled) {
         pm_job_end(im, PM_CANCELED, "canceled");
@@ -203,16 +225,12 @@ static void on_compared(struct postmaster_impl *im, enum postmaster_follow answe
         restart(im);
         return;
     }
-    if (answer == PM_FOLLOW_RELOAD) {
-        ok = pm_follow_write(im, &j->args.node, &err) && pm_write_conf(im, &err);
-        if (ok && !pm_reload(im, j->role_change))
-            ok = pgv_fail(&err, PGV_ESYS, "the postmaster cannot be signalled");
-    }
-    if (ok)
-        pm_set_role(im, j->args.role);
-    if (j->role_change)
-        pm_callback(im, "on_role_change");
-    pm_job_end(im, ok ? PM_DONE : PM_FAILED, ok ? "following" : err.msg);
+    if (answer == PM_FOLLOW_OK)
+        end_follow(im, NULL);
+    else if (pm_follow_write(im, &j->args.node, &err) && pm_write_conf(im, &err))
+        pm_reload(im, j->role_change, on_follow_reloaded);
+    else
+        end_follow(im, err.msg);
 }
 
 static void begin_compare(struct postmaster_impl *im)

@@ -18,8 +18,6 @@
 
 #include "base/banned.h"
 
-#define RELOAD_MS 1000
-
 /* How far a job is: what its cancel must end, and which answers are meant for it. */
 enum {
     PHASE_BEGIN = 0,
@@ -71,7 +69,6 @@ static bool start_removal(struct postmaster_impl *im, struct pgv_error *err)
     j->phase = PHASE_REMOVE;
     if (aside)
         return pgdata_move_aside_start(&j->u.remove, im->loop, im->conf, on_removed, err);
-    pgv_log(PGV_INFO, "pg", "Removing data directory: %s", im->conf->data_dir);
     return pgdata_remove_start(&j->u.remove, im->loop, im->conf, on_removed, err);
 }
 
@@ -118,6 +115,7 @@ static void on_cloned(struct pgclone *c, enum pgclone_result result, const char 
         (void)snprintf(path, sizeof(path), "%s/promote", im->conf->data_dir);
         if (unlink(path) != 0 && errno != ENOENT)
             pgv_log(PGV_WARNING, "pg", "cannot remove '%s'", path);
+        (void)pgfiles_mode(im->conf->data_dir, true);
         pm_set_role(im, PGV_ROLE_REPLICA);
         pm_job_end(im, PM_DONE, message);
         return;
@@ -393,7 +391,6 @@ static void rewind_prepared(struct postmaster_impl *im)
     if (!pm_prepared(im, rewind_prepared))
         return;
     j->phase = PHASE_TOOL;
-    args.binary_version = im->prep.binary_version;
     if (j->canceled) {
         pm_job_end(im, PM_CANCELED, "canceled");
         return;
@@ -556,6 +553,8 @@ static void on_post_stopped(struct postmaster_impl *im, bool ok)
 
 static void reloaded(struct postmaster_impl *im)
 {
+    if (!im->job.active || im->job.phase != PHASE_RELOAD)
+        return;
     pgsql_disconnect(&im->conn.heartbeat);
     bootstrapped(im, PM_DONE, "bootstrapped");
 }
@@ -589,9 +588,8 @@ static void end_custom(struct postmaster_impl *im)
         pm_stop_begin(im, &stop, true, on_post_stopped);
         return;
     }
-    (void)pm_reload(im, false);
     im->job.phase = PHASE_RELOAD;
-    pm_arm(im, PM_TIMER_JOB, RELOAD_MS, reloaded);
+    pm_reload(im, false, reloaded);
 }
 
 static void on_post(struct pgboot_post *p, enum pgboot_result result, const char *message)
@@ -614,8 +612,9 @@ static void begin_post(struct postmaster_impl *im)
     memset(&j->u.post, 0, sizeof(j->u.post));
     j->u.post.data = im;
     pm_job_step(im, "creating roles", -1);
-    if (!pgboot_post_start(&j->u.post, im->loop, im->conf, &im->addr, pm_conn_hostaddr(im),
-                           im->bootstrap, im->pm->facts.major_version, on_post, &err))
+    if (!pgboot_post_start(&j->u.post, im->loop, im->conf, &im->addr,
+                           pm_conn_hostaddr(im), im->bootstrap,
+                           im->pm->facts.major_version, on_post, &err))
         pm_job_end(im, PM_FAILED, err.msg);
 }
 
@@ -670,8 +669,6 @@ void pm_data_job_cancel(struct postmaster_impl *im)
     case PM_JOB_POST_BOOTSTRAP:
         if (j->u.post.running)
             pgboot_post_cancel(&j->u.post);
-        else if (j->phase == PHASE_RELOAD)
-            pm_arm(im, PM_TIMER_JOB, 0, reloaded);
         break;
     case PM_JOB_CLONE:
         if (j->phase == PHASE_TOOL)

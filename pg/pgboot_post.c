@@ -308,6 +308,7 @@ bool pgboot_post_start(struct pgboot_post *j, uv_loop_t *loop, struct pgconf *c,
     struct pgconf_address *kept;
     struct pgv_buf options, conninfo;
     struct pgdsn d;
+    char hosts[1024];
     bool ok = false;
 
     PGV_ASSERT(!j->running);
@@ -333,7 +334,8 @@ bool pgboot_post_start(struct pgboot_post *j, uv_loop_t *loop, struct pgconf *c,
         goto no_memory;
     pgconf_local_dsn(c, kept, PGCONF_SUPERUSER, &j->dsn);
     d = j->dsn;
-    d.v[PGDSN_HOSTADDR] = hostaddr;
+    if (!pgdsn_set_hostaddr(&d, hostaddr, hosts, sizeof(hosts)))
+        goto no_memory;
     d.v[PGDSN_CONNECT_TIMEOUT] = "3";
     d.v[PGDSN_APPLICATION_NAME] = "Patroni bootstrap";
     d.v[PGDSN_OPTIONS] = pgv_buf_cstr(&options);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * pg/postmaster.h - the supervised PostgreSQL server: what is known about it, and what is done to
- * it.
+ * pg/postmaster.h - the supervised PostgreSQL server: what is known about it, and what is done to it.
  *
  * Facts change by themselves (the process ends, a query answers) and are reported through
  * on_change. Deeds are jobs: one at a time, each a small state machine over child processes and
@@ -27,18 +26,17 @@ struct postmaster_status {
     bool ok;
     int server_version;
     bool in_recovery;
-    char start_time[48]; /* 'YYYY-MM-DD HH:MM:SS.ffffff+00:00' */
+    char start_time[48];             /* 'YYYY-MM-DD HH:MM:SS.ffffff+00:00' */
     double start_epoch;
-    uint32_t timeline; /* primary; standby: facts.timeline */
+    uint32_t timeline;               /* primary; standby: facts.timeline */
     uint64_t location;
     uint64_t received_location, replayed_location;
     bool replayed_null, paused;
-    char replayed_timestamp[48]; /* empty: null */
+    char replayed_timestamp[48];     /* empty: null */
     double replayed_epoch;
-    uint64_t latest_end_lsn;    /* 0: none */
-    char replication_state[24]; /* "", "streaming", "in archive recovery" */
-    struct pgv_buf
-        *replication_json; /* array text or NULL; owned by the postmaster, valid in the callback */
+    uint64_t latest_end_lsn;         /* 0: none */
+    char replication_state[24];      /* "", "streaming", "in archive recovery" */
+    struct pgv_buf *replication_json; /* array text or NULL; owned by the postmaster, valid in the callback */
 };
 
 struct postmaster_status_req {
@@ -50,21 +48,20 @@ struct postmaster_status_req {
 
 struct postmaster_config {
     const char *name, *scope;
-    const struct pgv_value
-        *postgresql; /* effective section with role overrides applied; borrowed until replaced */
-    const struct pgv_value *bootstrap; /* local bootstrap section or NULL; borrowed */
+    const struct pgv_value *postgresql; /* effective section with role overrides applied; borrowed until replaced */
+    const struct pgv_value *bootstrap;  /* local bootstrap section or NULL; borrowed */
     uint64_t retry_timeout_ms, loop_wait_ms;
     const struct pgv_value *ignore_slots; /* list of matchers or NULL; borrowed for the call */
-    bool has_config_key;                  /* slots are only managed then */
+    bool has_config_key;                /* slots are only managed then */
 };
 
 struct postmaster {
     void *data;
     struct postmaster_facts facts;
-    enum postmaster_job job; /* in flight */
+    enum postmaster_job job;         /* in flight */
     uint64_t job_since_ms;
-    char job_step[64]; /* for people: 'copying base backup' */
-    int job_percent;   /* -1: unknown */
+    char job_step[64];               /* for people: 'copying base backup' */
+    int job_percent;                 /* -1: unknown */
     unsigned n_pending;
     struct postmaster_pending pending[POSTMASTER_PENDING_MAX];
     char conn_url[PGV_URL_BYTES], proxy_url[PGV_URL_BYTES]; /* what the member key publishes */
@@ -100,8 +97,7 @@ void postmaster_announced(struct postmaster *pm);
 /** Take a fresh look (monitoring query, process, data directory); on_look comes once, later, with
  *  facts updated. A second call while one is under way shares it. */
 void postmaster_look(struct postmaster *pm, void (*on_look)(struct postmaster *pm));
-/** Timeline the leader publishes: when it differs from ours the next look asks IDENTIFY_SYSTEM
- * again. */
+/** Timeline the leader publishes: when it differs from ours the next look asks IDENTIFY_SYSTEM again. */
 void postmaster_set_leader_timeline(struct postmaster *pm, uint32_t timeline);
 
 /**
@@ -126,8 +122,7 @@ void postmaster_checkpoint(struct postmaster *pm, void (*cb)(struct postmaster *
 void postmaster_sync_slots(struct postmaster *pm, const struct postmaster_slot *wanted, unsigned n,
                            bool drop_others, void (*cb)(struct postmaster *pm, bool ok));
 /** What exists, as of the last sync: for the status key. */
-unsigned postmaster_slots(const struct postmaster *pm, struct postmaster_slot_state *ret,
-                          unsigned max);
+unsigned postmaster_slots(const struct postmaster *pm, struct postmaster_slot_state *ret, unsigned max);
 
 /** REST status: identical requests in flight share one query. Always answered within 3 s. */
 void postmaster_status(struct postmaster *pm, struct postmaster_status_req *r,

@@ -15,6 +15,7 @@
  *   promote.c  hook, promote, wait                 │ in jobs.c
  *   follow.c   recovery configuration              ┘
  *   jobs_data.c  the jobs on the data directory and other nodes, over pgclone, pgrewind, …
+ *   reload.c   SIGHUP, and waiting until it has arrived
  *   reconf.c   new settings: compare, write, reload, what waits for a restart
  *   status.c   the REST status query
  *
@@ -60,6 +61,7 @@ enum pm_timer_id {
     PM_TIMER_STOP,
     PM_TIMER_PROMOTE,
     PM_TIMER_FOLLOW,
+    PM_TIMER_RELOAD,
     PM_TIMER_RECONF,
     PM_TIMER_STATUS,
     PM_TIMER_JOB,
@@ -124,6 +126,7 @@ struct pm_stop {
     bool active;
     bool blocked;                          /* part of a restart: no state and callback of its own */
     bool checkpointing, scripting, waling; /* what runs: query, hook, pg_controldata or WAL dump */
+    bool served; /* it accepted connections when the stop began */
     bool scripted, signalled, killed;
     bool seen;     /* the shutdown checkpoint is in the control file */
     bool reported; /* and the owner was told */
@@ -142,7 +145,8 @@ struct pm_promote {
     bool active, canceled;
     bool scripting, asking; /* what runs: the hook, a query */
     bool signalled;
-    uint64_t deadline_ms, asked_ms;
+    unsigned nudges;
+    uint64_t deadline_ms, asked_ms, signal_ms;
     struct pgv_child script;
     struct pgsql_query query;
 };
@@ -157,6 +161,15 @@ struct pm_follow {
     /* for the owner */
     void (*cb)(struct postmaster *pm, enum postmaster_follow answer);
     enum postmaster_follow answer;
+};
+
+struct pm_reload {
+    bool active, quiet, later_quiet;
+    bool ok; /* the last one was sent */
+    struct pgsql_query query;
+    char load_time[48];
+    uint64_t sent_ms;
+    struct pm_waiters waiters, later;
 };
 
 struct pm_pending_row {
@@ -175,8 +188,6 @@ struct pm_reconf {
     struct pgfiles_changes changes;
     struct pgv_buf names;
     struct pgsql_query query;
-    char load_time[48];
-    uint64_t reload_ms;
     struct pgtool tool;
     bool tooling;
     unsigned at, n_rows;
@@ -185,7 +196,7 @@ struct pm_reconf {
 };
 
 struct pm_look {
-    bool active, query_done, control_done, retried;
+    bool active, query_done, control_done, prepare_done, retried;
     struct pgsql_query query, identify;
     void (*cb)(struct postmaster *pm);
 };
@@ -311,6 +322,7 @@ struct postmaster_impl {
     struct pm_stop stop;
     struct pm_promote promote;
     struct pm_follow follow;
+    struct pm_reload reload;
     struct pm_reconf reconf;
     struct pm_job job;
     bool stop_job, stop_job_done, stop_job_ok; /* a STOP of the owner's */
@@ -469,8 +481,12 @@ bool pm_write_start_files(struct postmaster_impl *im, struct pgv_error *err) PGV
 bool pm_write_conf(struct postmaster_impl *im, struct pgv_error *err) PGV_MUST_CHECK;
 bool pm_write_hba_ident(struct postmaster_impl *im, bool *ret_written,
                         struct pgv_error *err) PGV_MUST_CHECK;
-/** SIGHUP to the postmaster; on_reload unless @quiet. */
-bool pm_reload(struct postmaster_impl *im, bool quiet);
+
+/* reload.c */
+/** SIGHUP to the postmaster, on_reload unless @quiet; @next comes when it has arrived in our own
+ *  session or could not be sent (im->reload.ok). */
+void pm_reload(struct postmaster_impl *im, bool quiet, pm_next next);
+void pm_reload_cancel(struct postmaster_impl *im); /* closing */
 
 /* jobs.c */
 void pm_job_step(struct postmaster_impl *im, const char *step, int percent);

@@ -20,6 +20,14 @@
 #include "base/banned.h"
 
 #define GLANCE_MS 5
+/**
+ * A startup process that has just lost its source sleeps for wal_retrieve_retry_interval (5 s)
+ * even when it has seen the request; a reload wakes it, so it is nudged after this long, and again
+ * after four times as long. Source: PostgreSQL, xlogrecovery.c, WaitForWALToBecomeAvailable() and
+ * StartupProcSigHupHandler().
+ */
+#define NUDGE_MS 40
+#define NUDGES_MAX 4
 /** Without the control file's word the server is asked this often. */
 #define ASK_MS 100
 #define QUERY_MS 2500
@@ -96,6 +104,10 @@ static void tick(struct postmaster_impl *im)
         finish(im, PM_UNKNOWN, "promotion is asked for, but not seen in production yet");
         return;
     }
+    if (p->nudges < NUDGES_MAX && now >= p->signal_ms + ((uint64_t)NUDGE_MS << (2 * p->nudges))) {
+        p->nudges++;
+        (void)pm_server_signal(im, SIGHUP);
+    }
     if (pm_control_hint(im) != PM_CONTROL_IN_PRODUCTION && now < p->asked_ms + ASK_MS) {
         pm_arm(im, PM_TIMER_PROMOTE, GLANCE_MS, tick);
         return;
@@ -145,6 +157,7 @@ static void promote(struct postmaster_impl *im)
         return;
     }
     p->signalled = true;
+    p->signal_ms = pgv_clock_ms();
     pm_set_role(im, PGV_ROLE_PROMOTED);
     pm_callback(im, "on_role_change");
     pm_arm(im, PM_TIMER_PROMOTE, GLANCE_MS, tick);
@@ -179,6 +192,7 @@ static void begin(struct postmaster_impl *im)
     }
     if (f->role == PGV_ROLE_PROMOTED && f->alive) { /* asked for before: only the end is missing */
         p->signalled = true;
+        p->signal_ms = pgv_clock_ms();
         tick(im);
         return;
     }

@@ -13,16 +13,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/banned.h"
 
 #define QUERY_MS 2500
-/** How long a reload may take to arrive in our own session. Source: Patroni sleeps 1 s. */
-#define RELOAD_MS 1000
-#define RELOAD_TICK_MS 20
 #define TOOL_MS 10000
 #define ROWS_MAX 1000
 
@@ -121,17 +117,6 @@ bool pm_write_hba_ident(struct postmaster_impl *im, bool *ret_written, struct pg
     if (!write_hba(im, &env, &hba, err) || !pgfiles_write_ident(im->conf, &env, &ident, err))
         return false;
     *ret_written = hba || ident;
-    return true;
-}
-
-bool pm_reload(struct postmaster_impl *im, bool quiet)
-{
-    if (!pm_server_signal(im, SIGHUP)) {
-        pgv_log(PGV_WARNING, "pg", "cannot reload, postgres is not running");
-        return false;
-    }
-    if (!quiet)
-        pm_callback(im, "on_reload");
     return true;
 }
 
@@ -267,69 +252,23 @@ static void on_pending_rows(struct pgsql_query *q, const PGresult *res, const st
     ask_future(im);
 }
 
-/* ---- reload, and wait until it has arrived ---- */
+/* ---- reload ---- */
 
-static const char load_time_sql[] =
-    "SELECT extract(epoch FROM pg_catalog.pg_conf_load_time())::pg_catalog.text";
-
-static void ask_load_time(struct postmaster_impl *im);
-
-static void ask_pending(struct postmaster_impl *im)
-{
-    ask(im,
-        "SELECT name, setting, unit, vartype FROM pg_catalog.pg_settings WHERE pending_restart"
-        " ORDER BY name",
-        NULL, on_pending_rows);
-}
-
-static void on_new_load_time(struct pgsql_query *q, const PGresult *res,
-                             const struct pgv_error *err)
-{
-    struct postmaster_impl *im = q->data;
-    struct pm_reconf *r = &im->reconf;
-
-    if (err) {
-        warn_and_finish(im, "cannot read what waits for a restart", err);
-        return;
-    }
-    if (!pgv_str_eqz(pgsql_field(res, 0, 0), r->load_time) ||
-        pgv_clock_ms() >= r->reload_ms + RELOAD_MS) {
-        ask_pending(im);
-        return;
-    }
-    pm_arm(im, PM_TIMER_RECONF, RELOAD_TICK_MS, ask_load_time);
-}
-
-static void ask_load_time(struct postmaster_impl *im)
-{
-    ask(im, load_time_sql, NULL, on_new_load_time);
-}
-
-static void reload(struct postmaster_impl *im)
+static void reloaded(struct postmaster_impl *im)
 {
     struct pm_reconf *r = &im->reconf;
 
-    pgv_log(PGV_INFO, "pg", "Reloading PostgreSQL configuration.");
-    r->reload_ms = pgv_clock_ms();
-    if (!pm_reload(im, false) || im->pm->facts.major_version < 90500 || !r->compared) {
+    if (!r->active)
+        return;
+    if (im->closing || !im->reload.ok || im->pm->facts.major_version < 90500 || !r->compared) {
         pm_set_pending(im, r->changes.pending, r->changes.n_pending);
         finish(im);
         return;
     }
-    pm_arm(im, PM_TIMER_RECONF, RELOAD_TICK_MS, ask_load_time);
-}
-
-static void on_old_load_time(struct pgsql_query *q, const PGresult *res,
-                             const struct pgv_error *err)
-{
-    struct postmaster_impl *im = q->data;
-
-    pgv_copy_cut(im->reconf.load_time, sizeof(im->reconf.load_time),
-                 err ? (struct pgv_str){ 0 } : pgsql_field(res, 0, 0));
-    if (im->closing)
-        finish(im);
-    else
-        reload(im);
+    ask(im,
+        "SELECT name, setting, unit, vartype FROM pg_catalog.pg_settings WHERE pending_restart"
+        " ORDER BY name",
+        NULL, on_pending_rows);
 }
 
 /* ---- write ---- */
@@ -361,10 +300,8 @@ static void write_files(struct postmaster_impl *im)
     if (!im->pm->facts.alive) {
         finish(im); /* the next start writes everything */
     } else if (c->conf || c->hba || c->ident || r->sighup) {
-        if (r->compared && im->pm->facts.major_version >= 90500)
-            ask(im, load_time_sql, NULL, on_old_load_time);
-        else
-            reload(im);
+        pgv_log(PGV_INFO, "pg", "Reloading PostgreSQL configuration.");
+        pm_reload(im, false, reloaded);
     } else {
         pgv_log(PGV_INFO, "pg", "No PostgreSQL configuration items changed, nothing to reload.");
         if (r->compared)
@@ -500,6 +437,8 @@ void pm_reconf_cancel(struct postmaster_impl *im)
     r->due = false;
     if (!r->active)
         return;
+    if (im->reload.active)
+        return; /* canceled, too: it comes back here */
     if (r->tooling)
         pgtool_cancel(&r->tool);
     else if (r->query.in_line)
@@ -603,7 +542,9 @@ static void on_attach_rows(struct pgsql_query *q, const PGresult *res, const str
             return;
         }
     } else if (written) {
-        (void)pm_reload(im, false);
+        r->active = true;
+        pm_reload(im, false, finish);
+        return;
     }
     finish(im);
 }
@@ -623,9 +564,9 @@ void pm_reconf_attach(struct postmaster_impl *im)
 {
     struct pm_reconf *r = &im->reconf;
 
+    r->attach_due = r->active; /* then the next look comes back to it */
     if (r->active)
-        return; /* comes back at the next look */
-    r->attach_due = false;
+        return;
     r->active = true;
     pgv_arena_init(&r->arena, PM_ARENA_BYTES_MAX);
     pm_arm(im, PM_TIMER_RECONF, 0, ask_attach);

@@ -100,12 +100,12 @@ static void end(struct postmaster_impl *im, bool ok, const char *message)
     s->ok = ok;
     pgv_copy_cut(s->message, sizeof(s->message), pgv_str(message));
     if (ok) {
-        demote_role(im);
         if (!s->blocked) {
             pm_set_state(im, PGV_STATE_STOPPED);
             if (s->signalled)
                 pm_callback(im, "on_stop");
         }
+        demote_role(im); /* after the callback, which tells what was stopped */
     } else {
         pgv_log(PGV_WARNING, "pg", "pg_ctl stop failed: %s", message);
         pm_set_state(im, PGV_STATE_STOP_FAILED);
@@ -187,8 +187,8 @@ static void watch_checkpoint(struct postmaster_impl *im)
     struct pgv_error err = { 0 };
     enum postmaster_control_state hint;
 
-    if (!s->args.report_shutdown_checkpoint || s->args.mode == PM_STOP_IMMEDIATE || s->seen ||
-        s->waling)
+    if (!s->args.report_shutdown_checkpoint || !s->served || s->args.mode == PM_STOP_IMMEDIATE ||
+        s->seen || s->waling)
         return;
     hint = pm_control_hint(im);
     if (hint != PM_CONTROL_SHUT_DOWN && hint != PM_CONTROL_SHUT_DOWN_IN_RECOVERY)
@@ -219,6 +219,8 @@ static void send_signal(struct postmaster_impl *im)
         s->quit_ms = s->signal_ms;
     /* One that is frozen (SIGSTOP) would never see the signal. */
     (void)pm_server_signal(im, SIGCONT);
+    if (s->args.mode == PM_STOP_SMART)
+        pm_conn_drop_all(im); /* it waits for its clients, and that is us, too */
     pm_arm(im, PM_TIMER_STOP, GLANCE_MS, tick);
 }
 
@@ -363,6 +365,10 @@ void pm_stop_begin(struct postmaster_impl *im, const struct postmaster_job_args 
     PGV_ASSERT(!s->active);
     *s = (struct pm_stop){ .active = true, .blocked = blocked, .args = *args, .done = done };
     s->begun_ms = pgv_clock_ms();
+    /* Of one that had not begun to serve the control file may still speak of the shutdown before.
+     */
+    s->served = im->pm->facts.accepting;
+    pm_probe_off(im);
     if (!pm_server_find(im)) {
         if (pm_server_single_user(im)) {
             pm_arm(im, PM_TIMER_STOP, 0, refuse_single_user);
@@ -438,6 +444,8 @@ bool pm_stop_cancel(struct postmaster_impl *im)
     if (s->scripting)
         pgv_child_cancel(&s->script, CANCEL_MS);
     pm_set_state(im, im->pm->facts.accepting ? PGV_STATE_RUNNING : PGV_STATE_STARTING);
+    if (!im->pm->facts.accepting)
+        pm_probe_on(im);
     pm_arm(im, PM_TIMER_STOP, 0, finish_if_done);
     return true;
 }

@@ -359,6 +359,9 @@ struct ha {
     } shutdown;
     bool exiting;
 
+    char followed[PGV_NAME_BYTES]; /* the last FOLLOW job's upstream, */
+    uint64_t settled_ms;           /* and when what it wrote should be in force */
+
     bool has_restart_request; /* being carried out */
     struct ha_request restart_request;
     unsigned cycles_in_window; /* a world that keeps changing must not make the loop spin */

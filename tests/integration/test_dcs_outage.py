@@ -132,48 +132,6 @@ class TestOneOfThree:
         assert not sampler.ever(leader.name, 503, since)
 
 
-class TestFailsafe:
-    @pytest.fixture(scope="class")
-    def cluster(self, make_cluster):
-        return make_cluster(3, dcs={"failsafe_mode": True, "ttl": TTL, "loop_wait": 5, "retry_timeout": 5})
-
-    def test_leader_stays_while_all_members_answer(self, cluster):
-        leader = cluster.leader()
-        wait_for(lambda: cluster.etcd.get_json(cluster.key("failsafe")), 20, "the failsafe key")
-        writer, sampler = cluster.writer(), cluster.sampler()
-        cluster.etcd.stop()
-        since = now()
-        wait_for(lambda: leader.status().get("failsafe_mode_is_active"), TTL + 10, "failsafe mode active")
-        wait_for(lambda: now() - since > TTL + 10, TTL + 20, "longer than the lease")
-        assert leader.is_primary()
-        cluster.etcd.start()
-        wait_for(lambda: not leader.status().get("failsafe_mode_is_active"), 30, "failsafe mode over")
-        cluster.wait_healthy(30)
-        writer.stop()
-        sampler.stop()
-        sampler.assert_never_two()
-        assert cluster.leader_name() == leader.name
-        assert writer.outage(since)[0] < 1.0
-
-    def test_leader_steps_back_when_one_member_is_silent(self, cluster):
-        cluster.wait_healthy(60)
-        leader = cluster.leader()
-        silent = cluster.replicas()[0]
-        writer, sampler = cluster.writer(), cluster.sampler()
-        cluster.etcd.stop()
-        gone = now()
-        silent.freeze_agent()
-        stopped = writes_end(writer, gone, 2 * TTL)
-        assert stopped - gone < TTL + 1
-        wait_for(lambda: sampler.first(leader.name, 503, gone), 10)
-        cluster.etcd.start()
-        silent.thaw_agent()
-        cluster.wait_healthy(60)
-        writer.stop()
-        sampler.stop()
-        sampler.assert_never_two()
-
-
 def test_store_that_forgot_everything(make_cluster):
     """All keys deleted under a running cluster: they are written anew, PostgreSQL runs on."""
     cluster = make_cluster(2)

@@ -196,6 +196,7 @@ static enum pgv_code write_store(struct dcs_req *req)
     assert_true(pgv_copy(world.written, sizeof(world.written), req->value));
     set_key(name, req->value);
     read_store();
+    world.store_fails = world.then_fails;
     return PGV_OK;
 }
 
@@ -279,7 +280,7 @@ static const struct dcs_ops fake_ops = {
 
 /* ---- the whole ------------------------------------------------------------------------------------------ */
 
-static int free_port(void)
+static int bound_socket(int *ret_port)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t n = sizeof(at);
@@ -288,8 +289,28 @@ static int free_port(void)
     assert_true(fd >= 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
-    close(fd);
-    return ntohs(at.sin_port);
+    *ret_port = ntohs(at.sin_port);
+    return fd;
+}
+
+int world_free_port(void)
+{
+    int port;
+
+    close(bound_socket(&port));
+    return port;
+}
+
+int world_take_port(void)
+{
+    static int fd = -1;
+    int port;
+
+    if (fd >= 0)
+        close(fd);
+    fd = bound_socket(&port);
+    assert_int_equal(listen(fd, 1), 0);
+    return port;
 }
 
 void world_config_write(const char *restapi, const char *more)
@@ -324,7 +345,7 @@ void world_open(const char *restapi, const char *more)
     snprintf(world.dir, sizeof(world.dir), "/tmp/pgvigil-agent-XXXXXX");
     assert_non_null(mkdtemp(world.dir));
     snprintf(world.config_path, sizeof(world.config_path), "%s/c.yml", world.dir);
-    world.port = free_port();
+    world.port = world_free_port();
     world_config_write(restapi, more);
     if (!agent_config_open(&a->config, world.config_path, &err))
         fail_msg("%s", err.msg);
@@ -387,7 +408,6 @@ void world_close(void)
     struct pgv_error err;
 
     closed[0] = closed[1] = closed[2] = false;
-    world.asked = NULL; /* the brain answers nobody any more */
     rest_close(a, rest_is_closed);
     agent_peers_close(a, peers_are_closed);
     names_close(names_are_closed, NULL);
@@ -536,6 +556,14 @@ void world_receive(int fd)
     reply.body = strstr(reply.text, "\r\n\r\n");
     reply.body = reply.body ? reply.body + 4 : "";
     assert_int_equal(sscanf(reply.text, "HTTP/1.1 %d", &reply.status), 1);
+}
+
+void world_drop(int fd)
+{
+    struct linger at_once = { .l_onoff = 1 };
+
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+    close(fd);
 }
 
 void world_request(const char *method, const char *target, const char *headers, const char *body)

@@ -32,6 +32,7 @@ struct world {
     bool hold_store;              /* requests wait */
     enum pgv_code store_fails;    /* every request ends with it; PGV_OK: none does */
     enum pgv_code write_fails;    /* the next write only */
+    enum pgv_code then_fails;     /* what store_fails becomes after the next write that succeeds */
     unsigned n_writes;
     char written[4096];           /* the last value */
     enum dcs_op written_op;
@@ -43,6 +44,9 @@ void world_config_write(const char *restapi, const char *more);
 /** Everything up to an open REST API, with a primary that runs. Aborts the test when it fails. */
 void world_open(const char *restapi, const char *more);
 void world_close(void);
+/** A port nobody listens on; one that somebody does (until the next call of it). */
+int world_free_port(void);
+int world_take_port(void);
 /** As facts and status of a primary, of a streaming replica. */
 void world_be_primary(void);
 void world_be_replica(void);
@@ -73,4 +77,5 @@ int post(const char *method, const char *target, const char *json); /* NULL: no 
 /** The same in two halves: what happens between is the test's. */
 int world_send(const char *method, const char *target, const char *headers, const char *body);
 void world_receive(int fd);
+void world_drop(int fd); /* the client goes away for good: a reset, not the end of its sending */
 bool world_has_header(const char *line);

@@ -16,7 +16,7 @@
 #include "http/httpc.h"
 #include "http/httpd.h"
 
-/** Turn the loop until @done(data) holds; fails the test when it does not within ten seconds. */
+/** Turn the loop until @done(data) holds; fails the test when it does not within a minute. */
 void test_run_until(uv_loop_t *loop, bool (*done)(void *data), void *data, const char *what);
 bool test_flag(void *data); /* a bool */
 #define RUN_UNTIL_TRUE(loop, flag) test_run_until((loop), test_flag, &(flag), #flag)

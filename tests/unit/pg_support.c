@@ -80,11 +80,14 @@ static void on_tick(uv_timer_t *t)
 
 bool pg_site_open(void)
 {
+    const char *tmp = getenv("TMPDIR");
     struct pgv_error err;
 
     if (!find_bin() || !become_postgres())
         return false;
-    (void)snprintf(site.dir, sizeof(site.dir), "/tmp/pgvigil-test-XXXXXX");
+    /* TMPDIR=/dev/shm takes the disk out of what is measured; the path must fit a socket's. */
+    (void)snprintf(site.dir, sizeof(site.dir), "%s/pgvigil-test-XXXXXX",
+                   tmp && strlen(tmp) < 32 ? tmp : "/tmp");
     if (!mkdtemp(site.dir) || chdir(site.dir) != 0)
         return false;
     assert_int_equal(uv_loop_init(&site.loop), 0);
@@ -344,6 +347,9 @@ enum postmaster_outcome pg_job(struct pg_node *n, const struct postmaster_job_ar
         fail_msg("%s", err.msg);
     pg_until(has_ended, n, postmaster_job_name(args->job));
     assert_int_equal(n->end_job, args->job);
+    if (n->end_outcome != PM_DONE)
+        print_message("%s: %s ended with: %s\n", n->name, postmaster_job_name(args->job),
+                      n->end_message);
     return n->end_outcome;
 }
 

@@ -581,6 +581,48 @@ static void test_child__cancelled_after_any_number_of_turns(void **state)
     }
 }
 
+static void abandon_at_line(struct seen *s, struct pgv_str line)
+{
+    (void)line;
+    pgv_child_abandon(&s->child);
+}
+
+static void test_child_abandon__lets_it_go_on(void **state)
+{
+    struct seen s = { 0 };
+    pid_t pid;
+
+    (void)state;
+    start_shell(&s, "trap '' PIPE; printf 'half a line'; exec sleep 1000");
+    pid = s.child.pid;
+    (void)uv_run(&loop, UV_RUN_NOWAIT);
+    pgv_child_abandon(&s.child);
+    assert_false(s.ended);
+    assert_string_equal(s.lines, ""); /* not from within the call, and not later */
+    run_until(has_ended, &s);
+    assert_int_equal(s.status, -1);
+    assert_string_equal(s.lines, "");
+    assert_int_equal(kill(pid, 0), 0);
+    pgv_child_abandon(&s.child); /* ended: harmless */
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    run_until(is_gone, &pid); /* reaped all the same */
+}
+
+static void test_child_abandon__from_within_a_line(void **state)
+{
+    struct seen s = { 0 };
+    pid_t pid;
+
+    (void)state;
+    start_shell(&s, "printf 'one\\ntwo\\nthree\\n'; exec sleep 1000");
+    s.on_line = abandon_at_line;
+    pid = s.child.pid;
+    run_until(has_ended, &s);
+    assert_string_equal(s.lines, "1:one|");
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    run_until(is_gone, &pid);
+}
+
 static void test_child_describe__for_people(void **state)
 {
     char text[64];
@@ -706,6 +748,8 @@ int main(void)
         child_test(test_child__without_a_pidfd),
         child_test(test_child__runs_out_of_descriptors),
         child_test(test_child__cancelled_after_any_number_of_turns),
+        child_test(test_child_abandon__lets_it_go_on),
+        child_test(test_child_abandon__from_within_a_line),
         child_test(test_child_describe__for_people),
         child_test(test_pidwatch__tells_the_end_once),
         child_test(test_pidwatch__closed_before_and_while_it_fires),

@@ -91,6 +91,9 @@ static void test_json__the_last_of_equal_keys_wins(void **state)
     (void)state;
     assert_string_equal(base_text(v), "{\"a\":3,\"b\":2}");
     assert_int_equal(v->u.c.n, 2);
+    v = base_json(
+        "{\"\":0,\"b\":1,\"a\":2,\"c\":3,\"b\":{\"x\":1,\"x\":2},\"\":5,\"b\":6,\"d\":7,\"c\":8}");
+    assert_string_equal(base_text(v), "{\"\":5,\"b\":6,\"a\":2,\"c\":8,\"d\":7}");
 }
 
 static void assert_refused(struct pgv_str text)

@@ -170,8 +170,8 @@ static void test_log__a_bad_setting_changes_nothing(void **state)
         "{\"loggers\":{\"a\":\"LOUD\"}}",
         "{\"file_size\":\"25MB\"}",
         "{\"file_num\":\"many\"}",
-        "{\"dateformat\":\"0123456789012345678901234567890123456789012345678901234567890123456789"
-        "012345678901234567890123456789012345678901234567890123456789\"}",
+        ("{\"dateformat\":\"0123456789012345678901234567890123456789012345678901234567890123456789"
+         "012345678901234567890123456789012345678901234567890123456789\"}"),
     };
 
     (void)state;
@@ -453,8 +453,12 @@ static const struct filter_case filter_cases[] = {
       "no action. I am (b), a secondary, and following a leader (a)\n" },
     /* what other threads of the original say passes by */
     { "{\"format\":\"%(message)s\"}",
-      { { "ha", owner }, { "rest", "GET /" }, { "http", "retry" }, { "ha", beat } },
-      "GET /\nretry\nno action. I am (b), a secondary, and following a leader (a)\n" },
+      { { "ha", owner },
+        { "rest", "GET /" },
+        { "http", "retry" },
+        { "callbacks", "called" },
+        { "ha", beat } },
+      "GET /\nretry\ncalled\nno action. I am (b), a secondary, and following a leader (a)\n" },
     /* the same heartbeat again is dropped when that is wanted, a new one is not */
     { "{\"format\":\"%(message)s\",\"deduplicate_heartbeat_logs\":true}",
       { { "ha", owner },

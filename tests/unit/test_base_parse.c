@@ -11,11 +11,15 @@
 #include "base/error.h"
 #include "base/parse.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 struct int_case {
     const char *text, *unit;
@@ -582,6 +586,66 @@ static void test_code_name__differs_for_each(void **state)
     }
 }
 
+/* How a process of its own ends that runs @f: its status as waitpid() gives it. */
+static int status_of(void (*f)(void))
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        int null = open("/dev/null", O_WRONLY);
+
+        (void)signal(SIGABRT, SIG_DFL);
+        if (null >= 0)
+            (void)dup2(null, STDERR_FILENO);
+        f();
+        _exit(3);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void break_an_invariant(void)
+{
+    PGV_ASSERT(1 + 1 == 3);
+}
+
+static void keep_an_invariant(void)
+{
+    PGV_ASSERT(1 + 1 == 2);
+}
+
+static void test_assert__aborts_in_every_build(void **state)
+{
+    int broken = status_of(break_an_invariant), kept = status_of(keep_an_invariant);
+
+    (void)state;
+    assert_true(WIFSIGNALED(broken));
+    assert_int_equal(WTERMSIG(broken), SIGABRT);
+    assert_true(WIFEXITED(kept));
+}
+
+/* Leaves with 0 when the surprise was counted and said so. */
+static void be_surprised(void)
+{
+    if (!PGV_EXPECT(1 + 1 == 3) && pgv_expect_failures() == 1)
+        _exit(0);
+}
+
+static void test_expect__aborts_in_debug_builds_and_counts_in_others(void **state)
+{
+    int status = status_of(be_surprised);
+
+    (void)state;
+    assert_true(PGV_EXPECT(1 + 1 == 2));
+    assert_int_equal(pgv_expect_failures(), 0);
+    if (WIFSIGNALED(status))
+        assert_int_equal(WTERMSIG(status), SIGABRT);
+    else
+        assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -605,6 +669,8 @@ int main(void)
         base_test(test_parse_host_port__forms),
         base_test(test_error__fills_wraps_and_stays_on_one_line),
         base_test(test_code_name__differs_for_each),
+        base_test(test_assert__aborts_in_every_build),
+        base_test(test_expect__aborts_in_debug_builds_and_counts_in_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

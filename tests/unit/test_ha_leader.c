@@ -483,6 +483,23 @@ static void test_follower__comparison_waits_for_the_new_primary(void **state)
     assert_non_null(w_job(w, PM_JOB_CHECK_DIVERGENCE));
 }
 
+static void test_follower__a_reload_gets_time_to_settle(void **state)
+{
+    struct w *w = *state;
+
+    w->fits = false; /* the old values are still to be seen */
+    w_cycle(w);
+    assert_non_null(w_job(w, PM_JOB_FOLLOW));
+    w_forget(w);
+    w_job_end(w, PM_JOB_FOLLOW, PM_DONE);
+    assert_null(w_job(w, PM_JOB_FOLLOW));
+    w->ha.rewind = HA_REWIND_NOT_NEED;
+    w->ha.job.kind = PM_JOB_NONE;
+    w_forget(w);
+    w_cycle(w); /* later it counts again */
+    assert_non_null(w_job(w, PM_JOB_FOLLOW));
+}
+
 static void test_follower__unreachable_comparison_does_not_spin(void **state)
 {
     struct w *w = *state;
@@ -637,6 +654,7 @@ int main(void)
         REPLICA(test_follower__steady),
         REPLICA(test_follower__new_leader_is_followed_and_timelines_compared),
         REPLICA(test_follower__comparison_waits_for_the_new_primary),
+        REPLICA(test_follower__a_reload_gets_time_to_settle),
         REPLICA(test_follower__unreachable_comparison_does_not_spin),
         REPLICA(test_follower__store_lost_keeps_following),
         REPLICA(test_follower__dead_server_is_started_after_comparison),

@@ -10,7 +10,7 @@ from . import process
 from .etcd import EtcdCluster
 from .node import Node, ctl_binary, merge, wait_primary
 from .sampler import Sampler
-from .wait import NOT_YET, wait_for
+from .wait import NOT_YET, Timeout, wait_for
 from .writer import Writer
 
 
@@ -110,6 +110,9 @@ class Cluster:
 
     def wait_healthy(self, timeout=60, nodes=None):
         def healthy():
+            for node in nodes or self.nodes:
+                if not node.agent.alive():  # no use to wait any longer
+                    raise Timeout(f"the agent of {node.name} has ended with {node.agent.popen.returncode}")
             try:
                 return self.healthy(nodes)
             except NOT_YET:
