@@ -4,9 +4,31 @@
 #include "ctl/prompt.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "base/banned.h"
+
+/** As read(); -1 with EINTR, and nothing read, once Ctrl-C came. */
+static ssize_t read_input(struct ctl *c, void *ret, size_t bytes)
+{
+    struct pollfd input = { .fd = c->in_fd, .events = POLLIN };
+    sigset_t sigint, before;
+    int ready, why;
+
+    sigemptyset(&sigint);
+    sigaddset(&sigint, SIGINT);
+    sigprocmask(SIG_BLOCK, &sigint, &before);
+    do {
+        errno = EINTR;
+        ready = ctl_interrupted() ? -1 : ppoll(&input, 1, NULL, &before);
+        why = errno;
+    } while (ready < 0 && why == EINTR && !ctl_interrupted());
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = why;
+    return ready < 0 ? -1 : read(c->in_fd, ret, bytes);
+}
 
 /** A line without its newline; what does not fit is dropped. */
 static bool read_line(struct ctl *c, char ret[CTL_ANSWER_BYTES], struct pgv_error *err)
@@ -15,7 +37,7 @@ static bool read_line(struct ctl *c, char ret[CTL_ANSWER_BYTES], struct pgv_erro
     char byte;
 
     for (;;) {
-        ssize_t got = read(c->in_fd, &byte, 1);
+        ssize_t got = read_input(c, &byte, 1);
 
         if (ctl_interrupted() || got == 0)
             return ctl_aborted(c, false, err);
@@ -90,7 +112,7 @@ bool ctl_read_input(struct ctl *c, struct pgv_buf *b, struct pgv_error *err)
     char piece[4096];
 
     for (;;) {
-        ssize_t got = read(c->in_fd, piece, sizeof(piece));
+        ssize_t got = read_input(c, piece, sizeof(piece));
 
         if (ctl_interrupted())
             return ctl_aborted(c, true, err);
