@@ -324,6 +324,9 @@ static void advance(struct etcd3_call *c)
         start_attempt(c, youngest->node, true);
     }
     n = working(c, &youngest, &nodes);
+    if (node < 0 && n && n < ETCD3_PARALLEL && pick(c, nodes) >= 0 &&
+        next_round(c, now_ms, nodes)) /* those that failed before may be well by then */
+        return;
     if (n >= ETCD3_PARALLEL)
         due_ms = c->deadline_ms;
     else if (n)

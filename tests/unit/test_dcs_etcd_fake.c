@@ -290,6 +290,21 @@ static void test_nodes__failed_ones_are_asked_again_beside_a_silent_one(void **s
     assert_true(r.took_ms < 6000);
 }
 
+/* The one that is well again is not left aside until the silent ones have used up our patience. */
+static void test_nodes__a_failed_one_is_asked_again_beside_two_silent_ones(void **state)
+{
+    (void)state;
+    fake_put_kv("leader", "n1", 9, OUR_LEASE);
+    client_open(&c, "n1", fakes_open(3, NULL), false, 20000);
+    must(&c, DCS_TOUCH_MEMBER, "{}");
+    fake_rule(-1, "/lease/", 1, HANG, 0, NULL); /* in the order in which they are asked */
+    fake_rule(-1, "/lease/", 1, ANSWER, 503, "{\"error\":\"x\",\"code\":14}");
+    fake_rule(-1, "/lease/", 1, HANG, 0, NULL);
+    assert_int_equal(run(&c, &r, DCS_RENEW_LEADER, NULL, NULL, 9000), PGV_OK);
+    assert_true(r.took_ms < 3200); /* a second for the first, at most one each for the others */
+    assert_int_equal(fake_count(-1, "/lease/keepalive", NULL), 4);
+}
+
 static bool members_were_told(void *data)
 {
     (void)data;
@@ -600,6 +615,7 @@ int main(void)
         T(test_nodes__unavailable_is_answered_by_the_next_at_once),
         T(test_nodes__a_stale_one_is_not_believed),
         T(test_nodes__failed_ones_are_asked_again_beside_a_silent_one),
+        T(test_nodes__a_failed_one_is_asked_again_beside_two_silent_ones),
         T(test_nodes__members_are_found_but_not_through_proxies),
         T(test_renew__steady_state_is_a_keepalive_alone),
         T(test_renew__a_lost_lease_is_replaced_and_the_key_bound_again),
