@@ -270,7 +270,7 @@ static void on_still_healthy(struct pgremote *r, const PGresult *res, const stru
 
     if (healthy)
         (void)snprintf(message, sizeof(message),
-                       "Failed to rewind from healthy primary: %s (%.100s)", j->leader,
+                       "Failed to rewind from healthy primary: %.60s (%.200s)", j->leader,
                        j->last_line);
     else
         (void)snprintf(message, sizeof(message),
