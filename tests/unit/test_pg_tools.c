@@ -417,6 +417,23 @@ static void test_clone__basebackup(void **state)
     assert_string_equal(slurp("pgpass"), "10.0.0.2:5432:*:rep:secret\n");
 }
 
+static void test_clone__key_passphrase_in_a_service_file(void **state)
+{
+    struct stat st;
+
+    (void)state;
+    script("pg_basebackup", "mkdir -p $dir/data; touch $dir/data/x; cp $PGSERVICEFILE $dir/seen");
+    assert_int_equal(cloned("authentication: {replication: {username: rep, sslkey: /k,"
+                            " sslpassword: pass phrase}}\n",
+                            URL),
+                     PGCLONE_OK);
+    assert_non_null(strstr(slurp("calls"), " sslkey=/k service=pgvigil\n"));
+    assert_null(strstr(slurp("calls"), "phrase"));
+    assert_string_equal(slurp("seen"), "[pgvigil]\nsslpassword=pass phrase\n");
+    assert_int_equal(stat(path_of("pgpass.service"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+}
+
 static void test_clone__users_options(void **state)
 {
     const char *calls;
@@ -1086,6 +1103,8 @@ static void test_jobs__without_memory(void **state)
                                 " superuser: {username: s, password: p}}\n",
                                 dir));
     for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+        unsigned refused = 0;
+
         for (unsigned long n = 1; n <= 30; n++) {
             struct pgv_error err = { 0 };
             bool started;
@@ -1103,9 +1122,11 @@ static void test_jobs__without_memory(void **state)
             pgv_alloc_fail_at(0, false);
             if (!started)
                 assert_int_equal(err.code, PGV_ENOMEM);
+            refused += !started || (starts[i] == start_query && !names_ok);
             pgguc_names_done(&oom_names);
             assert_int_equal(pgv_alloc_blocks_in_use(), blocks);
         }
+        assert_in_range(refused, 1, 29);
     }
 }
 
@@ -1121,6 +1142,7 @@ int main(void)
         T(test_remove__with_what_belongs_to_it),
         T(test_move_aside__keeps_it_for_later),
         T(test_clone__basebackup),
+        T(test_clone__key_passphrase_in_a_service_file),
         T(test_clone__users_options),
         T(test_clone__methods_one_after_the_other),
         T(test_clone__keep_data),
