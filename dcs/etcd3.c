@@ -320,11 +320,15 @@ static bool etcd3_reload(struct dcs *dcs, struct pgv_error *err)
     struct etcd3 *e = dcs->impl;
     struct etcd3_config config;
     struct tls_context *tls;
+    bool ok = false;
 
     if (!etcd3_config_read(dcs->config.section, &config, err) ||
         !etcd3_config_tls(&config, &tls, err))
-        return false;
-    e->config = config;
+        goto out;
+    if (!etcd3_nodes_renew(e, &config, err)) {
+        tls_context_unref(tls);
+        goto out;
+    }
     tls_context_unref(e->tls);
     e->tls = tls;
     httpc_set_tls(&e->http, tls);
@@ -332,10 +336,12 @@ static bool etcd3_reload(struct dcs *dcs, struct pgv_error *err)
     httpc_set_tls(&e->watch_http, tls);
     e->token[0] = 0;
     e->auth_off = false;
-    etcd3_nodes_renew(e);
     etcd3_watch_cut(e, "the configuration changed");
-    etcd3_calls_retry(e);
-    return true;
+    etcd3_nodes_begin(e);
+    ok = true;
+out:
+    explicit_bzero(&config, sizeof(config)); /* the password */
+    return ok;
 }
 
 /* The first key after all that begin with the prefix: prefixes end with a slash. */

@@ -299,21 +299,22 @@ struct etcd3_discovery {
     struct httpc peer_http;
     struct httpc_req peer;
     bool host_busy, srv_busy, peer_busy, loading;
-    bool complained; /* about names; once until they are found */
+    bool again;               /* the configuration changed while it was loading */
+    bool complained;          /* about names; once until they are found */
     unsigned service, target; /* of the SRV services, and of the targets of one */
     bool https;               /* scheme of the service that was found */
     uint64_t refresh_at_ms, loaded_ms;
 };
 
 bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err);
-/** Everything is open: look for endpoints. */
+/** Look for endpoints as configured. */
 void etcd3_nodes_begin(struct etcd3 *e);
 void etcd3_nodes_done(struct etcd3 *e);
 void etcd3_nodes_stop(struct etcd3 *e);
 bool etcd3_nodes_idle(const struct etcd3 *e);
 void etcd3_nodes_wake(struct etcd3 *e, uint64_t now_ms);
-/** The configuration changed: what was known of the old endpoints does not count. */
-void etcd3_nodes_renew(struct etcd3 *e);
+/** Take the configuration over: what was known of the old endpoints does not count. Then begin. */
+bool etcd3_nodes_renew(struct etcd3 *e, const struct etcd3_config *config, struct pgv_error *err);
 /** Nobody answers: look for endpoints anew. At most every few seconds. */
 void etcd3_nodes_reload(struct etcd3 *e);
 /** The best node that is not in @tried; -1: none. */
@@ -351,7 +352,7 @@ struct etcd3 {
     struct httpc lease_http, http, watch_http;
     uv_timer_t timer, flush;
     uint64_t due_ms; /* what the timer is set to */
-    unsigned open; /* handles that are not closed yet */
+    unsigned open;   /* handles that are not closed yet */
     bool closing, closing_clients;
 
     struct etcd3_node nodes[ETCD3_NODES_MAX];

@@ -34,6 +34,7 @@ static const struct {
 #define N_SERVICES (sizeof(services) / sizeof(*services))
 
 static void begin_members(struct etcd3 *e);
+static void load(struct etcd3 *e);
 static void next_service(struct etcd3 *e);
 
 /* ---- the list ------------------------------------------------------------------------------- */
@@ -265,6 +266,10 @@ static void loaded(struct etcd3 *e)
     e->discovery.loading = false;
     if (e->closing)
         return;
+    if (e->discovery.again) { /* what was found is what was configured before */
+        load(e);
+        return;
+    }
     sweep(e);
     if (!e->nodes[e->current].url[0] || !e->ever_answered)
         choose_current(e);
@@ -438,6 +443,7 @@ static void load(struct etcd3 *e)
     struct etcd3_discovery *d = &e->discovery;
 
     d->loading = true;
+    d->again = false;
     d->loaded_ms = pgv_clock_ms();
     d->service = 0;
     if (e->config.srv[0])
@@ -454,12 +460,28 @@ void etcd3_nodes_reload(struct etcd3 *e)
         load(e);
 }
 
-void etcd3_nodes_renew(struct etcd3 *e)
+/* Peers are asked for client URLs only; what these are is checked when they are used. */
+static bool peers_tls(const struct etcd3_config *c, struct tls_context **ret, struct pgv_error *err)
 {
+    struct tls_config any_peer = { .verify = TLS_VERIFY_NONE };
+
+    *ret = NULL;
+    return !c->srv[0] || tls_context_new(&any_peer, false, ret, err);
+}
+
+bool etcd3_nodes_renew(struct etcd3 *e, const struct etcd3_config *config, struct pgv_error *err)
+{
+    struct etcd3_discovery *d = &e->discovery;
+    struct tls_context *tls;
+
+    if (!peers_tls(config, &tls, err))
+        return false;
+    httpc_set_tls(&d->peer_http, tls);
+    tls_context_unref(tls);
+    e->config = *config;
     for (unsigned i = 0; i < ETCD3_NODES_MAX; i++)
         e->nodes[i].member = false;
-    e->discovery.loaded_ms = 0;
-    etcd3_nodes_reload(e);
+    return true;
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -467,11 +489,9 @@ void etcd3_nodes_renew(struct etcd3 *e)
 bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err)
 {
     struct etcd3_discovery *d = &e->discovery;
-    struct tls_config any_peer = { .verify = TLS_VERIFY_NONE };
-    struct tls_context *tls = NULL;
+    struct tls_context *tls;
 
-    /* Peers are asked for client URLs only; what these are is checked when they are used. */
-    if (e->config.srv[0] && !tls_context_new(&any_peer, false, &tls, err))
+    if (!peers_tls(&e->config, &tls, err))
         return false;
     etcd3_call_init(&d->members, e, &e->http, on_members, NULL);
     d->host.data = e;
@@ -483,7 +503,10 @@ bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err)
 
 void etcd3_nodes_begin(struct etcd3 *e)
 {
-    load(e);
+    if (e->discovery.loading)
+        e->discovery.again = true;
+    else
+        load(e);
 }
 
 void etcd3_nodes_done(struct etcd3 *e)

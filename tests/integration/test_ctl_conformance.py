@@ -153,11 +153,15 @@ def normal(text):
     return re.sub(r"\(e\.g\. \d{4}-\d\d-\d\dT\d\d:\d\d", "(e.g. <minute>", text)
 
 
-def errors(text):
-    """The error a person sees: no log lines, and no traces, in whose place we have a sentence."""
+def errors(text, status):
+    """The error a person sees, without log lines. The origin dies of some with a trace, in whose
+    place we have a sentence; it logs others with one and goes on."""
+    lines = text.splitlines()
     if "Traceback (most recent call last)" in text:
-        return "<trace>"
-    lines = [line for line in text.splitlines() if not re.match(r"\d{4}-\d\d-\d\d .* - [A-Z]+ - ", line)]
+        lines = [line for line in lines if re.match("Error: |Aborted!", line)]
+        if status == 1 and not lines:
+            return "<trace>"
+    lines = [line for line in lines if not re.match(r"\d{4}-\d\d-\d\d .* - [A-Z]+ - ", line)]
     return normal("\n".join(lines))
 
 
@@ -180,7 +184,7 @@ def run(tool, world, args, keys, answers, stdin, env, files):
             stored[key] = json.loads(value)
         except ValueError:
             stored[key] = value
-    return {"status": done.returncode, "out": normal(done.stdout.decode()), "err": errors(done.stderr.decode()),
+    return {"status": done.returncode, "out": normal(done.stdout.decode()), "err": errors(done.stderr.decode(), done.returncode),
             "asked": list(world.members.asked), "stored": stored,
             "raw_config": found.get(NAMESPACE + "/config")}
 

@@ -218,6 +218,26 @@ static void test_srv__nothing_is_unreachable_and_found_later(void **state)
     assert_int_equal(run(&c, &r, DCS_READ, NULL, NULL, 10000), PGV_OK);
 }
 
+static void test_reload__counts_even_while_the_old_is_looked_up(void **state)
+{
+    struct pgv_value *section = NULL;
+    struct pgv_error err;
+    char text[128];
+
+    (void)state;
+    client_open(&c, "n1", "{\"srv\":\"example.test\"}", false, 20000);
+    snprintf(text, sizeof(text), "{\"hosts\":\"127.0.0.1:%d\"}", httpd_port(&etcd));
+    assert_true(pgv_json_parse(&c.arena, pgv_str(text), &section, NULL));
+    assert_true(dcs_reload(&c.dcs, section, &err));
+    assert_int_equal(run(&c, &r, DCS_READ, NULL, NULL, 4000), PGV_OK);
+
+    /* A section that makes no sense leaves everything as it is. */
+    assert_true(pgv_json_parse(&c.arena, PGV_STR("{\"hosts\":[1]}"), &section, NULL));
+    assert_false(dcs_reload(&c.dcs, section, &err));
+    assert_int_equal(err.code, PGV_EINVALID);
+    must(&c, DCS_READ, NULL);
+}
+
 static void test_close__while_names_are_looked_up(void **state)
 {
     (void)state;
@@ -252,6 +272,7 @@ int main(void)
         T(test_srv__peers_tell_the_client_urls),
         T(test_srv__hosts_are_what_remains),
         T(test_srv__nothing_is_unreachable_and_found_later),
+        T(test_reload__counts_even_while_the_old_is_looked_up),
         T(test_close__while_names_are_looked_up),
         T(test_host__all_addresses_of_a_name),
     };
