@@ -47,6 +47,8 @@ struct agent_pump {
     uv_timer_t start_timer;
     uv_signal_t sighup, sigterm, sigint;
     struct dcs_slot dcs[HA_DCS_OPS];
+    struct dcs_req first_read;     /* before the brain runs: not one of its requests */
+    bool first_read_used;
     struct dcs_req release_status; /* the status write before a release */
     bool release_status_used;
     struct pgv_buf document; /* scratch, one thread */
@@ -70,6 +72,21 @@ struct agent_pump {
 
 static struct agent_pump the_pump; /* one agent per process; large, so not on a stack */
 
+static void push_view(struct agent *a);
+
+/*
+ * One event for the brain. Whether the watched view still follows the store may have changed
+ * without a new view: that is told first, so that no table trusts a copy that has gone stale.
+ */
+static void feed(struct agent *a, struct ha_event *ev)
+{
+    if (a->pump->was_live != a->dcs.view_live)
+        push_view(a);
+    pump_event(&a->pump->pump, ev);
+    if (a->pump->rest_open)
+        rest_world_changed(a);
+}
+
 /* ---- configuration becomes policy --------------------------------------------------------- */
 
 static void push_policy(struct agent *a)
@@ -92,7 +109,7 @@ static struct postmaster_config pm_config(const struct agent *a)
         .bootstrap = pgv_get(a->config.local.root, "bootstrap"),
         .retry_timeout_ms = a->config.retry_timeout_ms,
         .loop_wait_ms = a->config.loop_wait_ms,
-        .has_config_key = a->dcs.view && a->dcs.view->cluster.config_exists,
+        .has_config_key = true, /* the brain asks for slots only when it is there */
     };
     return c;
 }
@@ -135,19 +152,13 @@ static void push_view(struct agent *a)
     struct ha_event ev = { .type = HA_EV_VIEW };
 
     ev.u.view.cluster = a->dcs.view ? &a->dcs.view->cluster : NULL;
-    ev.u.view.live = a->dcs.view_live;
+    ev.u.view.live = a->pump->was_live = a->dcs.view_live;
     if (a->dcs.view && a->pump->pm_open)
         postmaster_set_leader_timeline(&a->pm,
                                        dcs_leader_member(&a->dcs.view->cluster)
                                            ? dcs_leader_member(&a->dcs.view->cluster)->timeline
                                            : 0);
     pump_event(&a->pump->pump, &ev);
-}
-
-static void after_step(struct agent *a)
-{
-    if (a->pump->rest_open)
-        rest_world_changed(a);
 }
 
 static void start_go_on(struct agent *a);
@@ -172,7 +183,8 @@ static void on_view(struct dcs *dcs, unsigned changed)
         }
     }
     push_view(a);
-    after_step(a);
+    if (a->pump->rest_open)
+        rest_world_changed(a);
 }
 
 static void on_facts(struct postmaster *pm)
@@ -187,8 +199,7 @@ static void on_facts(struct postmaster *pm)
         a->pump->overrides_due = true; /* applied after the cycle, as the role may still change */
     }
     ev.u.facts = &pm->facts;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void on_looked(struct postmaster *pm)
@@ -199,8 +210,7 @@ static void on_looked(struct postmaster *pm)
     if (a->pump->phase != PHASE_RUN)
         return;
     ev.u.facts = &pm->facts;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void on_job_end(struct postmaster *pm, enum postmaster_job job,
@@ -226,8 +236,7 @@ static void on_job_end(struct postmaster *pm, enum postmaster_job job,
     ev = (struct ha_event){ .type = HA_EV_JOB };
     ev.u.job.job = job;
     ev.u.job.outcome = outcome;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void on_shutdown_checkpoint(struct postmaster *pm, uint64_t checkpoint_lsn,
@@ -240,8 +249,7 @@ static void on_shutdown_checkpoint(struct postmaster *pm, uint64_t checkpoint_ls
         return;
     ev.u.shutdown_checkpoint.checkpoint_lsn = checkpoint_lsn;
     ev.u.shutdown_checkpoint.prev_lsn = prev_lsn;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void on_pm_callback(struct postmaster *pm, const char *action, enum pgv_role role)
@@ -301,8 +309,7 @@ static void dcs_ended(struct agent *a, enum ha_dcs_op op, enum ha_outcome outcom
     ev.u.dcs.op = op;
     ev.u.dcs.outcome = outcome;
     ev.u.dcs.sent_ms = sent_ms;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void on_dcs_reply(struct dcs_req *req, const struct pgv_error *err)
@@ -504,8 +511,7 @@ static void on_peers(struct agent_peers_req *r)
     ev.u.peers.round = a->pump->peers_round;
     ev.u.peers.n = r->n;
     ev.u.peers.peers = r->peers;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void port_ask_peers(void *data, const struct ha_effect *e)
@@ -536,8 +542,7 @@ static void on_check_follow(struct postmaster *pm, enum postmaster_follow answer
         return;
     ev.u.follow.fits = answer == PM_FOLLOW_OK;
     ev.u.follow.needs_restart = answer == PM_FOLLOW_RESTART;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void port_check_follow(void *data, const struct postmaster_node *node)
@@ -578,8 +583,7 @@ static void on_checkpoint(struct postmaster *pm, bool ok)
     if (a->pump->phase != PHASE_RUN)
         return;
     ev.u.ok = ok;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void port_checkpoint(void *data)
@@ -597,8 +601,7 @@ static void on_slots(struct postmaster *pm, bool ok)
     if (a->pump->phase != PHASE_RUN)
         return;
     ev.u.ok = ok;
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 static void port_slots(void *data, bool drop_others)
@@ -710,8 +713,7 @@ static void on_timer(uv_poll_t *timer, int status, int events)
         return;
     if (a->pump->phase != PHASE_RUN)
         return;
-    pump_tick(&a->pump->pump);
-    after_step(a);
+    feed(a, &(struct ha_event){ .type = HA_EV_TICK });
 }
 
 /* ---- what REST handlers ask ---------------------------------------------------------------- */
@@ -721,8 +723,7 @@ void agent_wake(struct agent *a)
     struct ha_event ev = { .type = HA_EV_WAKE };
 
     if (a->pump->phase == PHASE_RUN && !a->pump->pump.stepping) {
-        pump_event(&a->pump->pump, &ev);
-        after_step(a);
+        feed(a, &ev);
     }
 }
 
@@ -745,7 +746,6 @@ static void on_ask(uv_timer_t *timer)
         uv_timer_start(&ask_timer, on_ask, 0, 0); /* the list may have changed: begin again */
         break;
     }
-    after_step(a);
 }
 
 void agent_ask(struct agent *a, struct agent_request *r, agent_answer_cb cb)
@@ -799,7 +799,6 @@ void agent_reload(struct agent *a)
                     err.msg);
     }
     apply_times(a);
-    after_step(a);
 out:
     notify_systemd("READY=1");
 }
@@ -820,8 +819,7 @@ static void on_signal(uv_signal_t *signal, int signum)
         close_all(a, 0);
         return;
     }
-    pump_event(&a->pump->pump, &ev);
-    after_step(a);
+    feed(a, &ev);
 }
 
 /* ---- the start ------------------------------------------------------------------------------- */
@@ -929,7 +927,7 @@ static void on_first_read(struct dcs_req *req, const struct pgv_error *err)
 {
     struct agent *a = req->data;
 
-    a->pump->dcs[HA_DCS_READ].used = false;
+    a->pump->first_read_used = false;
     if (err && err->code != PGV_ECANCELED)
         pgv_log(PGV_WARNING, "agent", "Can not get cluster from dcs: %s", err->msg);
     if (a->pump->phase == PHASE_STORE)
@@ -938,16 +936,16 @@ static void on_first_read(struct dcs_req *req, const struct pgv_error *err)
 
 static void read_first(struct agent *a)
 {
-    struct dcs_slot *slot = &a->pump->dcs[HA_DCS_READ];
+    struct dcs_req *req = &a->pump->first_read;
 
-    if (slot->used)
+    if (a->pump->first_read_used)
         return;
-    memset(&slot->req, 0, sizeof(slot->req));
-    slot->used = true;
-    slot->req.data = a;
-    slot->req.op = DCS_READ;
-    slot->req.deadline_ms = pgv_clock_ms() + START_RETRY_MS;
-    dcs_submit(&a->dcs, &slot->req, on_first_read);
+    memset(req, 0, sizeof(*req));
+    a->pump->first_read_used = true;
+    req->data = a;
+    req->op = DCS_READ;
+    req->deadline_ms = pgv_clock_ms() + START_RETRY_MS;
+    dcs_submit(&a->dcs, req, on_first_read);
 }
 
 static void on_start_timer(uv_timer_t *timer)

@@ -28,6 +28,19 @@ bool pgv_str_eqz(struct pgv_str a, const char *b)
     return pgv_str_eq(a, pgv_str(b));
 }
 
+bool pgv_str_eq_nocase(struct pgv_str s, const char *lower)
+{
+    if (s.n != strlen(lower))
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+
+        if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != lower[i])
+            return false;
+    }
+    return true;
+}
+
 bool pgv_str_starts(struct pgv_str s, const char *prefix)
 {
     size_t n = strlen(prefix);

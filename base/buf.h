@@ -18,6 +18,8 @@ struct pgv_str {
 struct pgv_str pgv_str(const char *s); /* NULL is the empty text */
 bool pgv_str_eq(struct pgv_str a, struct pgv_str b);
 bool pgv_str_eqz(struct pgv_str a, const char *b);
+/** ASCII letters count as equal in either case; @lower is given in lower case. */
+bool pgv_str_eq_nocase(struct pgv_str s, const char *lower);
 bool pgv_str_starts(struct pgv_str s, const char *prefix);
 struct pgv_str pgv_str_trim(struct pgv_str s);
 /** Cut at the first @sep: true and @ret_head, @ret_tail set; false when there is none (then head is

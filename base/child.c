@@ -61,6 +61,8 @@ static void on_timer(uv_timer_t *uv);
 
 static void arm(struct pgv_child *c, uint64_t ms)
 {
+    uv_update_time(
+        c->loop); /* after a stall the loop's now is old, and a limit would be too short */
     (void)uv_timer_start(&c->timer, on_timer, ms, 0); /* fails only without a callback */
 }
 
@@ -96,7 +98,8 @@ static void note_exit(struct pgv_child *c, int status)
     after_exit(c);
 }
 
-static void take_status(struct pgv_child *c)
+/* Whether it had ended, so that its status could be taken. */
+static bool take_status(struct pgv_child *c)
 {
     int status = 0;
     pid_t got;
@@ -105,20 +108,21 @@ static void take_status(struct pgv_child *c)
         got = waitpid(c->pid, &status, WNOHANG);
     } while (got < 0 && errno == EINTR);
     if (got == 0)
-        return; /* not yet: somebody woke us for nothing */
+        return false; /* not yet: somebody woke us for nothing */
     if (got < 0) {
         pgv_log(PGV_ERROR, "child", "the status of a child was lost pid=%d: %s", (int)c->pid,
                 strerror(errno));
         status = 255 << 8;
     }
     note_exit(c, status);
+    return true;
 }
 
 static void on_pidfd(uv_poll_t *uv, int status, int events)
 {
     (void)status;
     (void)events;
-    take_status(uv->data);
+    (void)take_status(uv->data);
 }
 
 static struct pgv_child *find_child(pid_t pid)
@@ -143,7 +147,8 @@ static void on_sigchld(uv_signal_t *uv, int signum)
             break;
         c = find_child(info.si_pid);
         if (c) {
-            take_status(c);
+            if (!take_status(c))
+                break;
         } else if (waitpid(info.si_pid, NULL, WNOHANG) == info.si_pid) {
             pgv_log(PGV_DEBUG, "child", "reaped an orphan pid=%d", (int)info.si_pid);
         } else {
@@ -211,7 +216,7 @@ static void split_lines(struct pgv_child *c, int i, struct pgv_str data)
 {
     struct pgv_buf *line = &c->line[i];
 
-    while (data.n) {
+    while (data.n && c->on_line) { /* a line may have been the reason to abandon the child */
         const char *end = memchr(data.p, '\n', data.n);
         size_t n = end ? (size_t)(end - data.p) : data.n;
         size_t room = PGV_CHILD_LINE_BYTES - line->n;
@@ -606,6 +611,23 @@ void pgv_child_cancel(struct pgv_child *c, uint64_t kill_ms)
     } else if (uv_timer_get_due_in(&c->timer) > kill_ms) {
         arm(c, kill_ms);
     }
+}
+
+void pgv_child_abandon(struct pgv_child *c)
+{
+    if (!c->started || c->closing)
+        return;
+    c->terminating = false;
+    c->on_line = NULL; /* what is half read now would be handed on from within this call */
+    if (!c->exited) {
+        c->exited = true; /* for us */
+        c->status = -1;
+        if (c->pidfd >= 0)
+            uv_close((uv_handle_t *)&c->exit_poll, on_pidfd_closed);
+        else if (--reaper.without_pidfd == 0)
+            uv_unref((uv_handle_t *)&reaper.sigchld);
+    }
+    finish(c); /* off the list, so that SIGCHLD takes it for an orphan */
 }
 
 void pgv_child_done(struct pgv_child *c)

@@ -86,6 +86,12 @@ bool pgv_child_start(uv_loop_t *loop, struct pgv_child *c, const struct pgv_chil
 void pgv_child_kill(struct pgv_child *c, int sig);
 /** TERM to the group now, KILL after @kill_ms; the callback comes when it has ended. */
 void pgv_child_cancel(struct pgv_child *c, uint64_t kill_ms);
+/**
+ * Let a running child go on by itself, as a postmaster must when the agent ends: it is not watched
+ * any more, and reaped as an orphan is. No more lines come; the callback comes later, with status
+ * -1 unless the child had ended.
+ */
+void pgv_child_abandon(struct pgv_child *c);
 /** Free the collected output of a finished child. */
 void pgv_child_done(struct pgv_child *c);
 /** 'exit status 3', 'killed by signal 9 (Killed)'. */

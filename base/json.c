@@ -9,7 +9,7 @@
  */
 #include "base/parse.h"
 #include "base/unicode.h"
-#include "base/value.h"
+#include "base/value_build.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -140,7 +140,7 @@ static int add(struct reader *r, struct pgv_value *v)
     if (top->container->type == PGV_MAP) {
         if (top->container->u.c.n == PGV_MEMBERS_MAX)
             return refuse(r, PGV_EINVALID, "too many members in one object");
-        pgv_map_take(top->container, top->key, v);
+        pgv_map_append(top->container, top->key, v);
     } else {
         pgv_list_add(top->container, v);
     }
@@ -226,7 +226,15 @@ static int on_list_open(void *ctx)
     return open_container(ctx, PGV_LIST);
 }
 
-static int on_close(void *ctx)
+static int on_map_close(void *ctx)
+{
+    struct reader *r = ctx;
+
+    r->depth--;
+    return pgv_map_make_unique(r->stack[r->depth].container) || no_room(r);
+}
+
+static int on_list_close(void *ctx)
 {
     struct reader *r = ctx;
 
@@ -241,9 +249,9 @@ static const yajl_callbacks callbacks = {
     .yajl_string = on_string,
     .yajl_start_map = on_map_open,
     .yajl_map_key = on_key,
-    .yajl_end_map = on_close,
+    .yajl_end_map = on_map_close,
     .yajl_start_array = on_list_open,
-    .yajl_end_array = on_close,
+    .yajl_end_array = on_list_close,
 };
 
 static bool run_yajl(struct workspace *w, struct reader *r, struct pgv_str text)
@@ -295,32 +303,39 @@ bool pgv_json_parse(struct pgv_arena *a, struct pgv_str text, struct pgv_value *
 }
 
 /* Like Python's json.dumps(): what is no printable ASCII becomes an escape. */
-bool pgv_json_write_string(struct pgv_buf *b, struct pgv_str s)
+size_t pgv_json_escape(uint32_t c, char ret[PGV_JSON_ESCAPE_BYTES])
 {
     static const char named[] = "\"\\\b\f\n\r\t", names[] = "\"\\bfnrt";
+    const char *name = c && c < 0x80 ? strchr(named, (int)c) : NULL;
+    int n;
+
+    if (name)
+        n = snprintf(ret, PGV_JSON_ESCAPE_BYTES, "\\%c", names[name - named]);
+    else if (c >= ' ' && c <= '~')
+        n = snprintf(ret, PGV_JSON_ESCAPE_BYTES, "%c", (char)c);
+    else if (c >= 0x10000)
+        n = snprintf(ret, PGV_JSON_ESCAPE_BYTES, "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10),
+                     0xdc00 + ((c - 0x10000) & 0x3ff));
+    else
+        n = snprintf(ret, PGV_JSON_ESCAPE_BYTES, "\\u%04x", c);
+    return (size_t)n;
+}
+
+bool pgv_json_write_string(struct pgv_buf *b, struct pgv_str s)
+{
+    char esc[PGV_JSON_ESCAPE_BYTES];
 
     pgv_buf_putc(b, '"');
     while (s.n) {
         struct pgv_str plain = s;
-        const char *name;
-        uint32_t c;
 
         while (s.n && s.p[0] >= ' ' && s.p[0] <= '~' && s.p[0] != '"' && s.p[0] != '\\') {
             s.p++;
             s.n--;
         }
         pgv_buf_append(b, plain.p, plain.n - s.n);
-        if (s.n == 0)
-            break;
-        c = pgv_utf8_next(&s);
-        name = c && c < 0x80 ? strchr(named, (int)c) : NULL;
-        if (name)
-            pgv_buf_printf(b, "\\%c", names[name - named]);
-        else if (c >= 0x10000)
-            pgv_buf_printf(b, "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10),
-                           0xdc00 + ((c - 0x10000) & 0x3ff));
-        else
-            pgv_buf_printf(b, "\\u%04x", c);
+        if (s.n)
+            pgv_buf_append(b, esc, pgv_json_escape(pgv_utf8_next(&s), esc));
     }
     pgv_buf_putc(b, '"');
     return !b->failed;

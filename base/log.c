@@ -80,9 +80,8 @@ static void ensure_ready(void)
 static void full_name(const char *logger, char ret[LOGGER_NAME_BYTES])
 {
     static const char *const names[][2] = {
-        { "agent", "patroni" },
-        { "pg", "patroni.postgresql" },
-        { "rest", "patroni.api" },
+        { "agent", "patroni" },         { "callbacks", "patroni.postgresql.callback_executor" },
+        { "pg", "patroni.postgresql" }, { "rest", "patroni.api" },
         { "http", "urllib3" },
     };
     struct pgv_str head, tail, s = pgv_str(logger);
@@ -187,10 +186,11 @@ static bool starts(const char *s, const char *prefix)
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
-/* The REST API and its clients have threads of their own in Patroni; all else is the HA loop. */
+/* The REST API, its clients and the callbacks have threads of their own in Patroni. */
 static bool of_ha_loop(const char *name)
 {
-    return !covers("patroni.api", name) && !covers("urllib3", name);
+    return !covers("patroni.api", name) && !covers("urllib3", name) &&
+           !covers("patroni.postgresql.callback_executor", name);
 }
 
 static bool hold(const struct log_record *r)

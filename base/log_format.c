@@ -209,27 +209,15 @@ static void puts_out(struct out *o, const char *s)
 
 static void put_json_string(struct out *o, struct pgv_str s)
 {
-    static const char named[] = "\"\\\b\f\n\r\t", names[] = "\"\\bfnrt";
-    char esc[16];
+    char esc[PGV_JSON_ESCAPE_BYTES];
 
     puts_out(o, "\"");
     while (s.n) {
-        uint32_t c = pgv_utf8_next(&s);
-        const char *name = c && c < 0x80 ? strchr(named, (int)c) : NULL;
-        int n;
+        size_t n = pgv_json_escape(pgv_utf8_next(&s), esc);
 
-        if (name)
-            n = snprintf(esc, sizeof(esc), "\\%c", names[name - named]);
-        else if (c >= ' ' && c <= '~')
-            n = snprintf(esc, sizeof(esc), "%c", (char)c);
-        else if (c >= 0x10000)
-            n = snprintf(esc, sizeof(esc), "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10),
-                         0xdc00 + ((c - 0x10000) & 0x3ff));
-        else
-            n = snprintf(esc, sizeof(esc), "\\u%04x", c);
-        if (o->bytes - o->n < (size_t)n + 64) /* room to close the string and the object */
+        if (o->bytes - o->n < n + 64) /* room to close the string and the object */
             break;
-        put(o, esc, (size_t)n);
+        put(o, esc, n);
     }
     puts_out(o, "\"");
 }
@@ -288,7 +276,7 @@ static bool compile_json(struct log_format *f, const struct pgv_value *format,
                          struct pgv_error *err)
 {
     struct pgv_buf b;
-    bool ok = true;
+    bool ok;
 
     f->json = true;
     f->items_n = f->text_n = 0;
@@ -303,6 +291,8 @@ static bool compile_json(struct log_format *f, const struct pgv_value *format,
     if (!pgv_value_first(fields))
         return true;
     pgv_buf_init(&b, sizeof(f->fields) - 1);
+    if (!pgv_buf_reserve(&b, sizeof(f->fields) - 1))
+        return pgv_fail(err, PGV_ENOMEM, "no memory for log.static_fields");
     PGV_EACH(field, fields)
     {
         pgv_buf_puts(&b, ", ");
@@ -310,12 +300,10 @@ static bool compile_json(struct log_format *f, const struct pgv_value *format,
         pgv_buf_puts(&b, ": ");
         pgv_json_write(&b, field, PGV_JSON_SPACED);
     }
-    if (b.failed)
-        ok = pgv_fail(err, PGV_EINVALID, "log.static_fields do not fit into %zu bytes",
-                      sizeof(f->fields));
-    else
-        ok = pgv_copy(f->fields, sizeof(f->fields), pgv_buf_view(&b)) ||
-             pgv_fail(err, PGV_EINVALID, "log.static_fields do not fit");
+    ok = !b.failed && pgv_copy(f->fields, sizeof(f->fields), pgv_buf_view(&b));
+    if (!ok)
+        (void)pgv_fail(err, PGV_EINVALID, "log.static_fields are longer than %zu bytes",
+                       sizeof(f->fields) - 1);
     pgv_buf_done(&b);
     return ok;
 }

@@ -7,10 +7,11 @@
 #include <sys/types.h>
 
 #define LOG_MESSAGE_BYTES 8192
-#define LOG_LINE_BYTES (6 * LOG_MESSAGE_BYTES + 8192) /* JSON makes six bytes of a control byte */
 #define LOG_ITEMS_MAX 64
 #define LOG_TEXT_BYTES 4096
 #define LOG_FIELDS_BYTES 4096
+/* JSON makes six bytes of a control byte; then keys, static fields, and the other attributes. */
+#define LOG_LINE_BYTES (6 * LOG_MESSAGE_BYTES + LOG_TEXT_BYTES + LOG_FIELDS_BYTES + 8192)
 #define LOG_DATEFORMAT_BYTES 128
 #define LOG_WARNINGS_MAX 4
 

@@ -88,6 +88,8 @@ static void read_digits(struct pgv_str s, size_t from, unsigned base, bool minus
                           __builtin_add_overflow(num.i, step, &num.i)))
             num.exact = false;
     }
+    if (num.exact)
+        num.d = (double)num.i; /* rounded once, not at every digit */
     *ret = num;
     *ret_end = i;
 }
@@ -240,26 +242,9 @@ bool pgv_parse_real(struct pgv_str s, const char *base_unit, double *ret)
     if (!real_prefix(s, &d, &end))
         return false;
     unit = pgv_str_trim((struct pgv_str){ s.p + end, s.n - end });
-    if (unit.n && !convert(d, unit, base_unit, &d))
+    if ((unit.n && !convert(d, unit, base_unit, &d)) || !isfinite(d))
         return false;
     *ret = d;
-    return true;
-}
-
-static bool eq_lower(struct pgv_str s, const char *word)
-{
-    size_t n = strlen(word);
-
-    if (s.n != n)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        char c = s.p[i];
-
-        if (c >= 'A' && c <= 'Z')
-            c = (char)(c - 'A' + 'a');
-        if (c != word[i])
-            return false;
-    }
     return true;
 }
 
@@ -269,11 +254,11 @@ bool pgv_parse_bool(struct pgv_str s, bool *ret)
     static const char *const no[] = { "off", "false", "no", "0" };
 
     for (size_t i = 0; i < 4; i++) {
-        if (eq_lower(s, yes[i])) {
+        if (pgv_str_eq_nocase(s, yes[i])) {
             *ret = true;
             return true;
         }
-        if (eq_lower(s, no[i])) {
+        if (pgv_str_eq_nocase(s, no[i])) {
             *ret = false;
             return true;
         }

@@ -9,6 +9,7 @@
 
 #include "base/parse.h"
 #include "base/unicode.h"
+#include "base/value_build.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -248,6 +249,69 @@ struct pgv_value *pgv_map_set(struct pgv_arena *a, struct pgv_value *map, const 
     return item;
 }
 
+void pgv_map_append(struct pgv_value *map, struct pgv_str key, struct pgv_value *item)
+{
+    item->key = key;
+    link_last(map, item);
+}
+
+/* A member and its place, so that equal keys keep their order when sorted. */
+struct place {
+    struct pgv_value *item;
+    size_t at;
+};
+
+static int compare_places(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    struct pgv_str k = x->item->key, l = y->item->key;
+    int order = k.n == l.n && k.n ? memcmp(k.p, l.p, k.n) : 0;
+
+    if (k.n != l.n)
+        return k.n < l.n ? -1 : 1;
+    return order ? order : x->at < y->at ? -1 : 1;
+}
+
+bool pgv_map_make_unique(struct pgv_value *map)
+{
+    size_t n = map->u.c.n, i = 0, first = 0;
+    struct pgv_value **order; /* the members in their places; NULL: gone */
+    struct place *sorted;
+
+    if (n < 2)
+        return true;
+    sorted = pgv_alloc(n * sizeof(*sorted));
+    order = pgv_alloc(n * sizeof(*order));
+    if (!sorted || !order) {
+        pgv_free(sorted);
+        pgv_free(order);
+        return false;
+    }
+    PGV_EACH(item, map)
+    {
+        sorted[i] = (struct place){ item, i };
+        order[i++] = item;
+    }
+    qsort(sorted, n, sizeof(*sorted), compare_places);
+    for (i = 1; i < n; i++) {
+        if (pgv_str_eq(sorted[first].item->key, sorted[i].item->key)) {
+            order[sorted[first].at] = sorted[i].item;
+            order[sorted[i].at] = NULL;
+        } else {
+            first = i;
+        }
+    }
+    map->u.c.first = map->u.c.last = NULL;
+    map->u.c.n = 0;
+    for (i = 0; i < n; i++) {
+        if (order[i])
+            link_last(map, order[i]);
+    }
+    pgv_free(sorted);
+    pgv_free(order);
+    return true;
+}
+
 static bool remove_member(struct pgv_value *map, struct pgv_str key)
 {
     struct pgv_value *before = NULL;
@@ -318,6 +382,24 @@ struct pgv_value *pgv_value_copy(struct pgv_arena *a, const struct pgv_value *v)
     return copy;
 }
 
+/* Python's repr() escapes blanks but the common one, and what has no shape. Unassigned ones left
+ * out. */
+static bool has_no_shape(uint32_t c)
+{
+    static const uint32_t ranges[][2] = {
+        { 0x7f, 0xa0 },       { 0xad, 0xad },        { 0x1680, 0x1680 }, { 0x180e, 0x180e },
+        { 0x2000, 0x200f },   { 0x2028, 0x202f },    { 0x205f, 0x206f }, { 0x3000, 0x3000 },
+        { 0xe000, 0xf8ff },   { 0xfeff, 0xfeff },    { 0xfff0, 0xfffb }, { 0xfffe, 0xffff },
+        { 0xe0000, 0xe00ff }, { 0xf0000, 0x10ffff },
+    };
+
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(*ranges); i++) {
+        if (c >= ranges[i][0] && c <= ranges[i][1])
+            return true;
+    }
+    return c < 0x20;
+}
+
 /* A string within a list or map, quoted as Python's repr() does: 'x', or "it's". */
 static void text_quoted(struct pgv_buf *b, struct pgv_str s)
 {
@@ -337,8 +419,8 @@ static void text_quoted(struct pgv_buf *b, struct pgv_str s)
             pgv_buf_puts(b, "\\r");
         else if (c == '\t')
             pgv_buf_puts(b, "\\t");
-        else if (c < 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad)
-            pgv_buf_printf(b, "\\x%02x", (unsigned)c);
+        else if (has_no_shape(c))
+            pgv_buf_printf(b, c <= 0xff ? "\\x%02x" : c <= 0xffff ? "\\u%04x" : "\\U%08x", c);
         else
             pgv_buf_append(b, before.p, before.n - s.n);
     }

@@ -99,6 +99,9 @@ enum pgv_json_style {
 };
 bool pgv_json_write(struct pgv_buf *b, const struct pgv_value *v, enum pgv_json_style style);
 bool pgv_json_write_string(struct pgv_buf *b, struct pgv_str s);
+/** How one code point stands within a JSON string; returns the number of bytes. */
+#define PGV_JSON_ESCAPE_BYTES 16
+size_t pgv_json_escape(uint32_t c, char ret[PGV_JSON_ESCAPE_BYTES]);
 
 /**
  * YAML 1.1 as PyYAML's safe loader reads it (libyaml): resolution of plain scalars, anchors,

@@ -10,7 +10,7 @@
  * Keys of maps are always text here. Keys of other types get the form they have in JSON: 1, true.
  */
 #include "base/parse.h"
-#include "base/value.h"
+#include "base/value_build.h"
 #include "base/yaml_scalar.h"
 
 #include <inttypes.h>
@@ -272,12 +272,12 @@ static bool key_text(struct reader *r, const struct pgv_value *key, struct pgv_s
     return true;
 }
 
-static bool set(struct reader *r, struct pgv_value *map, struct pgv_str key, struct pgv_value *item,
-                size_t line)
+static bool append(struct reader *r, struct pgv_value *map, struct pgv_str key,
+                   struct pgv_value *item, size_t line)
 {
     if (map->u.c.n == PGV_MEMBERS_MAX)
         return fail_at(r, line, PGV_EINVALID, "too many members in one map");
-    pgv_map_take(map, key, item);
+    pgv_map_append(map, key, item);
     return true;
 }
 
@@ -290,7 +290,7 @@ static bool merge_map(struct reader *r, struct pgv_value *map, const struct pgv_
 
         if (!copy)
             return no_room(r, item->line);
-        if (!set(r, map, copy->key, copy, item->line))
+        if (!append(r, map, copy->key, copy, item->line))
             return false;
     }
     return true;
@@ -303,12 +303,17 @@ static bool merge(struct reader *r, struct pgv_value *map, const struct pgv_valu
 
     if (from->type == PGV_MAP)
         return merge_map(r, map, from);
+    if (from->type != PGV_LIST)
+        return fail_at(r, from->line, PGV_EINVALID,
+                       "expected a mapping or list of mappings for merging");
     PGV_EACH(item, from)
     {
         if (item->type != PGV_MAP)
             return fail_at(r, item->line, PGV_EINVALID, "expected a mapping for merging");
     }
-    while (from->type == PGV_LIST && done != from->u.c.first) { /* from its end */
+    if (from->u.c.n > PGV_MEMBERS_MAX)
+        return fail_at(r, from->line, PGV_EINVALID, "too many mappings for merging");
+    while (done != from->u.c.first) { /* from its end */
         const struct pgv_value *at = from->u.c.first;
 
         while (at->next != done)
@@ -317,8 +322,7 @@ static bool merge(struct reader *r, struct pgv_value *map, const struct pgv_valu
             return false;
         done = at;
     }
-    return from->type == PGV_LIST || fail_at(r, from->line, PGV_EINVALID,
-                                             "expected a mapping or list of mappings for merging");
+    return true;
 }
 
 static bool read_map(struct reader *r, struct pgv_value *map)
@@ -344,17 +348,17 @@ static bool read_map(struct reader *r, struct pgv_value *map)
         if (kind == YAML_KIND_MERGE) {
             if (!merge(r, map, item))
                 return false;
-        } else if (!key_text(r, key, &text) || !set(r, &own, text, item, key->line)) {
+        } else if (!key_text(r, key, &text) || !append(r, &own, text, item, key->line)) {
             return false;
         }
     }
     /* What is merged comes first and is overridden by what stands here. */
     for (item = own.u.c.first; item; item = next) {
         next = item->next;
-        if (!set(r, map, item->key, item, item->line))
+        if (!append(r, map, item->key, item, item->line))
             return false;
     }
-    return true;
+    return pgv_map_make_unique(map) || no_room(r, map->line);
 }
 
 /* One node whose first event is @event, which is used up in any case. */

@@ -204,9 +204,12 @@ static int digit_value(char c)
     return 99;
 }
 
+static bool plain_float(struct pgv_str s, double *ret);
+
 /* Digits of @base without underscores, added up exactly while they fit, else as a real. */
 static bool construct_digits(struct pgv_str s, int base, bool minus, struct pgv_value *ret)
 {
+    struct pgv_str all = s;
     bool exact = true, any = false;
     int64_t i = 0;
     double d = 0;
@@ -228,6 +231,8 @@ static bool construct_digits(struct pgv_str s, int base, bool minus, struct pgv_
     }
     if (exact)
         ret->u.i = i;
+    else if (base == 10 && plain_float(all, &d)) /* adding up has rounded at each step */
+        ret->u.d = minus ? -d : d;
     else
         ret->u.d = d;
     ret->type = exact ? PGV_INT : PGV_REAL;
@@ -306,13 +311,11 @@ static bool construct_float(struct pgv_str s, struct pgv_value *ret)
 
     ret->type = PGV_REAL;
     one_of(&s, "+-");
-    if (s.n == 4 && s.p[0] == '.' && (s.p[1] | 0x20) == 'i' && (s.p[2] | 0x20) == 'n' &&
-        (s.p[3] | 0x20) == 'f') {
+    if (pgv_str_eq_nocase(s, ".inf")) {
         ret->u.d = minus ? -INFINITY : INFINITY;
         return true;
     }
-    if (s.n == 4 && s.p[0] == '.' && (s.p[1] | 0x20) == 'n' && (s.p[2] | 0x20) == 'a' &&
-        (s.p[3] | 0x20) == 'n') {
+    if (pgv_str_eq_nocase(s, ".nan")) {
         ret->u.d = NAN;
         return true;
     }
@@ -332,25 +335,12 @@ static bool construct_float(struct pgv_str s, struct pgv_value *ret)
     return true;
 }
 
-static bool eq_lower(struct pgv_str s, const char *word)
-{
-    char lower[8];
-
-    if (!pgv_copy(lower, sizeof(lower), s))
-        return false;
-    for (char *p = lower; *p; p++) {
-        if (*p >= 'A' && *p <= 'Z')
-            *p = (char)(*p - 'A' + 'a');
-    }
-    return strcmp(lower, word) == 0;
-}
-
 static bool construct_bool(struct pgv_str s, struct pgv_value *ret)
 {
     static const char *const words[] = { "no", "yes", "false", "true", "off", "on" };
 
     for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
-        if (eq_lower(s, words[i])) {
+        if (pgv_str_eq_nocase(s, words[i])) {
             ret->type = PGV_BOOL;
             ret->u.b = i % 2 == 1;
             return true;

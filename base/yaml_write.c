@@ -30,7 +30,8 @@ struct writer {
     int indent;      /* -1: none yet */
     bool whitespace; /* the last character was one */
     bool indention;  /* nothing but indentation, '-', '?' or ':' on this line so far */
-    bool flow;
+    bool flow;       /* within [] or {} */
+    bool all_flow;   /* every list and map is one of them */
     bool open_ended; /* a bare scalar as the whole document asks for an end mark */
     size_t depth;
 };
@@ -503,7 +504,7 @@ static void write_collection(struct writer *w, const struct pgv_value *v, bool i
     bool indentless = !map && in_map && !w->indention;
     int outer = w->indent;
 
-    w->flow = w->flow || v->u.c.n == 0;
+    w->flow = w->flow || w->all_flow || v->u.c.n == 0;
     if (w->flow)
         indicator(w, map ? "{" : "[", true, true, false);
     if (w->indent < 0)
@@ -554,9 +555,12 @@ bool pgv_yaml_write(struct pgv_buf *b, const struct pgv_value *v)
 
 bool pgv_yaml_write_flow(struct pgv_buf *b, const struct pgv_value *v)
 {
-    struct writer w = {
-        .b = b, .width = SIZE_MAX, .indent = -1, .whitespace = true, .indention = true, .flow = true
-    };
+    struct writer w = { .b = b,
+                        .width = SIZE_MAX,
+                        .indent = -1,
+                        .whitespace = true,
+                        .indention = true,
+                        .all_flow = true };
 
     write_node(&w, v, false);
     return !b->failed;

@@ -141,7 +141,7 @@ bool ctl_apply_dcs_url(struct pgv_arena *a, struct pgv_value *config, const char
                        struct pgv_error *err)
 {
     struct pgv_value *section = pgv_new(a, PGV_MAP), *hosts;
-    struct store_url u;
+    struct store_url u = { 0 };
     size_t which = 3; /* etcd */
     char *host, *host_port, *path;
 
@@ -219,6 +219,11 @@ static bool load_config(struct ctl *c, const char *path, const char *dcs_url, st
     return true;
 }
 
+static void on_names_closed(void *data)
+{
+    (void)data; /* the loop ends when all of its handles have */
+}
+
 static void on_wake(uv_async_t *async)
 {
     (void)async; /* the loop has turned, that is all it is for */
@@ -263,7 +268,7 @@ void ctl_close(struct ctl *c)
     if (c->loop_open) {
         interrupt_wake = NULL;
         ctl_rest_close(c);
-        names_close(NULL, NULL);
+        names_close(on_names_closed, NULL);
         uv_close((uv_handle_t *)&c->wake, NULL);
         uv_close((uv_handle_t *)&c->progress, NULL);
         uv_run(&c->loop, UV_RUN_DEFAULT);

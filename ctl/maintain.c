@@ -154,7 +154,7 @@ static bool wait_for_copies(struct ctl *c, struct ctl_selection *s, struct pgv_e
 static bool reinit(struct ctl_cluster *k, const struct ctl_args *args, struct pgv_error *err)
 {
     struct ctl_selection s, started = { .n = 0 };
-    bool force = ctl_flag(args, "--force"), went;
+    bool force = ctl_flag(args, "--force"), went = false;
     size_t n;
     const char *const *names = ctl_arguments(args, 1, &n);
 

@@ -108,6 +108,17 @@ const char *const *ctl_arguments(const struct ctl_args *args, size_t nth, size_t
     return args->arguments[nth].all;
 }
 
+bool ctl_fail_lines(struct pgv_error *err, const char *fmt, ...)
+{
+    va_list args;
+
+    *err = (struct pgv_error){ .code = PGV_EINVALID };
+    va_start(args, fmt);
+    vsnprintf(err->msg, sizeof(err->msg), fmt, args);
+    va_end(args);
+    return false;
+}
+
 bool ctl_repr(struct pgv_buf *b, const char *text)
 {
     char quote = strchr(text, '\'') && !strchr(text, '"') ? '"' : '\'';
@@ -263,7 +274,7 @@ static bool take_long(struct parser *p, const char *word, struct pgv_error *err)
     struct pgv_str name, value = { 0 };
     bool has_value = pgv_str_cut(pgv_str(word), '=', &name, &value);
     char text[128];
-    size_t option;
+    size_t option = 0;
 
     pgv_copy_cut(text, sizeof(text), name);
     if (pgv_str_eqz(name, help_name) || find_option(p->command, name, &option)) {
@@ -286,7 +297,7 @@ static bool take_short(struct parser *p, const char *word, struct pgv_error *err
 {
     for (const char *c = word + 1; *c; c++) {
         char name[3] = { '-', *c, '\0' };
-        size_t option;
+        size_t option = 0;
 
         if (!find_option(p->command, pgv_str(name), &option))
             return no_such_option(p->command, name, false, err);
@@ -407,8 +418,8 @@ static bool check_argument(const struct ctl_argument *a, const char *value, stru
         pgv_buf_init(&choices, 128);
         for (size_t i = 0; a->choices && a->choices[i]; i++)
             pgv_buf_printf(&choices, "%s\n\t%s", i ? "," : " Choose from:", a->choices[i]);
-        ok = pgv_fail(err, PGV_EINVALID, "Missing argument '%s'.%s", pgv_buf_cstr(&name),
-                      pgv_buf_cstr(&choices));
+        ok = ctl_fail_lines(err, "Missing argument '%s'.%s", pgv_buf_cstr(&name),
+                            pgv_buf_cstr(&choices));
         pgv_buf_done(&choices);
     } else if (value && a->choices && !is_choice(value, a->choices)) {
         char where[136];

@@ -88,5 +88,11 @@ bool ctl_write_usage(struct pgv_buf *b, const struct ctl_command *command, const
 bool ctl_write_help(struct pgv_buf *b, const struct ctl_command *command, const char *path,
                     size_t columns, const struct ctl_command *const *commands, size_t n);
 
+/**
+ * As pgv_fail() with PGV_EINVALID, for the two messages of the origin that span lines; pgv_fail()
+ * makes one line of everything.
+ */
+bool ctl_fail_lines(struct pgv_error *err, const char *fmt, ...) PGV_PRINTF(2, 3);
+
 /** A text as Python prints it in messages: 'text', or "it's". */
 bool ctl_repr(struct pgv_buf *b, const char *text);

@@ -101,6 +101,22 @@ bool ctl_name_of(struct ctl *c, const struct ctl_args *args, const char **ret,
     return true;
 }
 
+/** Nothing is configured, or something that this build does not know. */
+static bool no_store(const struct ctl *c, struct pgv_error *err)
+{
+    static const char *const known[] = { "consul",     "etcd", "etcd3",    "exhibitor",
+                                         "kubernetes", "raft", "zookeeper" };
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (pgv_get(c->config, known[i]))
+            return pgv_fail(err, PGV_EINVALID, "%s has no support for the store '%s'", c->prog,
+                            known[i]);
+    }
+    return ctl_fail_lines(err, "Can not find suitable configuration of distributed configuration "
+                               "store\nAvailable implementations: consul, etcd, etcd3, exhibitor, "
+                               "kubernetes, raft, zookeeper");
+}
+
 bool ctl_cluster_open(struct ctl *c, const char *name, struct ctl_group group,
                       struct ctl_cluster *ret, struct pgv_error *err)
 {
@@ -111,10 +127,7 @@ bool ctl_cluster_open(struct ctl *c, const char *name, struct ctl_group group,
     *ret = (struct ctl_cluster){ .name = name, .group = group, .citus = citus, .c = c };
     ret->ops = dcs_find_ops(c->config, &ret->config.section);
     if (!ret->ops)
-        return pgv_fail(err, PGV_EINVALID,
-                        "Can not find suitable configuration of distributed configuration store\n"
-                        "Available implementations: consul, etcd, etcd3, exhibitor, kubernetes, "
-                        "raft, zookeeper");
+        return no_store(c, err);
     /* A Citus group's keys stand in a folder of their own below the cluster's; the coordinator is
      * 0. */
     n = citus ? snprintf(ret->scope, sizeof(ret->scope), "%s/%lld", name, (long long)group.n)

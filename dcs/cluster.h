@@ -10,10 +10,11 @@
 
 #include "base/vocabulary.h"
 
-#define DCS_MEMBERS_MAX 32   /* further members are logged and left out */
+#define DCS_MEMBERS_MAX 32 /* further members are logged and left out */
 #define DCS_SLOTS_MAX 64
 #define DCS_SYNC_NAMES_MAX 16
-#define DCS_VERSION_BYTES 24 /* the compare-and-swap token of a key: a decimal text in every store */
+#define DCS_VERSION_BYTES                                                                          \
+    24 /* the compare-and-swap token of a key: a decimal text in every store */
 
 /** 'status.slots' and the like: name and position. */
 struct dcs_slot_lsn {
@@ -30,12 +31,12 @@ struct dcs_member {
     enum pgv_state state;
     enum pgv_role role;
     struct pgv_tags tags;
-    uint64_t xlog_location;     /* bytes; 0: unknown */
+    uint64_t xlog_location; /* bytes; 0: unknown */
     uint64_t receive_lsn, replay_lsn;
-    uint32_t timeline;          /* 0: unknown */
-    int agent_version;          /* 40105 for "4.1.5"; 0: unknown */
-    bool checkpoint_done;       /* a primary whose post-promote checkpoint is confirmed (see below) */
-    bool checkpoint_known;      /* the version is new enough to tell */
+    uint32_t timeline;     /* 0: unknown */
+    int agent_version;     /* 40105 for "4.1.5"; 0: unknown */
+    bool checkpoint_done;  /* a primary whose post-promote checkpoint is confirmed (see below) */
+    bool checkpoint_known; /* the version is new enough to tell */
     bool streaming, in_archive_recovery; /* replication_state */
     bool pause, pending_restart, has_scheduled_restart;
     const struct pgv_value *data; /* the document, owned by the snapshot; NULL in copies */
@@ -44,11 +45,11 @@ struct dcs_member {
 enum dcs_initialize { DCS_INIT_ABSENT, DCS_INIT_BOOTSTRAPPING, DCS_INIT_SYSID, DCS_INIT_GARBAGE };
 
 struct dcs_failover {
-    bool exists;    /* the key is there, whatever it says */
-    bool present;   /* it names a leader or a candidate */
+    bool exists;  /* the key is there, whatever it says */
+    bool present; /* it names a leader or a candidate */
     char version[DCS_VERSION_BYTES];
     char leader[PGV_NAME_BYTES], candidate[PGV_NAME_BYTES]; /* empty: not named */
-    bool scheduled; /* a scheduled_at text is there */
+    bool scheduled;                                         /* a scheduled_at text is there */
     bool schedule_valid, schedule_has_zone;
     int64_t scheduled_wall_us;
     int schedule_offset_s;
@@ -72,18 +73,18 @@ struct dcs_cluster {
     enum dcs_initialize initialize;
     char initialize_text[24]; /* the system identifier when it is one */
 
-    bool config_valid;        /* a JSON object */
+    bool config_valid; /* a JSON object */
     bool config_exists;
-    bool config_empty;        /* '{}' */
+    bool config_empty;                      /* '{}' */
     char config_version[DCS_VERSION_BYTES]; /* empty: absent or garbage */
 
-    bool has_leader;          /* leader key there and its name not empty */
+    bool has_leader; /* leader key there and its name not empty */
     char leader[PGV_NAME_BYTES];
     char leader_version[DCS_VERSION_BYTES];
     char leader_session[DCS_VERSION_BYTES];
 
-    bool status_exists;       /* the status key is there, readable or not */
-    uint64_t status_optime;   /* bytes; 0: unknown. From optime/leader when there is no status */
+    bool status_exists;     /* the status key is there, readable or not */
+    uint64_t status_optime; /* bytes; 0: unknown. From optime/leader when there is no status */
     unsigned n_status_slots;
     struct dcs_slot_lsn status_slots[DCS_SLOTS_MAX];
     unsigned n_retain_slots;
@@ -101,8 +102,8 @@ struct dcs_cluster {
     uint32_t history_last_tl;  /* timeline of the last line, 0 when none */
     unsigned history_last_fields;
 
-    bool failsafe_exists;      /* an object */
-    bool failsafe_garbage;     /* there, but not all of it could be read: rely on it for nothing */
+    bool failsafe_exists;  /* an object */
+    bool failsafe_garbage; /* there, but not all of it could be read: rely on it for nothing */
     unsigned n_failsafe;
     struct {
         char name[PGV_NAME_BYTES];
@@ -116,11 +117,11 @@ struct dcs_snapshot {
     const struct pgv_value *config;  /* the object, NULL when absent or garbage */
     const struct pgv_value *history; /* the array, NULL when absent or garbage */
     const struct pgv_value *failover, *sync, *status, *failsafe; /* parsed documents or NULL */
-    struct pgv_arena arena;          /* owns all of the above and the members' data */
-    uint64_t read_ms;                /* pgv_clock_ms() when the store answered */
+    struct pgv_arena arena; /* owns all of the above and the members' data */
+    uint64_t read_ms;       /* pgv_clock_ms() when the store answered */
     int64_t read_wall_us;
-    uint64_t revision;               /* of the store, for logs */
-    bool failed; /* memory ran out while it was built: it must not be used as a view */
+    uint64_t revision; /* of the store, for logs */
+    bool failed;       /* memory ran out while it was built: it must not be used as a view */
 };
 
 #define DCS_VALUE_BYTES_MAX (1u << 20)     /* a longer value is corrupt */
@@ -146,7 +147,8 @@ const struct dcs_member *dcs_leader_member(const struct dcs_cluster *c);
 bool dcs_sync_matches(const struct dcs_sync *s, const char *name, bool with_leader);
 
 /** '/service/main/' from namespace and scope, slashes squeezed, with the trailing slash. */
-bool dcs_prefix(const char *name_space, const char *scope, char *ret, size_t ret_bytes) PGV_MUST_CHECK;
+bool dcs_prefix(const char *name_space, const char *scope, char *ret,
+                size_t ret_bytes) PGV_MUST_CHECK;
 
 /**
  * A member's conn_url apart: 'postgres://host:port/db', also with IPv6 brackets and user info. The
@@ -160,7 +162,8 @@ bool dcs_conn_url_parse(const char *url, char *ret_host, size_t host_bytes, int 
 bool dcs_write_failover(struct pgv_buf *b, const char *leader, const char *candidate,
                         const char *scheduled_at);
 bool dcs_write_status(struct pgv_buf *b, uint64_t optime, const struct dcs_slot_lsn *slots,
-                      unsigned n_slots, const char (*retain)[PGV_SLOT_NAME_BYTES], unsigned n_retain);
+                      unsigned n_slots, const char (*retain)[PGV_SLOT_NAME_BYTES],
+                      unsigned n_retain);
 
 /**
  * The cluster as GET /cluster and 'list' show it (rest contract §6): members sorted by name, pause,

@@ -18,40 +18,46 @@ struct dcs_req;
 
 /**
  * @err NULL: done. PGV_ECONFLICT: the store answered no (the guard failed, the key is another's, or
- * any other definite refusal). PGV_EUNREACHABLE: no usable answer before the deadline, it may or may
- * not have happened. PGV_EINVALID: what we asked or what was configured is wrong. PGV_ECANCELED.
+ * any other definite refusal). PGV_EUNREACHABLE: no usable answer before the deadline, it may or
+ * may not have happened. PGV_EINVALID: what we asked or what was configured is wrong.
+ * PGV_ECANCELED. PGV_ENOMEM: as unreachable.
+ *
+ * READ, RENEW, ACQUIRE and TAKE end with PGV_ECONFLICT only when a guard failed, that is, when the
+ * store said that the key is another's. Any other refusal ('permission denied', 'database full')
+ * is PGV_EUNREACHABLE for them: nothing is proven, but nobody said that somebody else leads.
  */
 typedef void (*dcs_reply_cb)(struct dcs_req *req, const struct pgv_error *err);
 
 enum dcs_op {
-    DCS_READ,            /* linearizable read of all keys; result: dcs->view is as new as this read */
-    DCS_TOUCH_MEMBER,    /* value: our member document; keeps the session; skipped when unchanged */
-    DCS_ACQUIRE_LEADER,  /* create-only, bound to our session */
-    DCS_TAKE_LEADER,     /* unconditional, bound to our session: after bootstrap only */
-    DCS_RENEW_LEADER,    /* prove the lease; re-bind the key when the session was lost */
-    DCS_RELEASE_LEADER,  /* delete the key if it is ours */
+    DCS_READ,         /* linearizable read of all keys; result: dcs->view is as new as this read */
+    DCS_TOUCH_MEMBER, /* value: our member document; keeps the session; skipped when unchanged */
+    DCS_ACQUIRE_LEADER,    /* create-only, bound to our session */
+    DCS_TAKE_LEADER,       /* unconditional, bound to our session: after bootstrap only */
+    DCS_RENEW_LEADER,      /* prove the lease; when the session or the key was lost meanwhile, bind
+                              the key to our session again unless somebody else has it */
+    DCS_RELEASE_LEADER,    /* delete the key if it is ours */
     DCS_CREATE_INITIALIZE, /* create-only with value ("" or a system identifier) */
-    DCS_SET_INITIALIZE,  /* unconditional */
+    DCS_SET_INITIALIZE,    /* unconditional */
     DCS_DELETE_INITIALIZE,
-    DCS_SET_CONFIG,      /* guarded by version when one is given, as the next three */
+    DCS_SET_CONFIG, /* guarded by version when one is given, as the next three */
     DCS_SET_FAILOVER,
     DCS_SET_SYNC,
     DCS_DELETE_SYNC,
-    DCS_SET_HISTORY,     /* unconditional, as the next two */
+    DCS_SET_HISTORY, /* unconditional, as the next two */
     DCS_SET_STATUS,
     DCS_SET_FAILSAFE,
-    DCS_DELETE_CLUSTER,  /* everything under the prefix */
+    DCS_DELETE_CLUSTER, /* everything under the prefix */
 };
 
 struct dcs_req {
     void *data;
     enum dcs_op op;
-    struct pgv_str value;             /* copied by dcs_submit() */
-    char version[DCS_VERSION_BYTES];  /* guard; empty: none */
-    uint64_t deadline_ms;             /* pgv_clock_ms() moment; must be given */
+    struct pgv_str value;            /* copied by dcs_submit() */
+    char version[DCS_VERSION_BYTES]; /* guard; empty: none */
+    uint64_t deadline_ms;            /* pgv_clock_ms() moment; must be given */
     /* results */
-    uint64_t sent_ms;                 /* renew, acquire, take: when the decisive request went out;
-                                         the lease is proven until sent_ms + ttl_ms */
+    uint64_t sent_ms; /* renew, acquire, take: when the decisive request went out;
+                         the lease is proven until sent_ms + ttl_ms */
     char new_version[DCS_VERSION_BYTES]; /* of the key written, when the store tells */
     /* private */
     struct dcs *dcs;
@@ -64,7 +70,7 @@ struct dcs_config {
     const char *name, *scope, *name_space; /* borrowed for the life of the dcs */
     const struct pgv_value *section;       /* the store's section, e.g. etcd3; borrowed as well */
     uint64_t ttl_ms, loop_wait_ms, retry_timeout_ms;
-    bool member;                           /* false: a tool without session and watch */
+    bool member; /* false: a tool without session and watch */
 };
 
 /** What changed since the last call, as a set: cheap filter for those who wait for one thing. */
@@ -87,7 +93,8 @@ struct dcs_ops {
     void (*submit)(struct dcs *dcs, struct dcs_req *req);
     void (*cancel)(struct dcs *dcs, struct dcs_req *req);
     void (*set_times)(struct dcs *dcs); /* ttl and friends changed in dcs->config */
-    bool (*reload)(struct dcs *dcs, struct pgv_error *err); /* credentials, certificates: section changed */
+    bool (*reload)(struct dcs *dcs,
+                   struct pgv_error *err); /* credentials, certificates: section changed */
 };
 
 struct dcs {
@@ -108,7 +115,8 @@ struct dcs {
 };
 
 /** Pick the store from the effective configuration: the first known section. */
-const struct dcs_ops *dcs_find_ops(const struct pgv_value *config, const struct pgv_value **ret_section);
+const struct dcs_ops *dcs_find_ops(const struct pgv_value *config,
+                                   const struct pgv_value **ret_section);
 
 /** Fails only for configuration errors; an unreachable store is an ordinary state. */
 bool dcs_open(struct dcs *dcs, uv_loop_t *loop, const struct dcs_ops *ops,
@@ -118,8 +126,10 @@ void dcs_close(struct dcs *dcs, void (*cb)(struct dcs *dcs));
 /** @req->op, value, version, deadline_ms filled. Cannot fail to start. */
 void dcs_submit(struct dcs *dcs, struct dcs_req *req, dcs_reply_cb cb);
 void dcs_cancel(struct dcs_req *req);
-void dcs_set_times(struct dcs *dcs, uint64_t ttl_ms, uint64_t loop_wait_ms, uint64_t retry_timeout_ms);
-bool dcs_reload(struct dcs *dcs, const struct pgv_value *section, struct pgv_error *err) PGV_MUST_CHECK;
+void dcs_set_times(struct dcs *dcs, uint64_t ttl_ms, uint64_t loop_wait_ms,
+                   uint64_t retry_timeout_ms);
+bool dcs_reload(struct dcs *dcs, const struct pgv_value *section,
+                struct pgv_error *err) PGV_MUST_CHECK;
 const char *dcs_op_name(enum dcs_op op);
 
 /** For the stores. */

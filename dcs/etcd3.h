@@ -2,7 +2,8 @@
 /*
  * dcs/etcd3.h - private to the etcd3 files: what they share. Nobody else includes it.
  *
- *   etcd3.c         the table of functions, requests from begin to end, delivery, closing
+ *   etcd3.c         the table of functions, the life of client and requests
+ *   etcd3_ops.c     what each request sends and what it concludes
  *   etcd3_call.c    one RPC: which node, hedging, authentication, time budget
  *   etcd3_answer.c  what an answer says: JSON apart, errors sorted into verdicts
  *   etcd3_lease.c   the session: grant, keepalive, loss
@@ -23,12 +24,12 @@
 #define ETCD3_URL_BYTES 288
 #define ETCD3_PREFIX_BYTES 512
 #define ETCD3_TOKEN_BYTES 4096
-#define ETCD3_ATTEMPTS 4                  /* of one call, those being canceled included */
-#define ETCD3_PARALLEL 3                  /* of one call, at work at the same time */
-#define ETCD3_HEDGE_MS 1000               /* a node silent for so long gets company */
-#define ETCD3_SICK_MS 15000               /* a node that failed is asked last for so long */
-#define ETCD3_EXPECT_MS 1000              /* the watch must tell within so long what others know */
-#define ETCD3_VIEW_BYTES_MAX (4u << 20)   /* of keys and values under the prefix */
+#define ETCD3_ATTEMPTS 4                /* of one call, those being canceled included */
+#define ETCD3_PARALLEL 3                /* of one call, at work at the same time */
+#define ETCD3_HEDGE_MS 1000             /* a node silent for so long gets company */
+#define ETCD3_SICK_MS 15000             /* a node that failed is asked last for so long */
+#define ETCD3_EXPECT_MS 1000            /* the watch must tell within so long what others know */
+#define ETCD3_VIEW_BYTES_MAX (4u << 20) /* of keys and values under the prefix */
 #define ETCD3_KEYS_MAX 4096
 #define ETCD3_ANSWER_BYTES_MAX (24u << 20) /* of an answer once parsed */
 
@@ -140,27 +141,27 @@ struct etcd3_call {
     void *data;
     struct etcd3 *e;
     struct httpc *client;
-    const char *path;    /* '/kv/range' */
+    const char *path; /* '/kv/range' */
     struct pgv_buf body;
-    bool stream;         /* the answer is a stream: its first document counts */
-    int pinned;          /* a node, or -1 for any */
+    bool stream; /* the answer is a stream: its first document counts */
+    int pinned;  /* a node, or -1 for any */
     uint64_t deadline_ms;
     /** @err NULL: c->answer is ETCD3_OK. Else answer.verdict tells which refusal it was, or
      *  ETCD3_AGAIN when there was no usable answer (PGV_EUNREACHABLE). May start @c again. */
     void (*cb)(struct etcd3_call *c, const struct pgv_error *err);
     /* results */
     struct etcd3_answer answer;
-    struct pgv_arena arena;  /* owns the answer */
-    uint64_t sent_ms;        /* of the request that was answered */
-    bool ambiguous;          /* another request of this call may have been carried out as well */
-    unsigned node;           /* who answered */
-    uint64_t rev_floor;      /* known when it began: a linearizable answer cannot be older */
+    struct pgv_arena arena; /* owns the answer */
+    uint64_t sent_ms;       /* of the request that was answered */
+    bool ambiguous;         /* another request of this call may have been carried out as well */
+    unsigned node;          /* who answered */
+    uint64_t rev_floor;     /* known when it began: a linearizable answer cannot be older */
     /* private */
     bool running;
-    unsigned tried;          /* nodes of this round, as bits */
+    unsigned tried; /* nodes of this round, as bits */
     unsigned n_sent, auth_tries, denied;
     uint64_t delay_ms, pause_until_ms, wake_ms;
-    struct pgv_error last;   /* why the last attempt failed */
+    struct pgv_error last; /* why the last attempt failed */
     struct etcd3_attempt attempts[ETCD3_ATTEMPTS];
     struct etcd3_call *next;
 };
@@ -179,9 +180,9 @@ bool etcd3_call_idle(const struct etcd3_call *c);
 void etcd3_calls_wake(struct etcd3 *e, uint64_t now_ms);
 /** The endpoints changed: whoever pauses may try again. */
 void etcd3_calls_retry(struct etcd3 *e);
-/** The header of any answer: false when the node is behind what we have seen (then do not trust
- *  it). Source: Patroni, StaleEtcdNodeGuard. */
-bool etcd3_header_ok(struct etcd3 *e, const struct etcd3_answer *answer);
+/** The header of any answer of @node: false when it is behind what we have seen or of another
+ *  cluster than the members (then do not trust it). Source: Patroni, StaleEtcdNodeGuard. */
+bool etcd3_header_ok(struct etcd3 *e, unsigned node, const struct etcd3_answer *answer);
 
 /* ---- etcd3_cache.c -------------------------------------------------------------------------- */
 
@@ -233,13 +234,13 @@ bool etcd3_view_update(struct etcd3 *e, bool *ret_replaced);
 struct etcd3_op;
 
 struct etcd3_lease {
-    char id[DCS_VERSION_BYTES]; /* empty: none */
-    uint64_t proven_ms;         /* when the request went out that proved it last */
+    char id[DCS_VERSION_BYTES];      /* empty: none */
+    uint64_t proven_ms;              /* when the request went out that proved it last */
     uint64_t asked_ttl_ms;           /* of the grant at work */
     const struct etcd3_op *granting; /* the request that is getting a new one */
 };
 
-/** Make sure of the lease, then op->lease_cb(). @max_age_ms: an older proof is renewed first. */
+/** Make sure of the lease, then etcd3_op_leased(). @max_age_ms: an older proof is renewed first. */
 void etcd3_lease_ensure(struct etcd3_op *op, uint64_t max_age_ms);
 /** The store said that the lease is gone. */
 void etcd3_lease_forget(struct etcd3 *e, const char *id);
@@ -263,6 +264,7 @@ struct etcd3_watch {
     struct etcd3_call range, probe;
     struct httpc_req http;
     bool http_busy;
+    bool complained; /* about not being able to begin; once until it follows again */
     unsigned node, serial;
     struct pgv_buf text;
     struct etcd3_scan scan;
@@ -272,7 +274,7 @@ struct etcd3_watch {
     uint64_t expect_since_ms; /* 0: nothing is missing */
     uint64_t floor_rev;       /* the store's revision when the last probe went out */
     uint64_t heard_ms, began_ms, pause_ms;
-    uint64_t due_ms;          /* when to look again */
+    uint64_t due_ms; /* when to look again */
 };
 
 void etcd3_watch_init(struct etcd3 *e);
@@ -282,8 +284,9 @@ bool etcd3_watch_idle(const struct etcd3 *e);
 void etcd3_watch_wake(struct etcd3 *e, uint64_t now_ms);
 /** A change of our keys at @revision is known: the stream must deliver it within a second. */
 void etcd3_watch_expect(struct etcd3 *e, uint64_t revision);
-/** The node was found sick by somebody. */
-void etcd3_watch_node_sick(struct etcd3 *e, unsigned node);
+/** The node failed somebody: the stream is cut. It was silent: it is asked what it knows. */
+void etcd3_watch_node_failed(struct etcd3 *e, unsigned node);
+void etcd3_watch_node_silent(struct etcd3 *e, unsigned node);
 /** The stream is not to be trusted: cut it and begin again with a full read. */
 void etcd3_watch_cut(struct etcd3 *e, const char *why);
 
@@ -296,25 +299,29 @@ struct etcd3_discovery {
     struct httpc peer_http;
     struct httpc_req peer;
     bool host_busy, srv_busy, peer_busy, loading;
+    bool again;               /* the configuration changed while it was loading */
+    bool complained;          /* about names; once until they are found */
     unsigned service, target; /* of the SRV services, and of the targets of one */
     bool https;               /* scheme of the service that was found */
     uint64_t refresh_at_ms, loaded_ms;
 };
 
 bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err);
-/** Everything is open: look for endpoints. */
+/** Look for endpoints as configured. */
 void etcd3_nodes_begin(struct etcd3 *e);
 void etcd3_nodes_done(struct etcd3 *e);
 void etcd3_nodes_stop(struct etcd3 *e);
 bool etcd3_nodes_idle(const struct etcd3 *e);
 void etcd3_nodes_wake(struct etcd3 *e, uint64_t now_ms);
-/** The configuration changed: what was known of the old endpoints does not count. */
-void etcd3_nodes_renew(struct etcd3 *e);
+/** Take the configuration over: what was known of the old endpoints does not count. Then begin. */
+bool etcd3_nodes_renew(struct etcd3 *e, const struct etcd3_config *config, struct pgv_error *err);
 /** Nobody answers: look for endpoints anew. At most every few seconds. */
 void etcd3_nodes_reload(struct etcd3 *e);
 /** The best node that is not in @tried; -1: none. */
 int etcd3_nodes_pick(const struct etcd3 *e, unsigned tried);
 void etcd3_node_failed(struct etcd3 *e, unsigned node, unsigned serial, const char *why);
+/** It has not answered yet while others were expected to: asked last for a while, no more. */
+void etcd3_node_silent(struct etcd3 *e, unsigned node, unsigned serial);
 void etcd3_node_answered(struct etcd3 *e, unsigned node, unsigned serial, bool prefer);
 
 /* ---- etcd3.c -------------------------------------------------------------------------------- */
@@ -324,11 +331,12 @@ struct etcd3_op {
     struct etcd3 *e;
     struct dcs_req *req; /* NULL once delivered */
     struct pgv_buf value;
-    void (*lease_cb)(struct etcd3_op *op);
     uint64_t lease_max_age_ms;
     int step;
     unsigned rebinds;
     char lease[DCS_VERSION_BYTES]; /* the lease the request at work named */
+    uint64_t proven_ms;            /* and its proof */
+    bool is_signed;                /* the transaction also touches our member key */
     bool waits_for_lease, finished, reserved;
     bool failed;
     struct pgv_error err;
@@ -343,7 +351,8 @@ struct etcd3 {
     char prefix[ETCD3_PREFIX_BYTES], prefix_end[ETCD3_PREFIX_BYTES];
     struct httpc lease_http, http, watch_http;
     uv_timer_t timer, flush;
-    unsigned open; /* handles that are not closed yet */
+    uint64_t due_ms; /* what the timer is set to */
+    unsigned open;   /* handles that are not closed yet */
     bool closing, closing_clients;
 
     struct etcd3_node nodes[ETCD3_NODES_MAX];
@@ -367,7 +376,7 @@ struct etcd3 {
 
     struct etcd3_lease lease;
     struct etcd3_watch watch;
-    struct pgv_buf touched; /* the member document as last written … */
+    struct pgv_buf touched;                /* the member document as last written … */
     char touched_lease[DCS_VERSION_BYTES]; /* … and under which lease; empty: not yet */
 
     struct etcd3_call *calls;
@@ -377,10 +386,19 @@ struct etcd3 {
     uint64_t random;
 };
 
+/* ---- etcd3_ops.c ---------------------------------------------------------------------------- */
+
+void etcd3_op_begin(struct etcd3_op *op);
+/** Its lease is proven alive: op->lease, op->proven_ms. */
+void etcd3_op_leased(struct etcd3_op *op);
+void etcd3_op_answer(struct etcd3_call *c, const struct pgv_error *err);
+/** A call of the op ended with an error or refusal: the op ends by the table there. */
+void etcd3_op_failed_call(struct etcd3_op *op, const struct pgv_error *err);
+
+/* ---- etcd3.c, continued --------------------------------------------------------------------- */
+
 void etcd3_op_finish(struct etcd3_op *op);
 void etcd3_op_fail(struct etcd3_op *op, enum pgv_code code, const char *fmt, ...) PGV_PRINTF(3, 4);
-/** A call of the op ended with an error or refusal: the op ends by the table in etcd3.c. */
-void etcd3_op_failed_call(struct etcd3_op *op, const struct pgv_error *err);
 void etcd3_flush_soon(struct etcd3 *e);
 /** Set the timer to the next thing that is due. Call after anything that changed a due time. */
 void etcd3_arm(struct etcd3 *e);

@@ -24,6 +24,7 @@
 #define DELAY_MAX_MS 1000
 #define JITTER_MS 800
 #define QUICK_MS 500 /* a pooled connection that fails so soon was dead already */
+#define AGAIN_MS 20
 #define LOGIN_PAUSE_MS 1000
 
 static void on_http(struct httpc_req *r, const struct pgv_error *err);
@@ -299,7 +300,7 @@ static void advance(struct etcd3_call *c)
         n = working(c, &youngest);
         node = pick(c);
     } else if (node >= 0 && n < ETCD3_PARALLEL && now_ms >= youngest->started_ms + ETCD3_HEDGE_MS) {
-        etcd3_node_failed(e, youngest->node, youngest->serial, "it is silent");
+        etcd3_node_silent(e, youngest->node, youngest->serial);
         while (node >= 0 && !start_attempt(c, (unsigned)node, false))
             node = pick(c);
         n = working(c, &youngest);
@@ -312,7 +313,8 @@ static void advance(struct etcd3_call *c)
         youngest ? youngest->started_ms + (node >= 0 ? ETCD3_HEDGE_MS : patience_ms(e)) : now_ms;
     if (n >= ETCD3_PARALLEL || due_ms > c->deadline_ms)
         due_ms = c->deadline_ms;
-    c->wake_ms = due_ms;
+    /* What could not be begun just now (no place, no memory) is tried again, but not at once. */
+    c->wake_ms = due_ms > now_ms ? due_ms : now_ms + AGAIN_MS;
 }
 
 void etcd3_call_start(struct etcd3_call *c)
@@ -374,21 +376,38 @@ void etcd3_calls_retry(struct etcd3 *e)
 
 /* ---- answers -------------------------------------------------------------------------------- */
 
-bool etcd3_header_ok(struct etcd3 *e, const struct etcd3_answer *answer)
+/* Everything we know may be newer than what is true now. */
+static void begin_anew(struct etcd3 *e, const char *why)
+{
+    etcd3_cache_forget(e);
+    etcd3_watch_cut(e, why);
+}
+
+static bool knows_members(const struct etcd3 *e)
+{
+    for (unsigned i = 0; i < ETCD3_NODES_MAX; i++)
+        if (e->nodes[i].member)
+            return true;
+    return false;
+}
+
+bool etcd3_header_ok(struct etcd3 *e, unsigned node, const struct etcd3_answer *answer)
 {
     uint64_t now_ms = pgv_clock_ms();
 
     if (!answer->cluster_id[0] || !answer->raft_term)
         return true;
     if (strcmp(answer->cluster_id, e->cluster_id)) {
-        if (e->cluster_id[0])
+        /* A member that was removed and lives on by itself is in no list but our configuration. */
+        if (e->cluster_id[0] && !e->nodes[node].member && knows_members(e))
+            return false;
+        if (e->cluster_id[0]) {
             pgv_log(PGV_WARNING, "dcs", "etcd is another cluster now id=%s before=%s",
                     answer->cluster_id, e->cluster_id);
+            begin_anew(e, "another cluster");
+        }
         if (!pgv_copyz(e->cluster_id, sizeof(e->cluster_id), answer->cluster_id))
             return false;
-        e->raft_term = answer->raft_term;
-        etcd3_cache_forget(e); /* whatever it knew was of the other cluster */
-        etcd3_watch_cut(e, "another cluster");
     } else if (answer->raft_term < e->raft_term) {
         /* A store made anew under the same names has the same id and begins at a low term: when
          * nobody has known the higher one for two lease times, it is so. */
@@ -398,8 +417,7 @@ bool etcd3_header_ok(struct etcd3 *e, const struct etcd3_answer *answer)
             return false;
         pgv_log(PGV_WARNING, "dcs", "etcd was made anew term=%llu before=%llu",
                 (unsigned long long)answer->raft_term, (unsigned long long)e->raft_term);
-        etcd3_cache_forget(e);
-        etcd3_watch_cut(e, "made anew");
+        begin_anew(e, "made anew");
     }
     e->raft_term = answer->raft_term;
     e->stale_since_ms = 0;
@@ -522,7 +540,7 @@ static void got_answer(struct etcd3_attempt *a)
     pgv_arena_reset(&c->arena);
     etcd3_answer_read(&c->arena, a->http.status, pgv_buf_view(&a->http.answer),
                       c->stream && a->step == ETCD3_STEP_RPC, &answer);
-    if (answer.verdict == ETCD3_OK && !etcd3_header_ok(e, &answer)) {
+    if (answer.verdict == ETCD3_OK && !etcd3_header_ok(e, a->node, &answer)) {
         node_failed(a, "it is behind the cluster");
         return;
     }

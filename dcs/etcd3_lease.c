@@ -64,8 +64,10 @@ static void keepalive(struct etcd3_op *op)
 
 static void ready(struct etcd3_op *op)
 {
+    /* Together: a lease that replaces this one meanwhile has a proof of its own. */
     memcpy(op->lease, op->e->lease.id, sizeof(op->lease));
-    op->lease_cb(op);
+    op->proven_ms = op->e->lease.proven_ms;
+    etcd3_op_leased(op);
 }
 
 void etcd3_lease_ensure(struct etcd3_op *op, uint64_t max_age_ms)
@@ -100,7 +102,13 @@ static void got_keepalive(struct etcd3_op *op)
 {
     struct etcd3_lease *l = &op->e->lease;
     uint64_t ttl_s = etcd3_u64(pgv_get(op->call.answer.body, "TTL"));
+    char id[DCS_VERSION_BYTES];
 
+    etcd3_id(pgv_get(op->call.answer.body, "ID"), id);
+    if (strcmp(id, op->lease)) { /* it is not about this lease, whatever it says */
+        etcd3_op_fail(op, PGV_EUNREACHABLE, "etcd's answer is not about the lease asked for");
+        return;
+    }
     if (strcmp(l->id, op->lease)) { /* replaced while we asked about the old one */
         etcd3_lease_ensure(op, op->lease_max_age_ms);
         return;

@@ -34,6 +34,7 @@ static const struct {
 #define N_SERVICES (sizeof(services) / sizeof(*services))
 
 static void begin_members(struct etcd3 *e);
+static void load(struct etcd3 *e);
 static void next_service(struct etcd3 *e);
 
 /* ---- the list ------------------------------------------------------------------------------- */
@@ -132,20 +133,31 @@ int etcd3_nodes_pick(const struct etcd3 *e, unsigned tried)
     return found;
 }
 
-void etcd3_node_failed(struct etcd3 *e, unsigned node, unsigned serial, const char *why)
+static bool make_sick(struct etcd3 *e, unsigned node, unsigned serial, const char *why)
 {
     struct etcd3_node *n = &e->nodes[node];
     uint64_t now_ms = pgv_clock_ms();
 
     if (n->serial != serial)
-        return;
+        return false;
     if (n->sick_until_ms <= now_ms)
         pgv_log(PGV_WARNING, "dcs",
-                "etcd node does not serve, others are asked first for %d s "
-                "node=%s why=%s",
+                "etcd node does not serve, others are asked first for %d s node=%s why=%s",
                 ETCD3_SICK_MS / 1000, n->url, why);
     n->sick_until_ms = now_ms + ETCD3_SICK_MS;
-    etcd3_watch_node_sick(e, node);
+    return true;
+}
+
+void etcd3_node_failed(struct etcd3 *e, unsigned node, unsigned serial, const char *why)
+{
+    if (make_sick(e, node, serial, why))
+        etcd3_watch_node_failed(e, node);
+}
+
+void etcd3_node_silent(struct etcd3 *e, unsigned node, unsigned serial)
+{
+    if (make_sick(e, node, serial, "it is silent"))
+        etcd3_watch_node_silent(e, node);
 }
 
 void etcd3_node_answered(struct etcd3 *e, unsigned node, unsigned serial, bool prefer)
@@ -212,7 +224,7 @@ static void on_members(struct etcd3_call *c, const struct pgv_error *err)
 
     e->discovery.refresh_at_ms = pgv_clock_ms() + refresh_ms(e);
     if (err) {
-        pgv_log(PGV_INFO, "dcs", "etcd's member list could not be read, keeping the old one: %s",
+        pgv_log(PGV_DEBUG, "dcs", "etcd's member list could not be read, keeping the old one: %s",
                 err->msg);
         e->discovery.refresh_at_ms = pgv_clock_ms() + RELOAD_MS * 2;
         etcd3_arm(e);
@@ -254,6 +266,10 @@ static void loaded(struct etcd3 *e)
     e->discovery.loading = false;
     if (e->closing)
         return;
+    if (e->discovery.again) { /* what was found is what was configured before */
+        load(e);
+        return;
+    }
     sweep(e);
     if (!e->nodes[e->current].url[0] || !e->ever_answered)
         choose_current(e);
@@ -272,8 +288,11 @@ static void on_host(struct names_query *q, const struct pgv_error *err)
         return;
     }
     if (err) {
-        pgv_log(PGV_WARNING, "dcs", "the name of the etcd host is not known: %s", err->msg);
+        pgv_log(e->discovery.complained ? PGV_DEBUG : PGV_WARNING, "dcs",
+                "the name of the etcd host is not known: %s", err->msg);
+        e->discovery.complained = true;
     } else if (q->n) {
+        e->discovery.complained = false;
         for (unsigned i = 0; i < ETCD3_NODES_MAX; i++)
             e->nodes[i].configured = false;
         for (unsigned i = 0; i < q->n; i++) {
@@ -381,6 +400,7 @@ static void on_srv(struct names_srv_query *q, const struct pgv_error *err)
         next_service(e);
         return;
     }
+    d->complained = false;
     d->https = services[d->service - 1].https;
     if (services[d->service - 1].peers) {
         d->target = 0;
@@ -405,8 +425,9 @@ static void next_service(struct etcd3 *e)
     char name[600];
 
     if (d->service == N_SERVICES) {
-        pgv_log(PGV_WARNING, "dcs", "no SRV record names an etcd; using hosts or host srv=%s",
-                e->config.srv);
+        pgv_log(d->complained ? PGV_DEBUG : PGV_WARNING, "dcs",
+                "no SRV record names an etcd; using hosts or host srv=%s", e->config.srv);
+        d->complained = true;
         load_hosts(e);
         return;
     }
@@ -422,6 +443,7 @@ static void load(struct etcd3 *e)
     struct etcd3_discovery *d = &e->discovery;
 
     d->loading = true;
+    d->again = false;
     d->loaded_ms = pgv_clock_ms();
     d->service = 0;
     if (e->config.srv[0])
@@ -438,12 +460,28 @@ void etcd3_nodes_reload(struct etcd3 *e)
         load(e);
 }
 
-void etcd3_nodes_renew(struct etcd3 *e)
+/* Peers are asked for client URLs only; what these are is checked when they are used. */
+static bool peers_tls(const struct etcd3_config *c, struct tls_context **ret, struct pgv_error *err)
 {
+    struct tls_config any_peer = { .verify = TLS_VERIFY_NONE };
+
+    *ret = NULL;
+    return !c->srv[0] || tls_context_new(&any_peer, false, ret, err);
+}
+
+bool etcd3_nodes_renew(struct etcd3 *e, const struct etcd3_config *config, struct pgv_error *err)
+{
+    struct etcd3_discovery *d = &e->discovery;
+    struct tls_context *tls;
+
+    if (!peers_tls(config, &tls, err))
+        return false;
+    httpc_set_tls(&d->peer_http, tls);
+    tls_context_unref(tls);
+    e->config = *config;
     for (unsigned i = 0; i < ETCD3_NODES_MAX; i++)
         e->nodes[i].member = false;
-    e->discovery.loaded_ms = 0;
-    etcd3_nodes_reload(e);
+    return true;
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -451,11 +489,9 @@ void etcd3_nodes_renew(struct etcd3 *e)
 bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err)
 {
     struct etcd3_discovery *d = &e->discovery;
-    struct tls_config any_peer = { .verify = TLS_VERIFY_NONE };
-    struct tls_context *tls = NULL;
+    struct tls_context *tls;
 
-    /* Peers are asked for client URLs only; what these are is checked when they are used. */
-    if (e->config.srv[0] && !tls_context_new(&any_peer, false, &tls, err))
+    if (!peers_tls(&e->config, &tls, err))
         return false;
     etcd3_call_init(&d->members, e, &e->http, on_members, NULL);
     d->host.data = e;
@@ -467,7 +503,10 @@ bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err)
 
 void etcd3_nodes_begin(struct etcd3 *e)
 {
-    load(e);
+    if (e->discovery.loading)
+        e->discovery.again = true;
+    else
+        load(e);
 }
 
 void etcd3_nodes_done(struct etcd3 *e)

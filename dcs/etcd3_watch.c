@@ -15,7 +15,8 @@
  *     answer in PROBE_DEADLINE_MS, know the revisions that others knew at the last probe, and
  *     whatever it tells must then arrive on the stream;
  *   - the stream is asked for with 'hasleader', so that a member without a leader ends it;
- *   - when any request finds the stream's node sick, the stream is cut at once.
+ *   - when any request is failed by the stream's node, the stream is cut at once; when it is left
+ *     waiting, the probe is due at once.
  */
 #include "dcs/etcd3.h"
 
@@ -118,10 +119,20 @@ void etcd3_watch_cut(struct etcd3 *e, const char *why)
     restart(e, next_pause_ms(e));
 }
 
-void etcd3_watch_node_sick(struct etcd3 *e, unsigned node)
+void etcd3_watch_node_failed(struct etcd3 *e, unsigned node)
 {
     if (e->watch.node == node)
         etcd3_watch_cut(e, "its node does not serve");
+}
+
+void etcd3_watch_node_silent(struct etcd3 *e, unsigned node)
+{
+    struct etcd3_watch *w = &e->watch;
+
+    if (w->node != node || w->state != ETCD3_WATCH_LIVE || w->due_ms == UINT64_MAX)
+        return;
+    w->due_ms = pgv_clock_ms(); /* it may be slow only: the probe will tell */
+    etcd3_arm(e);
 }
 
 void etcd3_watch_expect(struct etcd3 *e, uint64_t revision)
@@ -281,7 +292,7 @@ static bool take_document(struct etcd3 *e, struct pgv_str text)
         etcd3_watch_cut(e, answer.message);
         return false;
     }
-    if (!etcd3_header_ok(e, &answer)) {
+    if (!etcd3_header_ok(e, w->node, &answer)) {
         etcd3_node_failed(e, w->node, w->serial, "it is behind the cluster");
         etcd3_watch_cut(e, "its node is behind");
         return false;
@@ -303,6 +314,10 @@ static bool take_document(struct etcd3 *e, struct pgv_str text)
     events = pgv_get(answer.body, "events");
     if (pgv_truthy(pgv_get(answer.body, "created"))) {
         w->state = ETCD3_WATCH_LIVE;
+        if (w->complained)
+            pgv_log(PGV_INFO, "dcs", "the watch follows the cluster again node=%s",
+                    e->nodes[w->node].url);
+        w->complained = false;
         e->dcs->view_live = !e->cache.failed;
     } else if (!pgv_truthy(events)) {
         delivered(e, answer.revision); /* progress: nothing is missing up to there */

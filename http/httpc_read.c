@@ -97,6 +97,10 @@ static int on_headers_complete(llhttp_t *p)
     struct httpc_reader *rd = p->data;
     int status = llhttp_get_status_code(p);
 
+    if (status < 100 || status > 999) { /* llhttp takes fewer digits than three */
+        rd->why = "a status that is none";
+        return HPE_USER;
+    }
     if (status == 101) {
         rd->why = "an upgrade nobody asked for";
         return HPE_USER;

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@
 #define ACCEPT_BATCH 64
 #define ACCEPT_PAUSE_MS 100
 #define BACKLOG 4096
+#define CROWD_CONNS 500
 #define FDS_FOR_OTHERS 64 /* PostgreSQL, stores, files: not for clients */
 #define HEAD_OUT_BYTES 2048
 #define LINGER_MS 2000
@@ -144,6 +146,11 @@ static void on_sweep(uv_timer_t *t)
         next = s->accept_again_ms;
     if (next)
         sweep_by(s, next, now);
+    /* A crowd has left: malloc() would keep its megabytes for the next one. */
+    if (s->n_peak >= CROWD_CONNS && s->n_conns < s->n_peak / 2) {
+        malloc_trim(0);
+        s->n_peak = s->n_conns;
+    }
 }
 
 static struct httpd_conn *first_of(struct httpd *s, enum httpd_conn_state state, bool with_tls)
@@ -417,7 +424,7 @@ bool httpd_open(struct httpd *s, uv_loop_t *loop, const char *host, int port,
     s->spare = s->ready = NULL;
     s->listener = NULL;
     memset(s->lists, 0, sizeof(s->lists));
-    s->n_conns = s->n_open = s->n_listeners = s->n_spare = s->n_tls = s->n_unsaid = 0;
+    s->n_conns = s->n_peak = s->n_open = s->n_listeners = s->n_spare = s->n_tls = s->n_unsaid = 0;
     s->sweep_at_ms = s->accept_again_ms = s->warned_ms = 0;
     s->turn_ms = s->handshakes_us = 0;
     s->closing = false;
@@ -432,7 +439,8 @@ bool httpd_open(struct httpd *s, uv_loop_t *loop, const char *host, int port,
         if (c)
             httpd_conn_release(c);
     }
-    if (!ok || !pgv_buf_reserve(&s->head_out, HEAD_OUT_BYTES)) {
+    /* A connection made from the reserve, when memory was short, counts for nothing here. */
+    if (!ok || s->n_spare < HTTPD_SPARE_CONNS || !pgv_buf_reserve(&s->head_out, HEAD_OUT_BYTES)) {
         (void)pgv_fail(err, PGV_ENOMEM, "the HTTP server's reserve");
         goto fail;
     }
@@ -460,7 +468,8 @@ bool httpd_relisten(struct httpd *s, const char *host, int port, struct pgv_erro
     PGV_ASSERT(!s->closing);
     if (!listener_open(s, host, port, &l, &first)) {
         /* The old address may be what is in the way, as 127.0.0.1:8008 is of *:8008. It leaves
-         * the listening state while the new one is tried, and comes back if that fails. */
+         * the listening state while the new one is tried, and comes back if that fails (Linux
+         * keeps the port of a socket that was bound to a number of our choice). */
         if (first.sys != EADDRINUSE) {
             if (err)
                 *err = first;

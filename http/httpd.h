@@ -87,6 +87,7 @@ struct httpd {
     struct pgv_buf head_out;  /* heads of answers are written here; reserved at open */
     uint64_t sweep_at_ms, accept_again_ms, warned_ms;
     uint64_t turn_ms, handshakes_us; /* spent in this turn of the loop */
+    unsigned n_peak; /* connections at most since memory was last given back to the system */
     unsigned n_open, n_listeners, n_timers, n_spare, n_tls, n_unsaid;
     int reserve_fd, port;
     bool closing;

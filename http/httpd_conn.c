@@ -599,6 +599,8 @@ void httpd_conn_start(struct httpd *s, int fd, const struct sockaddr_storage *pe
     c->req.tls = s->tls != NULL;
     c->tls_context = tls_context_ref(s->tls);
     s->n_conns++;
+    if (s->n_peak < s->n_conns)
+        s->n_peak = s->n_conns;
     httpd_list_move(c, HTTPD_CONN_NEW);
     receive(c); /* the request is often here already */
     update_poll(c);

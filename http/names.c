@@ -45,6 +45,7 @@ static struct {
     uv_timer_t timer;
     struct names_sock *socks;
     struct timespec conf_time;
+    char servers[256]; /* instead of resolv.conf's, or empty */
     unsigned n_lookups, n_queries, n_socks;
     bool made, library, closing, timer_closed;
     void (*close_cb)(void *data);
@@ -165,6 +166,12 @@ static bool make_channel(struct pgv_error *err)
     if (rc != ARES_SUCCESS)
         return pgv_fail(err, rc == ARES_ENOMEM ? PGV_ENOMEM : PGV_ESYS, "the resolver: %s",
                         ares_strerror(rc));
+    rc = names.servers[0] ? ares_set_servers_ports_csv(names.channel, names.servers) : ARES_SUCCESS;
+    if (rc != ARES_SUCCESS) {
+        ares_destroy(names.channel);
+        return pgv_fail(err, rc == ARES_ENOMEM ? PGV_ENOMEM : PGV_EINVALID,
+                        "the name servers '%s': %s", names.servers, ares_strerror(rc));
+    }
     names.made = true;
     return true;
 }
@@ -200,6 +207,17 @@ bool names_open(uv_loop_t *loop, struct pgv_error *err)
     }
     uv_timer_init(loop, &names.timer);
     return true;
+}
+
+bool names_use_servers(const char *servers, struct pgv_error *err)
+{
+    PGV_ASSERT(names.loop && names.n_lookups == 0);
+    if (!pgv_copyz(names.servers, sizeof(names.servers), servers))
+        return pgv_fail(err, PGV_EINVALID, "too many name servers");
+    if (names.made)
+        ares_destroy(names.channel);
+    names.made = false;
+    return make_channel(err);
 }
 
 static void on_timer_closed(uv_handle_t *h)

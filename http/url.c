@@ -31,6 +31,16 @@ static bool is_printable(struct pgv_str s)
     return true;
 }
 
+/* Names, addresses (with a zone), and what Docker and Kubernetes make of names. */
+static bool is_host(const char *s)
+{
+    for (; *s; s++)
+        if ((*s < '0' || *s > '9') && (*s < 'a' || *s > 'z') && (*s < 'A' || *s > 'Z') &&
+            !strchr(".:-_%", *s))
+            return false;
+    return true;
+}
+
 static size_t authority_length(struct pgv_str s)
 {
     size_t i = 0;
@@ -38,6 +48,35 @@ static size_t authority_length(struct pgv_str s)
     while (i < s.n && s.p[i] != '/' && s.p[i] != '?' && s.p[i] != '#')
         i++;
     return i;
+}
+
+/* 'host', 'host:port', '[v6]:port': one host, nothing around it. */
+static bool take_authority(struct pgv_str s, struct httpc_url *u)
+{
+    struct pgv_str host, port = { 0 };
+    bool bracketed = s.n && s.p[0] == '[', has_port = false;
+    uint64_t number = 0;
+
+    if (bracketed) {
+        s.p++;
+        s.n--;
+        if (!pgv_str_cut(s, ']', &host, &port) || !memchr(host.p, ':', host.n))
+            return false;
+        has_port = port.n > 0;
+        if (has_port && port.p[0] != ':')
+            return false;
+        port.p += has_port;
+        port.n -= has_port;
+    } else {
+        has_port = pgv_str_cut(s, ':', &host, &port);
+    }
+    u->port = u->tls ? 443 : 80;
+    if (has_port) {
+        if (!pgv_parse_u64(port, &number) || number < 1 || number > 65535)
+            return false;
+        u->port = (int)number;
+    }
+    return pgv_copy(u->host, sizeof(u->host), host) && u->host[0] && is_host(u->host);
 }
 
 bool httpc_url_parse(struct pgv_str url, struct httpc_url *ret)
@@ -71,8 +110,7 @@ bool httpc_url_parse(struct pgv_str url, struct httpc_url *ret)
         authority.n -= i;
         break;
     }
-    if (!pgv_parse_host_port(authority, u.tls ? 443 : 80, u.host, sizeof(u.host), &u.port) ||
-        !u.host[0])
+    if (!take_authority(authority, &u))
         return false;
     if (path.n == 0 || path.p[0] != '/') {
         u.path[0] = '/';

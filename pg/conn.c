@@ -38,53 +38,22 @@ const char *pm_conn_hostaddr(const struct postmaster_impl *im)
     return im->conn.hostaddr[0] ? im->conn.hostaddr : LOCALHOST;
 }
 
-static unsigned count_commas(const char *s)
-{
-    unsigned n = 0;
-
-    for (; *s; s++)
-        n += *s == ',';
-    return n;
-}
-
-/* libpq wants as many hosts as there are addresses. */
-static bool repeat_host(const char *host, const char *hostaddr, char *ret, size_t bytes)
-{
-    unsigned n = count_commas(hostaddr) + 1;
-    size_t at = 0, len = strlen(host);
-
-    if (n * (len + 1) > bytes)
-        return false;
-    for (unsigned i = 0; i < n; i++) {
-        if (i > 0)
-            ret[at++] = ',';
-        memcpy(ret + at, host, len);
-        at += len;
-    }
-    ret[at] = '\0';
-    return true;
-}
-
 struct purpose {
     struct pgsql *sql;
     enum pgconf_purpose what;
     const char *application_name, *options;
 };
 
-static bool configure_one(struct postmaster_impl *im, const struct purpose *p,
-                          struct pgv_buf *text, struct pgv_error *err)
+static bool configure_one(struct postmaster_impl *im, const struct purpose *p, struct pgv_buf *text,
+                          struct pgv_error *err)
 {
     struct pgdsn dsn;
     char hosts[1024];
     const char *hostaddr = pm_conn_hostaddr(im);
 
     pgconf_local_dsn(im->conf, &im->addr, p->what, &dsn);
-    if (dsn.v[PGDSN_HOST] && dsn.v[PGDSN_HOST][0] != '/' && hostaddr) {
-        if (!repeat_host(dsn.v[PGDSN_HOST], hostaddr, hosts, sizeof(hosts)))
-            return pgv_fail(err, PGV_EINVALID, "the local host has too many addresses");
-        dsn.v[PGDSN_HOST] = hosts;
-        dsn.v[PGDSN_HOSTADDR] = hostaddr;
-    }
+    if (!pgdsn_set_hostaddr(&dsn, hostaddr, hosts, sizeof(hosts)))
+        return pgv_fail(err, PGV_EINVALID, "the local host has too many addresses");
     dsn.v[PGDSN_APPLICATION_NAME] = p->application_name;
     dsn.v[PGDSN_FALLBACK_APPLICATION_NAME] = "Patroni";
     dsn.v[PGDSN_CONNECT_TIMEOUT] = "3";

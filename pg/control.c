@@ -79,8 +79,7 @@ static void take_line(struct reading *r, struct pgv_str key, struct pgv_str valu
     } else if (pgv_str_eqz(key, "Database system identifier")) {
         uint64_t id;
 
-        r->sysid_known =
-            pgv_parse_u64(value, &id) && pgv_copy(c->sysid, sizeof(c->sysid), value);
+        r->sysid_known = pgv_parse_u64(value, &id) && pgv_copy(c->sysid, sizeof(c->sysid), value);
     } else if (pgv_str_eqz(key, "Latest checkpoint location")) {
         r->lsn_known = pgv_parse_lsn(value, &c->checkpoint);
     } else if (pgv_str_eqz(key, "Latest checkpoint's TimeLineID")) {

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -35,9 +36,9 @@ static bool stamp(const struct postmaster_impl *im, uint64_t *ret_ino, uint64_t 
         return false;
     *ret_ino = (uint64_t)st.st_ino;
     *ret_mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
-    *ret_settled = (int64_t)(now.tv_sec - st.st_mtim.tv_sec) * 1000000000 + now.tv_nsec -
-                       st.st_mtim.tv_nsec >
-                   SETTLE_NS;
+    *ret_settled =
+        (int64_t)(now.tv_sec - st.st_mtim.tv_sec) * 1000000000 + now.tv_nsec - st.st_mtim.tv_nsec >
+        SETTLE_NS;
     return true;
 }
 
@@ -48,9 +49,8 @@ static bool stamp(const struct postmaster_impl *im, uint64_t *ret_ino, uint64_t 
 enum postmaster_control_state pm_control_hint(const struct postmaster_impl *im)
 {
     static const enum postmaster_control_state states[] = {
-        PM_CONTROL_STARTING_UP,          PM_CONTROL_SHUT_DOWN,
-        PM_CONTROL_SHUT_DOWN_IN_RECOVERY, PM_CONTROL_SHUTTING_DOWN,
-        PM_CONTROL_IN_CRASH_RECOVERY,    PM_CONTROL_IN_ARCHIVE_RECOVERY,
+        PM_CONTROL_STARTING_UP,   PM_CONTROL_SHUT_DOWN,         PM_CONTROL_SHUT_DOWN_IN_RECOVERY,
+        PM_CONTROL_SHUTTING_DOWN, PM_CONTROL_IN_CRASH_RECOVERY, PM_CONTROL_IN_ARCHIVE_RECOVERY,
         PM_CONTROL_IN_PRODUCTION,
     };
     char path[PGCONF_PATH_BYTES + 32];
@@ -106,21 +106,28 @@ static void on_end(struct pgtool *t, int status)
     struct postmaster_impl *im = t->data;
     struct pm_control c = { 0 };
     uint64_t ino, mtime_ns;
-    bool settled;
+    bool settled, ok;
 
     im->ctl.busy = false;
-    if (!pgtool_ok(status) || !pm_control_parse(pgv_buf_view(&t->child.out), &c)) {
-        c = (struct pm_control){ 0 };
-        if (!im->closing)
-            pgv_log(PGV_ERROR, "pg", "pg_controldata tells nothing: %.*s",
-                    (int)strcspn(pgv_buf_cstr(&t->child.err_out), "\n"),
-                    pgv_buf_cstr(&t->child.err_out));
+    ok = pgtool_ok(status) && pm_control_parse(pgv_buf_view(&t->child.out), &c);
+    im->ctl.known = ok;
+    if (ok) {
+        take(im, &c);
+    } else if (!im->closing) {
+        char how[80];
+
+        pgv_child_describe(status, how, sizeof(how));
+        pgv_log(PGV_ERROR, "pg", "pg_controldata failed how='%s': %.*s", how,
+                (int)strcspn(pgv_buf_cstr(&t->child.err_out), "\n"),
+                pgv_buf_cstr(&t->child.err_out));
+        /* Only its own word counts against the file; one that was killed or could not run leaves
+         * what was known, and the next look asks again. */
+        if (WIFEXITED(status) && !t->child.timed_out)
+            take(im, &(struct pm_control){ 0 });
     }
     pgtool_done(t);
-    im->ctl.known = true;
-    take(im, &c);
     /* It changed while it was read, as when the server ended just then: who waits wants the end. */
-    if (!im->closing && !im->pm->facts.alive && stamp(im, &ino, &mtime_ns, &settled) &&
+    if (ok && !im->closing && !im->pm->facts.alive && stamp(im, &ino, &mtime_ns, &settled) &&
         (ino != im->ctl.ino || mtime_ns != im->ctl.mtime_ns) && run(im))
         return;
     pm_tell(im, &im->ctl.waiters);

@@ -41,8 +41,8 @@ const char *pm_look_sql(struct postmaster_impl *im)
 {
     int v = im->pm->facts.major_version;
     bool wal = v >= 100000;
-    const char *receiver = v >= 90600 ? "LEFT JOIN pg_catalog.pg_stat_get_wal_receiver() w ON true"
-                                      : "";
+    const char *receiver =
+        v >= 90600 ? "LEFT JOIN pg_catalog.pg_stat_get_wal_receiver() w ON true" : "";
 
     if (im->sql_version == v)
         return im->sql;
@@ -63,7 +63,8 @@ const char *pm_look_sql(struct postmaster_impl *im)
                      : "xlog_location",
         wal ? "wal_replay_lsn" : "xlog_replay_location",
         wal ? "wal_receive_lsn" : "xlog_receive_location", wal ? "wal" : "xlog",
-        v >= 90600 ? "CASE WHEN w.latest_end_lsn IS NULL THEN NULL ELSE w.received_tli END" : "NULL",
+        v >= 90600 ? "CASE WHEN w.latest_end_lsn IS NULL THEN NULL ELSE w.received_tli END"
+                   : "NULL",
         v >= 130000 ? "w.written_lsn::text" : "NULL", v >= 90600 ? "w.slot_name::text" : "NULL",
         v >= 90600 ? "w.conninfo" : "NULL", v >= 90600 ? "w.status" : "NULL",
         v >= 120000 ? "pg_catalog.current_setting('restore_command')" : "NULL", receiver);
@@ -126,6 +127,8 @@ static void role_by_look(struct postmaster_impl *im)
 {
     const struct postmaster_facts *f = &im->pm->facts;
 
+    if (im->stop.active)
+        return; /* what is being demoted stays so, even if it still answers */
     if (!f->in_recovery && f->role != PGV_ROLE_PRIMARY)
         pm_set_role(im, PGV_ROLE_PRIMARY);
     else if (f->in_recovery && (f->role == PGV_ROLE_PRIMARY || f->role == PGV_ROLE_DEMOTED ||
@@ -164,14 +167,13 @@ bool pm_look_take(struct postmaster_impl *im, const PGresult *res)
         im->identified_timeline = 0;
     } else {
         f->wal_lsn = f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn;
-        f->timeline =
-            im->receiver.timeline ? im->receiver.timeline : im->identified_timeline;
+        f->timeline = im->receiver.timeline ? im->receiver.timeline : im->identified_timeline;
     }
     pm_find_version(im);
     role_by_look(im);
-    if (!before.look_ok || f->in_recovery != before.in_recovery ||
-        f->timeline != before.timeline || f->streaming != before.streaming ||
-        f->replay_paused != before.replay_paused || f->accepting != before.accepting)
+    if (!before.look_ok || f->in_recovery != before.in_recovery || f->timeline != before.timeline ||
+        f->streaming != before.streaming || f->replay_paused != before.replay_paused ||
+        f->accepting != before.accepting)
         pm_changed(im);
     return true;
 }
@@ -180,7 +182,7 @@ static void finish_if_done(struct postmaster_impl *im)
 {
     struct pm_look *l = &im->look;
 
-    if (!l->active || !l->query_done || !l->control_done)
+    if (!l->active || !l->query_done || !l->control_done || !l->prepare_done)
         return;
     l->active = false;
     im->look_due = true;
@@ -190,6 +192,12 @@ static void finish_if_done(struct postmaster_impl *im)
 static void control_done(struct postmaster_impl *im)
 {
     im->look.control_done = true;
+    finish_if_done(im);
+}
+
+static void prepare_done(struct postmaster_impl *im)
+{
+    im->look.prepare_done = true;
     finish_if_done(im);
 }
 
@@ -226,7 +234,7 @@ static void identify_or_finish(struct postmaster_impl *im)
     struct pm_look *l = &im->look;
     const struct postmaster_facts *f = &im->pm->facts;
 
-    if (!f->look_ok || !f->in_recovery || im->receiver.timeline != 0 ||
+    if (im->closing || !f->look_ok || !f->in_recovery || im->receiver.timeline != 0 ||
         (im->identified_timeline != 0 && im->leader_timeline != 0 &&
          im->identified_timeline == im->leader_timeline)) {
         query_done(im);
@@ -253,7 +261,8 @@ static void failed(struct postmaster_impl *im, const struct pgsql_query *q,
     /* Any state but "cannot connect now" is said by a server that takes connections. */
     if (err->code == PGV_EUNREACHABLE && (!q->sqlstate[0] || strcmp(q->sqlstate, "57P03") == 0))
         f->accepting = f->accepting && late;
-    pgv_log(PGV_WARNING, "pg", "the monitoring query failed: %s", err->msg);
+    pgv_log(f->state == PGV_STATE_RUNNING ? PGV_WARNING : PGV_DEBUG, "pg",
+            "the monitoring query failed: %s", err->msg);
     if (f->alive && f->state == PGV_STATE_RUNNING && strcmp(q->sqlstate, "57P03") == 0) {
         /* It restarts by itself after the crash of a backend. Contract pg §10.3. */
         im->pending = PM_PENDING_DEFAULT;
@@ -261,6 +270,16 @@ static void failed(struct postmaster_impl *im, const struct pgsql_query *q,
         pm_probe_on(im);
     }
     pm_changed(im);
+}
+
+/* A stop or restart failed, and yet it serves. */
+static bool given_up(const struct postmaster_impl *im)
+{
+    enum pgv_state s = im->pm->facts.state;
+
+    return !im->stop.active && !im->start.active &&
+           (s == PGV_STATE_STOP_FAILED || s == PGV_STATE_RESTART_FAILED ||
+            s == PGV_STATE_START_FAILED || s == PGV_STATE_STOPPED || s == PGV_STATE_CRASHED);
 }
 
 static void on_row(struct pgsql_query *q, const PGresult *res, const struct pgv_error *err)
@@ -274,11 +293,11 @@ static void on_row(struct pgsql_query *q, const PGresult *res, const struct pgv_
 
             (void)pgv_fail(&odd, PGV_EUNREACHABLE, "unexpected answer");
             failed(im, q, &odd);
-        } else if (im->pm->facts.state == PGV_STATE_STOPPED ||
-                   im->pm->facts.state == PGV_STATE_CRASHED) {
-            pm_on_accepting(im); /* found alive after we had given it up */
+        } else if (given_up(im)) {
+            im->pending = PM_PENDING_NOOP;
+            pm_on_accepting(im);
         }
-    } else if (err && im->pm->facts.alive) {
+    } else if (err && im->pm->facts.alive && !im->closing) {
         /* An old connection may have broken without the server being at fault: ask once more. */
         if (err->code == PGV_EUNREACHABLE && !l->retried && pgv_clock_ms() < q->deadline_ms) {
             l->retried = true;
@@ -324,8 +343,11 @@ void postmaster_look(struct postmaster *pm, void (*on_look)(struct postmaster *p
     *l = (struct pm_look){ .active = true, .cb = on_look };
     pm_read_dir(im);
     (void)pm_server_find(im);
-    (void)pm_prepared(im, pm_find_version);
+    if (pm_prepared(im, prepare_done))
+        l->prepare_done = true;
     announce(im);
+    if (im->reconf.attach_due && pm->facts.state == PGV_STATE_RUNNING)
+        pm_reconf_attach(im);
     if (pm_control_ready(im, control_done))
         l->control_done = true;
     if (pm->facts.alive && !pm_is_starting(im))

@@ -18,16 +18,14 @@ bool pgboot_is_custom(const struct pgv_value *bootstrap);
 struct pgboot {
     void *data;
     bool running, custom;
-    int exit_status;
+    int exit_status; /* as waitpid() gives it; -1: it never ran */
     /* private */
     uv_loop_t *loop;
     struct pgconf *conf;
-    struct pgv_arena arena;
     struct pgv_child child;
     uv_timer_t deferred;
     void (*cb)(struct pgboot *j, enum pgboot_result result, const char *message);
-    char pwfile[PGCONF_PATH_BYTES];
-    unsigned uv_open;
+    char pwfile[PGCONF_PATH_BYTES]; /* empty: none */
     bool canceled;
     enum pgboot_result result;
     char message[PGV_ERROR_MSG_BYTES];
@@ -44,6 +42,14 @@ bool pgboot_start(struct pgboot *j, uv_loop_t *loop, struct pgconf *c,
                   struct pgv_error *err) PGV_MUST_CHECK;
 void pgboot_cancel(struct pgboot *j);
 
+/**
+ * After post_bootstrap of a custom bootstrap: the server's files as they should be from now on.
+ * @env must say custom_bootstrap == false. @params as for pgfiles_write_conf(). When hba is
+ * redirected (conf->hba_file) or parameters are pending a restart follows, else a reload.
+ */
+bool pgboot_end_custom(const struct pgconf *c, const struct pgfiles_env *env,
+                       const struct pgv_value *params, struct pgv_error *err) PGV_MUST_CHECK;
+
 /** After the server became primary: superuser, post_bootstrap script, replication and rewind roles.
  */
 struct pgboot_post {
@@ -58,12 +64,11 @@ struct pgboot_post {
     struct pgv_child child;
     uv_timer_t deferred;
     void (*cb)(struct pgboot_post *j, enum pgboot_result result, const char *message);
-    struct pgconf_address addr;
-    struct pgv_buf text;
+    struct pgdsn dsn;    /* of the local superuser, without our own additions */
+    struct pgv_buf text; /* the statement under way: holds passwords */
     const char *script;
-    int step, sub, major_version;
-    unsigned uv_open;
-    bool canceled, sql_open;
+    int step, major_version;
+    bool canceled, in_child, in_query;
     enum pgboot_result result;
     char message[PGV_ERROR_MSG_BYTES];
 };
@@ -76,6 +81,10 @@ bool pgboot_post_start(struct pgboot_post *j, uv_loop_t *loop, struct pgconf *c,
                        struct pgv_error *err) PGV_MUST_CHECK;
 void pgboot_post_cancel(struct pgboot_post *j);
 
-/** The statements that create or alter a role, its password quoted; the text holds the secret. */
+/**
+ * The statement that creates or alters a role. @options ("SUPERUSER", may be empty); LOGIN is added
+ * unless it or NOLOGIN is there. @password may be NULL; the text holds it, quoted. Needs
+ * standard_conforming_strings.
+ */
 bool pgboot_role_sql(struct pgv_buf *b, const char *name, const char *password,
                      const char *options);

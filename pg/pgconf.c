@@ -295,17 +295,20 @@ static bool read_timeout(struct pgconf *c, struct pgv_error *err)
     struct pgv_buf text;
     double seconds = 60;
 
-    if (v) {
-        pgv_buf_init(&text, 128);
-        if (!pgv_truthy(v))
-            seconds = 0;
-        else if (!pgv_value_text(&text, v) ||
-                 !pgv_parse_real(pgv_buf_view(&text), NULL, &seconds) || !(seconds >= 0) ||
-                 seconds > 1e9)
+    if (v && !pgv_truthy(v)) {
+        seconds = 0;
+    } else if (v) {
+        bool ok;
+
+        pgv_buf_init(&text, PGCONF_BYTES_MAX);
+        ok = pgv_value_text(&text, v);
+        if (!ok || !pgv_parse_real(pgv_buf_view(&text), NULL, &seconds) || !(seconds >= 0) ||
+            seconds > 1e9)
             seconds = 60;
         pgv_buf_done(&text);
+        if (!ok)
+            return no_memory(err);
     }
-    (void)err;
     c->pg_ctl_timeout_ms = (uint64_t)(seconds * 1000);
     return true;
 }

@@ -476,3 +476,27 @@ bool pgdsn_satisfies(const struct pgdsn *wanted, const struct pgdsn *current, in
     }
     return true;
 }
+
+bool pgdsn_set_hostaddr(struct pgdsn *d, const char *hostaddr, char *ret_hosts, size_t bytes)
+{
+    const char *host = d->v[PGDSN_HOST];
+    size_t at = 0, len, n = 1;
+
+    if (!host || host[0] == '/' || !hostaddr)
+        return true;
+    len = strlen(host);
+    for (const char *p = hostaddr; *p; p++)
+        n += *p == ',';
+    if (n * (len + 1) > bytes)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            ret_hosts[at++] = ',';
+        memcpy(ret_hosts + at, host, len);
+        at += len;
+    }
+    ret_hosts[at] = '\0';
+    d->v[PGDSN_HOST] = ret_hosts;
+    d->v[PGDSN_HOSTADDR] = hostaddr;
+    return true;
+}

@@ -70,3 +70,10 @@ bool pgdsn_pgpass_same(const char *path, const struct pgdsn *d);
 /** Does @current do what @wanted asks for? Extra keys of @current do not matter. @version < 17:
  *  dbname is ignored. A passfile in @current stands for a password when its content is right. */
 bool pgdsn_satisfies(const struct pgdsn *wanted, const struct pgdsn *current, int version);
+
+/**
+ * Give the host's addresses (comma-separated, NULL: none) along with its name, which libpq wants
+ * repeated as often. @ret_hosts holds the repeated name and must live as long as @d. Sockets stay.
+ */
+bool pgdsn_set_hostaddr(struct pgdsn *d, const char *hostaddr, char *ret_hosts,
+                        size_t bytes) PGV_MUST_CHECK;

@@ -99,6 +99,22 @@ static bool write_in_place(const char *path, struct pgv_str text, mode_t mode,
     return sys == 0 || pgv_fail_sys(err, sys, "write '%s'", path);
 }
 
+/* Nothing to do, then: a server that restarts after a crash need not wait for fsync(). */
+static bool is_there_already(const char *path, const struct pgv_buf *text, mode_t mode)
+{
+    struct pgv_buf now;
+    struct stat st;
+    bool same = false;
+
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & 07777) != mode ||
+        (size_t)st.st_size != text->n)
+        return false;
+    pgv_buf_init(&now, CONF_BYTES_MAX);
+    same = pgv_file_read(path, &now, NULL) && pgv_str_eq(pgv_buf_view(&now), pgv_buf_view(text));
+    pgv_buf_done(&now);
+    return same;
+}
+
 static bool put_file(const struct pgconf *c, const char *path, const struct pgv_buf *text,
                      struct pgv_error *err)
 {
@@ -110,6 +126,8 @@ static bool put_file(const struct pgconf *c, const char *path, const struct pgv_
         return pgv_fail(err, PGV_ENOMEM, "no memory for '%s'", path);
     if (realpath(path, real)) /* a link stays one: what it points to is replaced */
         path = real;
+    if (is_there_already(path, text, mode))
+        return true;
     if (pgv_file_replace(path, pgv_buf_view(text), mode, &why))
         return true;
     if (why.code == PGV_ESYS && (why.sys == EACCES || why.sys == EPERM || why.sys == EBUSY ||

@@ -269,7 +269,9 @@ bool pgfiles_apply_control(const struct pgconf *c, const struct pgfiles_env *env
     *ret_n = 0;
     if (env->role == PGV_ROLE_PRIMARY)
         return true;
-    for (size_t i = 0; i < sizeof(maxima) / sizeof(maxima[0]); i++) {
+    if (!control)
+        pgv_log(PGV_WARNING, "pg", "pg_controldata tells no maxima, the configured ones are used");
+    for (size_t i = 0; control && i < sizeof(maxima) / sizeof(maxima[0]); i++) {
         const char *text = pgv_stringz(pgv_get(params, maxima[i].name));
         char number[16];
         int64_t configured;

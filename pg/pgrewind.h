@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pg/pgrewind.h - has this node left the leader's history, and bringing it back: divergence
- * check, pg_rewind, crash recovery in single-user mode, archiving of what the old primary had
- * ready. Contract pg §17. Which of it is to be done is decided elsewhere.
+ * check, pg_rewind, crash recovery in single-user mode. Contract pg §17. Which of it is to be
+ * done is decided elsewhere. Names are resolved through http/names.h, which must be open.
  */
 #pragma once
 
-#include "http/names.h"
 #include "pg/control.h"
+#include "pg/pgarchive.h"
 #include "pg/pgfiles.h"
 #include "pg/pghist.h"
-#include "pg/pgsql.h"
+#include "pg/pgremote.h"
 #include "pg/pgwal.h"
 
 /** Where this node stands; timeline 0: not known. */
@@ -26,33 +26,13 @@ enum pgrewind_verdict { PGREWIND_NEED, PGREWIND_NOT_NEEDED, PGREWIND_UNKNOWN };
 
 /**
  * 17.3 step 4 and 5, pure. @history is the leader's (of its timeline @leader_timeline; NULL when
- * that is 1). Former primary: @checkpoint_end is where its shutdown checkpoint record ends (0:
- * unknown, which only matters when *@ret_need_end is set: then ask pgwal_query_end() and call
- * again).
+ * that is 1). A former primary below the switch point is judged by where its shutdown checkpoint
+ * record ends: with @end_known false *@ret_need_end is set then (ask pgwal_query_end() and call
+ * again); an end of 0 says that it could not be found out.
  */
 enum pgrewind_verdict pgrewind_judge(const struct pgrewind_local *local, uint32_t leader_timeline,
                                      const struct pghist *history, bool end_known,
                                      uint64_t checkpoint_end, bool *ret_need_end);
-
-/** A connection to another node with its names resolved; shared by the jobs below. */
-struct pgrewind_remote {
-    /* private */
-    struct pgsql sql;
-    struct names_query names;
-    struct pgsql_query query;
-    void (*cb)(struct pgrewind_remote *r, const PGresult *res, const struct pgv_error *err);
-    void (*close_cb)(struct pgrewind_remote *r);
-    void *owner;
-    const char *text;
-    struct pgv_arena arena;
-    struct pgdsn dsn;
-    char hosts[8][256];
-    char hostaddr[8 * 48];
-    unsigned n_hosts, host;
-    uint64_t deadline_ms;
-    int version;
-    bool resolved, open, canceled;
-};
 
 struct pgrewind_check_args {
     struct pgconf *conf;
@@ -61,7 +41,7 @@ struct pgrewind_check_args {
     const char *leader_conn_url, *leader_name;
     enum pgv_role leader_role; /* as published; the judgement waits unless it is primary */
     bool leader_remote;        /* a standby cluster's source: its role is not published */
-    uint64_t timeout_ms;
+    uint64_t timeout_ms;       /* 0: 10 s */
 };
 struct pgrewind_check {
     void *data;
@@ -70,21 +50,20 @@ struct pgrewind_check {
     uv_loop_t *loop;
     struct pgconf *conf;
     struct pgv_arena arena;
-    struct pgrewind_remote sql, repl;
+    struct pgremote sql, repl;
     struct pgwal_query wal;
     uv_timer_t deferred;
     void (*cb)(struct pgrewind_check *j, enum pgrewind_verdict verdict, const char *message);
     struct pgrewind_local local;
     struct pghist history;
     uint32_t leader_timeline;
-    uint64_t deadline_ms;
-    int major_version, step;
-    unsigned open;
-    bool canceled, wal_busy;
+    int major_version;
+    char command[48];
+    bool canceled, ending, wal_busy;
     enum pgrewind_verdict verdict;
     char message[PGV_ERROR_MSG_BYTES];
 };
-/** @cb once, later; canceled: PGREWIND_UNKNOWN. */
+/** @cb once, later; canceled or not to be found out now: PGREWIND_UNKNOWN. */
 bool pgrewind_check_start(struct pgrewind_check *j, uv_loop_t *loop,
                           const struct pgrewind_check_args *args,
                           void (*cb)(struct pgrewind_check *j, enum pgrewind_verdict verdict,
@@ -94,17 +73,18 @@ void pgrewind_check_cancel(struct pgrewind_check *j);
 
 enum pgrewind_result {
     PGREWIND_DONE,
-    PGREWIND_NOT_NOW, /* the leader is not ready (checkpoint, reachability): try again later */
+    PGREWIND_NOT_NOW, /* the leader is not ready or became unreachable: try again later, but see
+                         that the control file is still readable */
     PGREWIND_FAILED,  /* will not get better by itself */
     PGREWIND_CANCELED,
 };
 
 struct pgrewind_args {
     struct pgconf *conf;
-    int major_version, binary_version;
+    int major_version, binary_version; /* the latter of pg_rewind; 0: unknown */
     const char *leader_conn_url, *leader_name;
     bool leader_checkpoint_known, leader_checkpoint_done;
-    uint64_t timeout_ms; /* for questions to the leader; the rewind itself has no limit */
+    uint64_t timeout_ms; /* for questions to the leader (0: 10 s); the rewind itself has no limit */
 };
 /** The server is down. Archives ready WAL, asks the leader, rewinds, fetches missing WAL. */
 struct pgrewind {
@@ -112,24 +92,27 @@ struct pgrewind {
     char step[64];
     int percent; /* of what pg_rewind copies; -1: unknown */
     bool running;
-    void (*on_progress)(struct pgrewind *j);
+    void (*on_progress)(struct pgrewind *j); /* step or percent changed; may be NULL */
     /* private */
     uv_loop_t *loop;
     struct pgconf *conf;
     struct pgv_arena arena;
-    struct pgrewind_remote sql;
+    struct pgremote sql;
     struct pgtool tool;
     struct pgv_child child;
+    struct pgarchive archive;
     uv_timer_t deferred;
     void (*cb)(struct pgrewind *j, enum pgrewind_result result, const char *message);
-    struct pgarchive *archive;
-    const char *restore_command, *last_missing, *dsn;
+    struct pgdsn dsn; /* of the leader, with our credentials for rewinding */
+    const char *restore_command, *public_dsn;
     const char *const *env;
-    uint64_t deadline_ms;
-    int major_version, binary_version, phase, exit_status;
-    unsigned fetches, open;
-    bool canceled, checkpoint_known, checkpoint_done, server_side_restore;
+    uint64_t timeout_ms;
+    int major_version, binary_version;
+    unsigned fetches;
+    bool canceled, ending, in_child, in_tool, checkpoint_known, checkpoint_done, server_restores;
+    bool super; /* the credentials are the superuser's, who may CHECKPOINT */
     enum pgrewind_result result;
+    char missing[25], fetched[25], last_line[200];
     char leader[PGV_NAME_BYTES], message[PGV_ERROR_MSG_BYTES];
 };
 bool pgrewind_start(struct pgrewind *j, uv_loop_t *loop, const struct pgrewind_args *args,
@@ -138,8 +121,8 @@ bool pgrewind_start(struct pgrewind *j, uv_loop_t *loop, const struct pgrewind_a
                     struct pgv_error *err) PGV_MUST_CHECK;
 void pgrewind_cancel(struct pgrewind *j);
 
-/** The missing segment in pg_rewind's output: 24 characters into @ret, or false. */
-bool pgrewind_missing_wal(struct pgv_str err_out, struct pgv_str out, char ret[25]);
+/** A line of pg_rewind's output that names a missing segment: its 24 characters, or false. */
+bool pgrewind_missing_wal(struct pgv_str line, char ret[25]);
 
 /** 17.7: replay after a crash in single-user mode, so that the control file says 'shut down'. */
 struct pgcrash {
@@ -148,20 +131,18 @@ struct pgcrash {
     /* private */
     uv_loop_t *loop;
     struct pgconf *conf;
-    struct pgv_arena arena;
     struct pgv_child child;
+    struct pgarchive archive;
     uv_timer_t deferred;
     void (*cb)(struct pgcrash *j, bool ok, const char *message);
-    struct pgarchive *archive;
     int major_version;
-    unsigned open;
-    bool canceled, ok;
-    char message[PGV_ERROR_MSG_BYTES];
+    bool canceled, in_child, ok;
+    char last_line[200], message[PGV_ERROR_MSG_BYTES];
 };
+/** Removes the recovery configuration; the next follow writes it again. */
 bool pgcrash_start(struct pgcrash *j, uv_loop_t *loop, struct pgconf *c, int major_version,
                    void (*cb)(struct pgcrash *j, bool ok, const char *message),
                    struct pgv_error *err) PGV_MUST_CHECK;
 void pgcrash_cancel(struct pgcrash *j);
-/** The '--name=value' options of a postmaster.opts text, in @args. */
-struct pgtool_args;
+/** 'name=value' of each option in the text of postmaster.opts that begins with '--'. */
 void pgcrash_parse_opts(struct pgv_str text, struct pgtool_args *args);

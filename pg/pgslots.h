@@ -36,7 +36,7 @@ struct pgslots {
     unsigned n_wanted, n_ignore, at;
     int version, step;
     bool busy, drop_others, may_clean, changed, failed;
-    char text[512], param[2][PGV_SLOT_NAME_BYTES];
+    char name[PGV_SLOT_NAME_BYTES], lsn[24]; /* parameters of the statement under way */
 };
 
 struct pgslots_args {
@@ -51,7 +51,8 @@ struct pgslots_args {
 };
 /** @sql belongs to the owner and is used for one statement after the other. */
 void pgslots_init(struct pgslots *s, struct pgsql *sql);
-/** Load, drop, create, advance. False and nothing done when one is under way or before 9.4. */
+/** Load, drop, create, advance. False and nothing done when one is under way or before 9.4.
+ *  @cb once, later; ok is false when the server could not be asked or refused something. */
 bool pgslots_sync(struct pgslots *s, const struct pgslots_args *args,
                   void (*cb)(struct pgslots *s, bool ok));
 /** @cb comes with false, later. */

@@ -142,7 +142,8 @@ static void unlink_query(struct pgsql *s, struct pgsql_query *q)
     q->in_line = false;
 }
 
-/* The last thing to do with @s: the owner may do anything in the callback. @res is ours to clear. */
+/* The last thing to do with @s: the owner may do anything in the callback. @res is ours to clear.
+ */
 static void finish(struct pgsql *s, struct pgsql_query *q, PGresult *res,
                    const struct pgv_error *err)
 {
@@ -284,8 +285,8 @@ static bool is_fatal(const PGresult *res)
     return severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
 }
 
-/* The server is ready for the next one: end the query that ran. */
-static void complete(struct pgsql *s)
+/* The server is ready for the next one, or the connection is @torn: end the query that ran. */
+static void complete(struct pgsql *s, bool torn)
 {
     struct pgsql_query *q = s->first;
     PGresult *res = s->result;
@@ -294,7 +295,7 @@ static void complete(struct pgsql *s)
     struct pgv_error err = { 0 };
     bool dead;
 
-    if (status != PGRES_FATAL_ERROR && status != PGRES_BAD_RESPONSE) {
+    if (status != PGRES_FATAL_ERROR && status != PGRES_BAD_RESPONSE && !torn) {
         s->result = NULL;
         s->state = READY;
         if (s->stale)
@@ -306,7 +307,7 @@ static void complete(struct pgsql *s)
      * a connection problem; any other is the server's answer. */
     sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
     text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-    dead = !sqlstate || is_fatal(res) || PQstatus(s->conn) == CONNECTION_BAD;
+    dead = torn || !sqlstate || is_fatal(res) || PQstatus(s->conn) == CONNECTION_BAD;
     pgv_copy_cut(q->sqlstate, sizeof(q->sqlstate), pgv_str(sqlstate));
     if (!text) {
         struct pgv_str line = first_line(PQerrorMessage(s->conn));
@@ -325,20 +326,21 @@ static void complete(struct pgsql *s)
     finish(s, q, NULL, &err);
 }
 
-static void read_results(struct pgsql *s)
+/* True: the query has ended and its owner was told. */
+static bool read_results(struct pgsql *s)
 {
     while (!PQisBusy(s->conn)) {
         PGresult *res = PQgetResult(s->conn);
         ExecStatusType status = PQresultStatus(res);
 
         if (!res) {
-            complete(s);
-            return;
+            complete(s, false);
+            return true;
         }
         if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
             PQclear(res);
             broke(s, "unexpected COPY");
-            return;
+            return true;
         }
         if (s->result && PQresultStatus(s->result) == PGRES_FATAL_ERROR) {
             PQclear(res); /* the first error explains the rest */
@@ -347,6 +349,13 @@ static void read_results(struct pgsql *s)
             s->result = res;
         }
     }
+    /* libpq has closed the socket and will not become ready any more. A result without the
+     * server's last word may not have been committed. */
+    if (PQstatus(s->conn) == CONNECTION_BAD) {
+        complete(s, true);
+        return true;
+    }
+    return false;
 }
 
 static void on_poll(uv_poll_t *uv, int status, int events)
@@ -358,11 +367,8 @@ static void on_poll(uv_poll_t *uv, int status, int events)
         connect_step(s); /* libpq finds out itself what is wrong with the socket */
         return;
     }
-    if (status < 0) {
-        (void)pgv_fail(&s->lost, PGV_EUNREACHABLE, "%s: %s", s->name, uv_strerror(status));
-        lose_all(s, "");
-        return;
-    }
+    if (status < 0) /* an error condition on the socket; what came before it is still to be read */
+        events = UV_READABLE;
     if ((events & UV_READABLE) && PQconsumeInput(s->conn) != 1 && s->state != BUSY) {
         drop(s); /* the server closed an idle connection; what was just submitted gets a new one */
         kick(s);
@@ -372,8 +378,13 @@ static void on_poll(uv_poll_t *uv, int status, int events)
         /* Also after a failed read: what the server said before it went is in there. */
         if ((events & UV_WRITABLE) && PQflush(s->conn) == 0)
             watch(s, UV_READABLE);
-        if (s->state == BUSY)
-            read_results(s);
+        if (s->state == BUSY && !read_results(s) && status < 0)
+            broke(s, "connection lost");
+        return;
+    }
+    if (status < 0) {
+        drop(s);
+        kick(s);
         return;
     }
     while ((notify = PQnotifies(s->conn)) != NULL) /* lets libpq digest what came unasked */

@@ -163,8 +163,8 @@ static struct pgv_str first_line(const struct pgv_buf *b)
     struct pgv_str line, rest;
 
     (void)pgv_str_cut(pgv_str_trim(pgv_buf_view(b)), '\n', &line, &rest);
-    if (line.n > 200)
-        line.n = 200;
+    if (line.n > 100)
+        line.n = 100;
     return line;
 }
 
@@ -202,7 +202,7 @@ static void on_dump(struct pgtool *tool, int status)
 
         pgv_child_describe(status, how, sizeof(how));
         (void)pgv_fail(&err, PGV_EINVALID, "pg_waldump did not tell (%s): '%.*s' '%.*s'", how,
-                       (int)out.n / 2, out.p ? out.p : "", (int)bad.n / 2, bad.p ? bad.p : "");
+                       (int)out.n, out.p ? out.p : "", (int)bad.n, bad.p ? bad.p : "");
     }
     pgtool_done(tool);
     if (again) {

@@ -36,6 +36,8 @@ void pm_arm(struct postmaster_impl *im, enum pm_timer_id which, uint64_t in_ms, 
     if (im->closing_handles)
         return;
     im->timers[which].next = next;
+    uv_update_time(
+        im->loop); /* after a stall the loop's idea of now is old, and timers too early */
     (void)uv_timer_start(&im->timers[which].uv, on_timer, in_ms, 0); /* fails on NULL only */
 }
 
@@ -297,8 +299,7 @@ void pm_env(const struct postmaster_impl *im, struct pgfiles_env *ret)
         .names = &im->prep.names,
     };
     if (im->custom_bootstrap) {
-        const struct pgv_value *method =
-            pgv_get(im->bootstrap, pgboot_method(im->bootstrap));
+        const struct pgv_value *method = pgv_get(im->bootstrap, pgboot_method(im->bootstrap));
 
         ret->bootstrap_recovery_conf = pgv_get(method, "recovery_conf");
         ret->keep_existing_recovery_conf =
@@ -362,7 +363,7 @@ void pm_on_server_gone(struct postmaster_impl *im, int status)
         if (served)
             im->server.died_ms = pgv_clock_ms();
         if (im->start.active && im->start.waiting)
-            pm_start_server_gone(im);
+            pm_start_server_gone(im, status);
         else if (pm_is_starting(im))
             pm_set_state(im, PGV_STATE_START_FAILED);
         else if (f->state == PGV_STATE_RUNNING || f->state == PGV_STATE_RESTARTING)
@@ -383,6 +384,9 @@ void pm_on_accepting(struct postmaster_impl *im)
     im->pending = PM_PENDING_DEFAULT;
     pm_set_state(im, PGV_STATE_RUNNING);
     pm_find_version(im);
+    /* What the control file says of the settings is of this start now. */
+    im->ctl.ino = 0;
+    (void)pm_control_ready(im, control_is_known);
     pm_changed(im);
     if (!im->custom_bootstrap) {
         pm_env(im, &env);
@@ -547,8 +551,8 @@ struct pgv_value *postmaster_history(struct postmaster *pm, struct pgv_arena *a,
 
     if (timeline < 2)
         return NULL;
-    if (!pghist_read(a, im->conf->data_dir, pm->facts.major_version, timeline, &h,
-                     ret_file_wall_us, &err)) {
+    if (!pghist_read(a, im->conf->data_dir, pm->facts.major_version, timeline, &h, ret_file_wall_us,
+                     &err)) {
         if (err.sys != ENOENT)
             pgv_log(PGV_WARNING, "pg", "cannot read the timeline history: %s", err.msg);
         return NULL;
@@ -605,9 +609,13 @@ static void attach(struct postmaster_impl *im)
 bool postmaster_open(struct postmaster *pm, uv_loop_t *loop, const struct postmaster_config *config,
                      struct pgv_error *err)
 {
+    static bool umask_known;
     struct postmaster_impl *im = pgv_zalloc(sizeof(*im));
     struct pgconf_address addr;
 
+    if (!umask_known) /* before we change it for what is written into the data directory */
+        pgfiles_remember_umask();
+    umask_known = true;
     if (!im)
         return pgv_fail(err, PGV_ENOMEM, "no memory for the server's state");
     pgv_arena_init(&im->boot_arena, PM_ARENA_BYTES_MAX);
@@ -662,7 +670,7 @@ bool postmaster_open(struct postmaster *pm, uv_loop_t *loop, const struct postma
 static void all_closed(struct postmaster_impl *im)
 {
     struct postmaster *pm = im->pm;
-    void (*cb)(struct postmaster *pm) = im->close_cb;
+    void (*cb)(struct postmaster * pm) = im->close_cb;
 
     pgrecovery_current_done(&im->follow.current);
     pgguc_names_done(&im->prep.names);
@@ -698,7 +706,8 @@ static void on_timer_closed(uv_handle_t *uv)
 static void close_step(struct postmaster_impl *im)
 {
     if (!pm_jobs_idle(im) || im->stop.active || im->start.active || im->promote.active ||
-        im->prep.busy || im->ctl.busy || im->reconf.active || im->conn.resolving) {
+        im->prep.busy || im->ctl.busy || im->reload.active || im->reconf.active ||
+        im->conn.resolving) {
         pm_arm(im, PM_TIMER_CLOSE, CLOSE_TICK_MS, close_step);
         return;
     }
@@ -725,6 +734,7 @@ void postmaster_close(struct postmaster *pm, void (*cb)(struct postmaster *pm))
     pm_probe_off(im);
     pm_status_close(im);
     pm_jobs_cancel_all(im);
+    pm_reload_cancel(im);
     pm_reconf_cancel(im);
     pm_prepare_cancel(im);
     if (im->ctl.busy)

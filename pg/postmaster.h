@@ -51,6 +51,7 @@ struct postmaster_config {
     const struct pgv_value *postgresql; /* effective section with role overrides applied; borrowed until replaced */
     const struct pgv_value *bootstrap;  /* local bootstrap section or NULL; borrowed */
     uint64_t retry_timeout_ms, loop_wait_ms;
+    const struct pgv_value *ignore_slots; /* list of matchers or NULL; borrowed for the call */
     bool has_config_key;                /* slots are only managed then */
 };
 
@@ -90,13 +91,21 @@ void postmaster_close(struct postmaster *pm, void (*cb)(struct postmaster *pm));
 bool postmaster_reconfigure(struct postmaster *pm, const struct postmaster_config *config,
                             bool sighup, struct pgv_error *err) PGV_MUST_CHECK;
 
+/** The owner ran a start-type callback by himself (after a bootstrap): facts.announced. */
+void postmaster_announced(struct postmaster *pm);
+
 /** Take a fresh look (monitoring query, process, data directory); on_look comes once, later, with
  *  facts updated. A second call while one is under way shares it. */
 void postmaster_look(struct postmaster *pm, void (*on_look)(struct postmaster *pm));
 /** Timeline the leader publishes: when it differs from ours the next look asks IDENTIFY_SYSTEM again. */
 void postmaster_set_leader_timeline(struct postmaster *pm, uint32_t timeline);
 
-/** False (PGV_ECONFLICT) when another job runs — except STOP, which cancels it and begins. */
+/**
+ * False (PGV_ECONFLICT) when another job runs — except STOP, which cancels it and begins: the
+ * signal does not wait, the canceled job's end (PM_CANCELED) is told before the STOP's. So is that
+ * of an earlier STOP, whose place a later one takes with its mode and limits; what has been sent
+ * is never softened. With PM_STOP_IMMEDIATE the signal is sent inside this call.
+ */
 bool postmaster_job_start(struct postmaster *pm, const struct postmaster_job_args *args,
                           struct pgv_error *err) PGV_MUST_CHECK;
 void postmaster_job_cancel(struct postmaster *pm); /* ends as PM_CANCELED, later */

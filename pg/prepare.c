@@ -98,7 +98,7 @@ static void on_version(struct pgtool *t, int status)
 
     im->prep.binary_version =
         pgtool_ok(status) ? pm_parse_binary_version(pgv_buf_view(&t->child.out)) : 0;
-    if (im->prep.binary_version == 0)
+    if (im->prep.binary_version == 0 && !im->closing)
         pgv_log(PGV_WARNING, "pg", "cannot tell the version of the server binary path=%s",
                 im->postgres_path);
     pgtool_done(t);
@@ -129,8 +129,7 @@ bool pm_prepared(struct postmaster_impl *im, pm_next next)
         im->prep.mtime_ns = mtime_ns;
         im->prep.tool.data = im;
         if (!pgtool_start(&im->prep.tool, im->loop, argv, NULL, TOOL_MS, on_version, &err)) {
-            pgv_log(PGV_WARNING, "pg", "cannot tell the version of the server binary: %s",
-                    err.msg);
+            pgv_log(PGV_WARNING, "pg", "cannot tell the version of the server binary: %s", err.msg);
             return true;
         }
         im->prep.busy = true;

@@ -262,7 +262,8 @@ static bool note_parent(pid_t pid, void *data)
 
 unsigned pm_proc_descendants(pid_t root, pid_t *ret, unsigned max)
 {
-    /* Static: this runs when a postmaster must be killed, which must not fail for want of memory. */
+    /* Static: this runs when a postmaster must be killed, which must not fail for want of memory.
+     */
     static struct family all;
     unsigned n = 0;
     pid_t parent = root;

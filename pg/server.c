@@ -112,14 +112,14 @@ bool pm_server_find(struct postmaster_impl *im)
     if (im->pm->facts.alive)
         return true;
     if (im->closing || !pm_server_pidfile(im, &file) || file.single_user ||
-        !pm_proc_read(file.pid, &proc))
+        !pm_proc_read(file.pid, &proc) || proc.state == 'Z' || proc.state == 'X')
         return false;
     pm_whose(im, &whose);
     verdict = pm_judge(&proc, &file, &whose);
     if (verdict == PM_NOT_POSTMASTER) {
         if (im->server.fake != file.pid)
-            pgv_log(PGV_WARNING, "pg", "postmaster.pid names a process that is no postmaster pid=%d",
-                    (int)file.pid);
+            pgv_log(PGV_WARNING, "pg",
+                    "postmaster.pid names a process that is no postmaster pid=%d", (int)file.pid);
         im->server.fake = file.pid;
         return false;
     }

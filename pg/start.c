@@ -255,7 +255,8 @@ static void canceled(struct postmaster_impl *im)
     finish(im, PM_START_CANCELED, "canceled");
 }
 
-/* Whatever it waits for is dropped; a postmaster already spawned goes on, the caller may stop it. */
+/* Whatever it waits for is dropped; a postmaster already spawned goes on, the caller may stop it.
+ */
 void pm_start_cancel(struct postmaster_impl *im)
 {
     struct pm_start *s = &im->start;

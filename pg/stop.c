@@ -25,6 +25,8 @@
 /** PostgreSQL itself kills children that ignore SIGQUIT after 5 s (SIGKILL_CHILDREN_AFTER_SECS);
  *  a postmaster that is still there after this long does not act any more. */
 #define QUIT_MS 10000
+/** Against the end of a lease there is no such patience. */
+#define FENCE_MS 700
 /** The hook's limit when the stop has none. */
 #define HOOK_MS_MAX (3600ull * 1000)
 #define CHECKPOINT_MS_MAX (24ull * 3600 * 1000)
@@ -80,6 +82,14 @@ static void demote_role(struct postmaster_impl *im)
         pm_set_role(im, PGV_ROLE_DEMOTED);
 }
 
+static void cancel_waling(struct postmaster_impl *im)
+{
+    if (im->stop.seen)
+        pgwal_query_cancel(&im->stop.wal);
+    else
+        pgtool_cancel(&im->stop.control);
+}
+
 static void end(struct postmaster_impl *im, bool ok, const char *message)
 {
     struct pm_stop *s = &im->stop;
@@ -90,12 +100,12 @@ static void end(struct postmaster_impl *im, bool ok, const char *message)
     s->ok = ok;
     pgv_copy_cut(s->message, sizeof(s->message), pgv_str(message));
     if (ok) {
-        demote_role(im);
         if (!s->blocked) {
             pm_set_state(im, PGV_STATE_STOPPED);
             if (s->signalled)
                 pm_callback(im, "on_stop");
         }
+        demote_role(im); /* after the callback, which tells what was stopped */
     } else {
         pgv_log(PGV_WARNING, "pg", "pg_ctl stop failed: %s", message);
         pm_set_state(im, PGV_STATE_STOP_FAILED);
@@ -105,7 +115,7 @@ static void end(struct postmaster_impl *im, bool ok, const char *message)
     if (s->scripting)
         pgv_child_cancel(&s->script, CANCEL_MS);
     if (s->waling)
-        pgwal_query_cancel(&s->wal);
+        cancel_waling(im);
     finish_if_done(im);
 }
 
@@ -136,8 +146,7 @@ static void on_wal(struct pgwal_query *q, const struct pgv_error *err)
     if (err && !im->stop.ending)
         pgv_log(PGV_WARNING, "pg", "cannot read the record before the shutdown checkpoint: %s",
                 err->msg);
-    if (!im->stop.forgotten)
-        report(im, q->lsn, q->prev_lsn);
+    report(im, q->lsn, q->prev_lsn);
     finish_if_done(im);
 }
 
@@ -151,7 +160,7 @@ static void on_control(struct pgtool *t, int status)
 
     pgtool_done(t);
     s->waling = false;
-    if (ok && !s->ending && !s->forgotten) {
+    if (ok && !s->ending) {
         if (c.state == PM_CONTROL_SHUT_DOWN && c.checkpoint_known) {
             s->wal.data = im;
             s->waling = true;
@@ -178,8 +187,8 @@ static void watch_checkpoint(struct postmaster_impl *im)
     struct pgv_error err = { 0 };
     enum postmaster_control_state hint;
 
-    if (!s->args.report_shutdown_checkpoint || s->args.mode == PM_STOP_IMMEDIATE || s->seen ||
-        s->waling || s->forgotten)
+    if (!s->args.report_shutdown_checkpoint || !s->served || s->args.mode == PM_STOP_IMMEDIATE ||
+        s->seen || s->waling)
         return;
     hint = pm_control_hint(im);
     if (hint != PM_CONTROL_SHUT_DOWN && hint != PM_CONTROL_SHUT_DOWN_IN_RECOVERY)
@@ -193,7 +202,7 @@ static void watch_checkpoint(struct postmaster_impl *im)
 
 /* ---- signal and escalation ---- */
 
-static void send(struct postmaster_impl *im)
+static void send_signal(struct postmaster_impl *im)
 {
     struct pm_stop *s = &im->stop;
 
@@ -210,6 +219,8 @@ static void send(struct postmaster_impl *im)
         s->quit_ms = s->signal_ms;
     /* One that is frozen (SIGSTOP) would never see the signal. */
     (void)pm_server_signal(im, SIGCONT);
+    if (s->args.mode == PM_STOP_SMART)
+        pm_conn_drop_all(im); /* it waits for its clients, and that is us, too */
     pm_arm(im, PM_TIMER_STOP, GLANCE_MS, tick);
 }
 
@@ -221,21 +232,21 @@ static void to_immediate(struct postmaster_impl *im, const char *why)
     s->args.mode = PM_STOP_IMMEDIATE;
     if (s->checkpointing)
         pgsql_cancel(&im->conn.checkpoint, &s->query);
-    send(im);
+    send_signal(im);
 }
 
 static void tick(struct postmaster_impl *im)
 {
     struct pm_stop *s = &im->stop;
     uint64_t now = pgv_clock_ms();
-    uint64_t quit_ms = s->args.stop_timeout_ms && s->args.stop_timeout_ms < QUIT_MS
-                           ? s->args.stop_timeout_ms
-                           : QUIT_MS;
+    uint64_t quit_ms = s->args.immediate_at_ms ? FENCE_MS : QUIT_MS;
     uint64_t since = s->signalled ? s->signal_ms : s->begun_ms;
     bool watching;
 
     if (!s->active || s->ending)
         return;
+    if (s->args.stop_timeout_ms && s->args.stop_timeout_ms < quit_ms)
+        quit_ms = s->args.stop_timeout_ms;
     if (s->quit_ms) {
         if (now >= s->quit_ms + quit_ms) {
             s->killed = true;
@@ -271,7 +282,7 @@ static void on_script(struct pgv_child *c, int status)
     if (im->stop.ending)
         finish_if_done(im);
     else if (!im->stop.signalled)
-        send(im);
+        send_signal(im);
 }
 
 /* Starts the hook; false when there is none to wait for. */
@@ -301,7 +312,7 @@ static void go_on(struct postmaster_impl *im)
     if (!s->blocked)
         pm_set_state(im, PGV_STATE_STOPPING);
     if (!start_script(im) && !s->scripting)
-        send(im);
+        send_signal(im);
 }
 
 static void on_checkpoint(struct pgsql_query *q, const PGresult *res, const struct pgv_error *err)
@@ -346,14 +357,18 @@ static void refuse_single_user(struct postmaster_impl *im)
         end(im, false, "a single-user backend has the data directory");
 }
 
-void pm_stop_begin(struct postmaster_impl *im, const struct postmaster_job_args *args,
-                   bool blocked, void (*done)(struct postmaster_impl *im, bool ok))
+void pm_stop_begin(struct postmaster_impl *im, const struct postmaster_job_args *args, bool blocked,
+                   void (*done)(struct postmaster_impl *im, bool ok))
 {
     struct pm_stop *s = &im->stop;
 
     PGV_ASSERT(!s->active);
     *s = (struct pm_stop){ .active = true, .blocked = blocked, .args = *args, .done = done };
     s->begun_ms = pgv_clock_ms();
+    /* Of one that had not begun to serve the control file may still speak of the shutdown before.
+     */
+    s->served = im->pm->facts.accepting;
+    pm_probe_off(im);
     if (!pm_server_find(im)) {
         if (pm_server_single_user(im)) {
             pm_arm(im, PM_TIMER_STOP, 0, refuse_single_user);
@@ -365,7 +380,7 @@ void pm_stop_begin(struct postmaster_impl *im, const struct postmaster_job_args 
     if (args->mode == PM_STOP_IMMEDIATE) {
         if (!blocked)
             pm_set_state(im, PGV_STATE_STOPPING);
-        send(im);
+        send_signal(im);
         (void)start_script(im);
         return;
     }
@@ -389,30 +404,67 @@ void pm_stop_take(struct postmaster_impl *im, const struct postmaster_job_args *
 
     PGV_ASSERT(s->active);
     s->done = done;
-    s->blocked = s->forgotten = false;
+    s->blocked = false;
     s->args = *args;
-    if (harsher(was, args->mode))
+    if (s->signalled && harsher(was, args->mode))
         s->args.mode = was; /* what has been sent cannot be softened */
-    if (s->ending)
-        return; /* it is down, and only its tools are wound up */
+    if (s->ending && (s->ok || !im->pm->facts.alive))
+        return;        /* it is down, and only its tools are wound up */
+    s->ending = false; /* of a stop that was just given up */
     s->begun_ms = pgv_clock_ms();
     pm_set_state(im, PGV_STATE_STOPPING);
-    if (harsher(args->mode, was) || !s->signalled) {
-        /* Nothing that the old one waited for is worth waiting for now. */
-        if (s->checkpointing)
-            pgsql_cancel(&im->conn.checkpoint, &s->query);
-        if (s->scripting && args->mode != PM_STOP_IMMEDIATE)
-            return; /* the hook of this stop is running; its end sends the signal */
-        if (s->checkpointing && args->mode != PM_STOP_IMMEDIATE)
-            return; /* its end goes on */
-        send(im);
-        if (s->active && !s->ending)
+    pm_arm(im, PM_TIMER_STOP, TICK_MS, tick);
+    if (s->checkpointing && (!args->checkpoint_first || args->mode == PM_STOP_IMMEDIATE))
+        pgsql_cancel(&im->conn.checkpoint, &s->query);
+    if (s->args.mode == PM_STOP_IMMEDIATE) {
+        if (was != PM_STOP_IMMEDIATE || !s->signalled)
+            send_signal(im);
+        if (!s->ending)
             (void)start_script(im);
+    } else if (!s->signalled) {
+        if (!s->scripting && !s->checkpointing)
+            go_on(im); /* else their end does */
+    } else if (harsher(args->mode, was)) {
+        send_signal(im);
     }
 }
 
-void pm_stop_forget(struct postmaster_impl *im)
+bool pm_stop_cancel(struct postmaster_impl *im)
 {
-    im->stop.done = NULL;
-    im->stop.forgotten = true;
+    struct pm_stop *s = &im->stop;
+
+    if (!s->active || s->signalled || s->ending)
+        return false;
+    s->ending = true;
+    s->ok = false;
+    pgv_copy_cut(s->message, sizeof(s->message), PGV_STR("canceled"));
+    pm_disarm(im, PM_TIMER_STOP);
+    if (s->checkpointing)
+        pgsql_cancel(&im->conn.checkpoint, &s->query);
+    if (s->scripting)
+        pgv_child_cancel(&s->script, CANCEL_MS);
+    pm_set_state(im, im->pm->facts.accepting ? PGV_STATE_RUNNING : PGV_STATE_STARTING);
+    if (!im->pm->facts.accepting)
+        pm_probe_on(im);
+    pm_arm(im, PM_TIMER_STOP, 0, finish_if_done);
+    return true;
+}
+
+void pm_stop_detach(struct postmaster_impl *im)
+{
+    struct pm_stop *s = &im->stop;
+
+    s->done = NULL;
+    pm_disarm(im, PM_TIMER_STOP);
+    if (!s->ending) {
+        s->ending = true;
+        s->ok = false;
+        if (s->checkpointing)
+            pgsql_cancel(&im->conn.checkpoint, &s->query);
+        if (s->scripting)
+            pgv_child_cancel(&s->script, CANCEL_MS);
+        if (s->waling)
+            cancel_waling(im);
+    }
+    pm_arm(im, PM_TIMER_STOP, 0, finish_if_done);
 }

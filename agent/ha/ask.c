@@ -124,6 +124,7 @@ struct ha_effect *ha_start_job(struct ha *ha, struct ha_effects *fx, enum postma
     struct ha_effect *e = ha_emit(fx, HA_DO_JOB, why);
 
     PGV_ASSERT(ha->job.kind == PM_JOB_NONE || kind == PM_JOB_STOP);
+    PGV_ASSERT(name || !ha_why_has_arguments(why));
     memset(&ha->job, 0, sizeof(ha->job));
     ha->job.kind = kind;
     ha->job.since_ms = ha->now_ms;

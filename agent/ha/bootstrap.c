@@ -54,8 +54,11 @@ static enum ha_flow start_clone(struct ha *ha, struct ha_effects *fx, bool from_
 
 static enum ha_flow bootstrap(struct ha *ha, struct ha_effects *fx)
 {
-    if (ha_unlocked(ha) && ha->view.initialize == DCS_INIT_ABSENT && !ha->policy.tags.nofailover &&
-        ha->policy.can_bootstrap) {
+    /* Our own write stands in the view before its answer is here: what was asked goes on. */
+    bool asked = ha->cycle.dcs[HA_DCS_INITIALIZE] != HA_ASK_NOT;
+
+    if (asked || (ha_unlocked(ha) && ha->view.initialize == DCS_INIT_ABSENT &&
+                  !ha->policy.tags.nofailover && ha->policy.can_bootstrap)) {
         if (ha->policy.sync_requested)
             return ha_end(ha, fx, HA_WHY_unsupported_sync);
         switch (ha_ask_dcs(ha, fx, HA_DCS_INITIALIZE, HA_WHY_bootstrap)) {

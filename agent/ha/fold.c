@@ -9,6 +9,9 @@
 
 #include <string.h>
 
+/** A reload is in force in every process of the server after this long. */
+#define FOLLOW_SETTLES_MS 2000
+
 static enum ha_ask ask_of(enum ha_outcome o)
 {
     switch (o) {
@@ -42,6 +45,18 @@ static bool leader_news(const struct dcs_cluster *was, const struct dcs_cluster 
            a->checkpoint_done != b->checkpoint_done || strcmp(a->conn_url, b->conn_url) != 0;
 }
 
+/* A member that comes or goes needs its slot, or no longer. */
+static bool members_news(const struct dcs_cluster *was, const struct dcs_cluster *is)
+{
+    if (was->n_members != is->n_members)
+        return true;
+    for (unsigned i = 0; i < is->n_members; i++)
+        if (strcmp(was->members[i].name, is->members[i].name) != 0 ||
+            strcmp(was->members[i].tags.replicatefrom, is->members[i].tags.replicatefrom) != 0)
+            return true;
+    return false;
+}
+
 static void fold_view(struct ha *ha, const struct ha_event *ev)
 {
     const struct dcs_cluster *c = ev->u.view.cluster;
@@ -68,7 +83,7 @@ static void fold_view(struct ha *ha, const struct ha_event *ev)
             news = true;
         if (was->initialize != c->initialize && ha->pg.dir != PM_DIR_OK)
             news = true;
-        if (mine && (c->config_exists != was->config_exists))
+        if (mine && (c->config_exists != was->config_exists || members_news(was, c)))
             news = true;
         /* Our own member key vanished: the session was lost or somebody cleaned up. */
         if (!news)
@@ -129,7 +144,8 @@ static void fold_dcs(struct ha *ha, const struct ha_event *ev)
                 set_own_leader(ha);
         } else if (o == HA_REFUSED) {
             ha->lease_until_ms = 0; /* answered: the key is not ours */
-            ha->cycle_due = true;
+            if (!ha->cycle.active)
+                ha->cycle_due = true;
         } /* silence proves nothing: the old deadline stands */
         break;
     case HA_DCS_RELEASE:
@@ -181,6 +197,8 @@ static void fold_facts(struct ha *ha, const struct postmaster_facts *f, bool loo
         ha->cycle_due = true;
     if (died)
         ha->stable_since_ms = 0;
+    if (f->alive)
+        ha->compared = false;
     if (looked && ha->cycle.active && ha->cycle.look == HA_ASK_WAITS)
         ha->cycle.look = HA_ASK_OK;
 }
@@ -208,6 +226,8 @@ void ha_job_ended(struct ha *ha, enum postmaster_job job, enum postmaster_outcom
     }
     if (job != ha->job.kind)
         return; /* the end of one that a stop has cut short */
+    if (job == PM_JOB_STOP && outcome == PM_CANCELED)
+        return; /* a stricter stop took its place and goes on */
     memset(&ha->job, 0, sizeof(ha->job));
     ha->cycle_due = true;
     switch (job) {
@@ -229,6 +249,7 @@ void ha_job_ended(struct ha *ha, enum postmaster_job job, enum postmaster_outcom
             ha->touch_due = true;
         break;
     case PM_JOB_CHECK_DIVERGENCE:
+        ha->compared = !ha->pg.alive;
         if (ha->rewind != HA_REWIND_CHECK)
             break;
         if (done)
@@ -260,6 +281,8 @@ void ha_job_ended(struct ha *ha, enum postmaster_job job, enum postmaster_outcom
         ha->shutdown.exit_status = 1;
         break;
     case PM_JOB_FOLLOW:
+        ha->settled_ms = done ? ha->now_ms + FOLLOW_SETTLES_MS : 0;
+        break;
     case PM_JOB_START:
     case PM_JOB_RESTART:
     case PM_JOB_BOOTSTRAP:

@@ -248,15 +248,15 @@ struct ha_effects {
 
 enum ha_ask { HA_ASK_NOT, HA_ASK_WAITS, HA_ASK_OK, HA_ASK_REFUSED, HA_ASK_LOST };
 
-enum ha_rewind { /* what we know about divergence from the leader. Source: Patroni's Rewind states
-                  */
-                 HA_REWIND_INITIAL,
-                 HA_REWIND_CHECK, /* compare with the leader at the next chance */
-                 HA_REWIND_NEED,
-                 HA_REWIND_NOT_NEED,
-                 HA_REWIND_CHECKPOINT, /* primary: the checkpoint after promotion is confirmed */
-                 HA_REWIND_SUCCESS,
-                 HA_REWIND_FAILED,
+/** What we know about divergence from the leader. Source: Patroni's Rewind states, in its order. */
+enum ha_rewind {
+    HA_REWIND_INITIAL,
+    HA_REWIND_CHECKPOINT, /* primary: the checkpoint after promotion is confirmed */
+    HA_REWIND_CHECK,      /* compare with the leader at the next chance */
+    HA_REWIND_NEED,
+    HA_REWIND_NOT_NEED, /* what stands after this one: a rewind was executed */
+    HA_REWIND_SUCCESS,
+    HA_REWIND_FAILED,
 };
 
 /** A demotion or shutdown under way: from the stop until the key is given up. */
@@ -282,6 +282,7 @@ struct ha_cycle {
     bool fits, needs_restart;
     bool failed;  /* the store did not answer in this cycle */
     bool regular; /* begun by the timer */
+    bool touched; /* our missing member key was asked for */
 };
 
 struct ha {
@@ -325,6 +326,7 @@ struct ha {
     struct ha_peer peers[HA_PEERS_MAX];
 
     enum ha_rewind rewind;
+    bool compared;                     /* timelines were compared since the server went down */
     uint64_t divergence_not_before_ms; /* the last comparison could not find out */
     bool joined; /* the join checks have passed once: the data directory belongs here */
     bool start_after_clone, remove_data;
@@ -356,6 +358,9 @@ struct ha {
         bool leave_running; /* PostgreSQL is not ours to stop */
     } shutdown;
     bool exiting;
+
+    char followed[PGV_NAME_BYTES]; /* the last FOLLOW job's upstream, */
+    uint64_t settled_ms;           /* and when what it wrote should be in force */
 
     bool has_restart_request; /* being carried out */
     struct ha_request restart_request;

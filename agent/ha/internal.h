@@ -29,6 +29,8 @@ enum ha_flow ha_end(struct ha *ha, struct ha_effects *fx, enum ha_why why, ...);
 /** The sentence of @why with its arguments, into @ret. */
 void ha_say(char *ret, size_t ret_bytes, enum ha_why why, ...);
 
+bool ha_why_has_arguments(enum ha_why why);
+
 /* ask.c: questions */
 /** Ask the store once per cycle; what is already in flight is waited for. */
 enum ha_ask ha_ask_dcs(struct ha *ha, struct ha_effects *fx, enum ha_dcs_op op, enum ha_why why);

@@ -150,6 +150,8 @@ enum ha_flow ha_follow(struct ha *ha, struct ha_effects *fx, enum ha_why demote,
      * dropping the old one in between would only cost a reload. */
     if ((!node.name[0] || !node.conn_url[0]) && !ha->policy.tags.nostream)
         return ha_end(ha, fx, follow, ha->policy.name, ha->view.leader);
+    if (ha->now_ms < ha->settled_ms && strcmp(ha->followed, node.name) == 0)
+        return ha_end(ha, fx, follow, ha->policy.name, ha->view.leader);
     if (ha->cycle.follow == HA_ASK_NOT) {
         e = ha_emit(fx, HA_DO_CHECK_FOLLOW, HA_WHY_cycle);
         e->u.node = node;
@@ -164,6 +166,8 @@ enum ha_flow ha_follow(struct ha *ha, struct ha_effects *fx, enum ha_why demote,
                          ha->cycle.needs_restart ? NULL : "changing primary_conninfo");
         e->u.job.role = PGV_ROLE_REPLICA;
         e->u.job.node = node;
+        memcpy(ha->followed, node.name, sizeof(ha->followed));
+        ha->settled_ms = 0;
     } else if (ha->last_timeline && leader_timeline && ha->last_timeline < leader_timeline &&
                ha->rewind != HA_REWIND_CHECK && ha->rewind != HA_REWIND_NEED) {
         ha_trigger_divergence(ha);

@@ -69,6 +69,7 @@ static enum ha_flow crash_recovery(struct ha *ha, struct ha_effects *fx)
 enum ha_flow ha_rewind_or_reinit(struct ha *ha, struct ha_effects *fx)
 {
     struct postmaster_node leader;
+    char name[HA_TEXT_BYTES];
     struct ha_effect *e;
 
     if (ha->rewind != HA_REWIND_CHECK && ha->rewind != HA_REWIND_NEED)
@@ -89,9 +90,8 @@ enum ha_flow ha_rewind_or_reinit(struct ha *ha, struct ha_effects *fx)
     if (ha->pg.rewind_possible) {
         if (!ha->pg.alive && ha->pg.control_state == PM_CONTROL_IN_ARCHIVE_RECOVERY)
             TRY(crash_recovery(ha, fx));
-        e = ha_start_job(ha, fx, PM_JOB_REWIND, HA_WHY_rewind, NULL);
-        ha_say(ha->job.name, sizeof(ha->job.name), HA_WHY_rewind, leader.name);
-        memcpy(e->text, ha->job.name, sizeof(e->text));
+        ha_say(name, sizeof(name), HA_WHY_rewind, leader.name);
+        e = ha_start_job(ha, fx, PM_JOB_REWIND, HA_WHY_rewind, name);
         e->u.job.node = leader;
         return ha_end(ha, fx, HA_WHY_rewind, leader.name);
     }
@@ -196,7 +196,7 @@ enum ha_flow ha_not_running(struct ha *ha, struct ha_effects *fx)
         ha->rewind = HA_REWIND_INITIAL;
         why = HA_WHY_start_readonly;
     } else {
-        if (!ha_rewind_executed(ha) && ha->rewind != HA_REWIND_CHECK)
+        if (!ha_rewind_executed(ha) && !ha->compared && ha->rewind != HA_REWIND_CHECK)
             ha_trigger_divergence(ha);
         TRY(ha_rewind_or_reinit(ha, fx));
     }

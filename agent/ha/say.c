@@ -22,6 +22,14 @@ const char *ha_why_label(enum ha_why why)
     return why < HA_WHYS ? labels[why] : "?";
 }
 
+bool ha_why_has_arguments(enum ha_why why)
+{
+    for (const char *p = texts[why]; *p; p++)
+        if (*p == '%')
+            return true;
+    return false;
+}
+
 /* The formats are constants of why.def, each with one place that gives its arguments. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"

@@ -74,8 +74,10 @@ static void note_pause(struct ha *ha)
 /* Rows 3 to 5 of the cycle: our member key, the system identifier, the configuration key. */
 static void fill_keys(struct ha *ha, struct ha_effects *fx)
 {
-    if (!ha_me(ha))
+    if (!ha_me(ha) && !ha->cycle.touched) {
+        ha->cycle.touched = true;
         ha->touch_due = true;
+    }
     if (!ha_has_lock(ha))
         return;
     if (ha->view.initialize != DCS_INIT_SYSID && ha->pg.sysid[0] && !ha->bootstrapping &&

@@ -1,0 +1,51 @@
+# The front door: all that is done often, by its shortest name. CMake does the building.
+#
+#   make            the programs: build/release/pgvigil and pgvigilctl
+#   make test       everything that proves them (about 25 minutes on two cores)
+#   make demo       a cluster on this machine, hurt before your eyes
+#   make bench      pgvigil and Patroni measured side by side
+#   make install    into PREFIX (/usr/local), honours DESTDIR
+#
+# As root, missing Debian packages are installed first; else you are told which.
+
+PREFIX ?= /usr/local
+export PEERS ?= /var/tmp/pgvigil-peers
+PYTHON = /usr/bin/python3
+
+all: deps-build release
+
+release: deps-build
+	@test -e build/release/build.ninja || cmake --preset release >/dev/null
+	@cmake --build --preset release
+
+deps: deps-build deps-test deps-bench
+deps-build deps-test deps-bench deps-demo deps-format:
+	@cmake/deps.sh $(@:deps-%=%)
+
+test: deps-build deps-test
+	@tests/run
+
+# One part of the tests alone, for instance: make test-integration
+test-%: deps-build deps-test
+	@tests/run $*
+
+demo: release deps-demo
+	@$(PYTHON) tests/demo/demo.py
+
+bench: release deps-bench
+	@tests/peers/install patroni
+	@$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
+
+# The unit file names the program's place, hence configuring again.
+install: deps-build
+	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	cmake --build --preset release
+	cmake --install build/release
+
+format: deps-format
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf build
+
+.PHONY: all release deps deps-build deps-test deps-bench deps-demo deps-format test demo bench install format clean

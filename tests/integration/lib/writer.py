@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: PostgreSQL
+"""A client that writes numbered rows without end, as an application with a multi-host
+connection string (or HAProxy) would, and knows of each row whether it was acknowledged."""
+
+import threading
+import time
+
+import psycopg2
+
+from .process import now
+from .wait import wait_for
+
+TABLE = "CREATE TABLE IF NOT EXISTS harness_rows (id bigint PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())"
+
+
+class Writer:
+    """acked: [(time of the acknowledgement, id)]. A row whose INSERT ended in an error may or may
+    not be there: it is nobody's loss."""
+
+    def __init__(self, cluster, host=None, port=None, pace=0.004):
+        first = cluster.nodes[0]
+        self.dsn = first.dsn(
+            host=host or ",".join(node.host for node in cluster.nodes),
+            port=str(port or ",".join(str(node.pg_port) for node in cluster.nodes)),
+            target_session_attrs="any" if port else "read-write",
+            connect_timeout=2, tcp_user_timeout=1500, application_name="writer",
+            options="-c statement_timeout=3000")
+        self.pace = pace
+        self.acked = []
+        self.errors = []
+        self.next_id = 0
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self):
+        # HAProxy takes all servers for good until its first checks, so this may need some tries
+        self.next_id = wait_for(self._prepare, 30, "the table of the writer")
+        self.thread.start()
+        self.wait_writes(10)
+        return self
+
+    def _connect(self):
+        connection = psycopg2.connect(**self.dsn)
+        connection.autocommit = True
+        return connection
+
+    def _prepare(self):
+        connection = self._connect()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(TABLE)
+                cursor.execute("SELECT coalesce(max(id), 0) + 1 FROM harness_rows")
+                return cursor.fetchone()[0]
+        finally:
+            connection.close()
+
+    def _run(self):
+        connection = None
+        while not self.stopping.is_set():
+            try:
+                if connection is None:
+                    connection = self._connect()
+                with connection.cursor() as cursor:
+                    cursor.execute("INSERT INTO harness_rows (id) VALUES (%s)", (self.next_id,))
+                self.acked.append((now(), self.next_id))
+            except psycopg2.Error as error:
+                self.errors.append((now(), self.next_id, str(error).strip()))
+                if connection is not None:
+                    connection.close()
+                    connection = None
+            self.next_id += 1
+            time.sleep(self.pace)  # the pace of the load, not a wait for something
+        if connection is not None:
+            connection.close()
+
+    def stop(self):
+        self.stopping.set()
+        if self.thread.is_alive():
+            self.thread.join(15)
+            assert not self.thread.is_alive(), "the writer does not end"
+
+    def last(self):
+        return self.acked[-1][0] if self.acked else 0.0
+
+    def wait_writes(self, timeout, since=None):
+        """Waits for an acknowledgement later than since (default: now), returns its time."""
+        since = now() if since is None else since
+        def first():
+            return self.first_after(since)
+        return wait_for(first, timeout, "an acknowledged write", interval=0.01)
+
+    def first_after(self, since):
+        at = None
+        for acked, _ in reversed(self.acked):
+            if acked <= since:
+                break
+            at = acked
+        return at
+
+    def outage(self, since, until=None):
+        """(seconds, start, end) of the longest gap between acknowledgements that ends after since."""
+        times = [at for at, _ in self.acked if until is None or at <= until]
+        gaps = [(b - a, a, b) for a, b in zip(times, times[1:]) if b > since]
+        return max(gaps) if gaps else (0.0, since, since)
+
+    def missing(self, node):
+        """Acknowledged ids that the node does not have."""
+        acked = {row for _, row in list(self.acked)}  # before we look: the writer may go on
+        return sorted(acked - {row[0] for row in node.sql("SELECT id FROM harness_rows")})
+
+    def errors_since(self, since):
+        return [error for error in self.errors if error[0] >= since]

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: PostgreSQL
+"""Configuration that changes while everything runs: the cluster's in the store, the node's file."""
+
+import pytest
+
+from lib.wait import holds_for, wait_for
+
+
+@pytest.fixture(scope="class")
+def cluster(make_cluster):
+    return make_cluster(2)
+
+
+def setting(node, name):
+    return node.value("SELECT setting || coalesce(unit, '') FROM pg_settings WHERE name = %s", name)
+
+
+class TestDynamic:
+    def test_reloadable_parameter(self, cluster):
+        """Applied everywhere by a reload, no restart."""
+        postmasters = [node.postmaster_pid() for node in cluster.nodes]
+        merged = cluster.patch({"postgresql": {"parameters": {"work_mem": "7MB"}}})
+        assert merged["postgresql"]["parameters"]["work_mem"] == "7MB"
+        assert cluster.config()["postgresql"]["parameters"]["work_mem"] == "7MB"
+        for node in cluster.nodes:
+            wait_for(lambda n=node: n.value("SHOW work_mem") == "7MB", 20, f"work_mem on {node.name}")
+            assert not node.status().get("pending_restart")
+        assert [node.postmaster_pid() for node in cluster.nodes] == postmasters
+
+    def test_parameter_taken_away(self, cluster):
+        cluster.patch({"postgresql": {"parameters": {"work_mem": None}}})
+        for node in cluster.nodes:
+            wait_for(lambda n=node: n.value("SHOW work_mem") == "4MB", 20, f"work_mem on {node.name}")
+
+    def test_parameter_that_needs_a_restart(self, cluster):
+        """Flagged with the old and the new value, and nothing restarts by itself."""
+        postmasters = [node.postmaster_pid() for node in cluster.nodes]
+        cluster.patch({"postgresql": {"parameters": {"shared_buffers": None, "max_connections": 60}}})
+        for node in cluster.nodes:
+            wait_for(lambda n=node: n.status().get("pending_restart"), 20, f"pending restart on {node.name}")
+            assert node.status()["pending_restart_reason"]["max_connections"] == {"old_value": "50", "new_value": "60"}
+        assert [node.postmaster_pid() for node in cluster.nodes] == postmasters
+        out = cluster.ctl("list", cluster.scope).stdout
+        assert "max_connections: 50->60" in out
+        # first the leader: a replica may not have less than it knows of the leader
+        leader = cluster.leader()
+        for node in [leader] + cluster.replicas():
+            answer = node.rest("POST", "/restart", {"restart_pending": True}, timeout=60)
+            assert (answer.status, answer.text) == (200, "restarted successfully")
+            wait_for(lambda n=node: n.value("SHOW max_connections") == "60", 20)
+            wait_for(lambda n=node: not n.status().get("pending_restart"), 20)
+        cluster.wait_healthy(60)
+        assert cluster.leader_name() == leader.name
+
+    def test_loop_wait_and_ttl(self, cluster):
+        cluster.patch({"ttl": 25, "loop_wait": 1})
+        assert cluster.config()["ttl"] == 25
+
+        def granted():
+            lease = cluster.etcd.call("kv/range", {"key": __import__("base64").b64encode(
+                cluster.key("leader").encode()).decode()})["kvs"][0]["lease"]
+            return cluster.etcd.call("lease/timetolive", {"ID": lease})["grantedTTL"] == "25"
+        wait_for(granted, 30, "a lease of 25 s")
+        cluster.wait_healthy(30)
+        cluster.patch({"ttl": 20, "loop_wait": 2})
+
+    def test_put_replaces_the_document(self, cluster):
+        before = cluster.config()
+        wanted = {**before, "maximum_lag_on_failover": 4242}
+        answer = cluster.nodes[1].rest("PUT", "/config", wanted)
+        assert answer.status == 200 and answer.json == wanted
+        assert cluster.config() == wanted
+        wait_for(lambda: cluster.nodes[0].get("/config").json == wanted, 10, "the document on the other node")
+        assert cluster.nodes[0].rest("PUT", "/config", before).status == 200
+
+    @pytest.mark.parametrize("body, status", [("{", 400), ("[]", 400), ("", 400), ("{}", 400)])
+    def test_patch_with_nonsense(self, cluster, body, status):
+        before = cluster.config()
+        assert cluster.nodes[0].rest("PATCH", "/config", body).status == status
+        assert cluster.config() == before
+
+    def test_value_postgresql_refuses(self, cluster):
+        """A value that PostgreSQL would not start with must not take the cluster down."""
+        postmasters = [node.postmaster_pid() for node in cluster.nodes]
+        cluster.patch({"postgresql": {"parameters": {"work_mem": "a lot"}}})
+        try:
+            holds_for(lambda: all(node.status()["state"] == "running" for node in cluster.nodes), 6, "all running")
+            assert [node.postmaster_pid() for node in cluster.nodes] == postmasters
+            assert cluster.leader().value("SHOW work_mem") == "4MB"
+        finally:
+            cluster.patch({"postgresql": {"parameters": {"work_mem": None}}})
+        cluster.wait_healthy(20)
+
+
+class TestEditConfig:
+    def test_set(self, cluster):
+        out = cluster.ctl("edit-config", cluster.scope, "-s", "maximum_lag_on_failover=3000", "--force").stdout
+        assert "Configuration changed" in out
+        assert "+maximum_lag_on_failover: 3000" in out
+        assert cluster.config()["maximum_lag_on_failover"] == 3000
+
+    def test_postgresql_parameter(self, cluster):
+        cluster.ctl("edit-config", cluster.scope, "-p", "work_mem=6MB", "--force")
+        for node in cluster.nodes:
+            wait_for(lambda n=node: n.value("SHOW work_mem") == "6MB", 20)
+
+    def test_null_takes_away(self, cluster):
+        cluster.ctl("edit-config", cluster.scope, "-s", "maximum_lag_on_failover=null", "--force")
+        assert "maximum_lag_on_failover" not in cluster.config()
+
+    def test_apply_from_stdin(self, cluster):
+        out = cluster.ctl("edit-config", cluster.scope, "--apply", "-", "--force", stdin="ttl: 22\nslots: {}\n").stdout
+        assert "Configuration changed" in out
+        assert cluster.config()["ttl"] == 22
+
+    def test_no_change(self, cluster):
+        ttl = cluster.config()["ttl"]
+        out = cluster.ctl("edit-config", cluster.scope, "-s", f"ttl={ttl}", "--force").stdout
+        assert "Not changed" in out
+
+    def test_not_confirmed(self, cluster):
+        before = cluster.config()
+        cluster.ctl("edit-config", cluster.scope, "-s", "ttl=44", stdin="n\n")
+        assert cluster.config() == before
+
+    def test_nonsense(self, cluster):
+        before = cluster.config()
+        done = cluster.ctl("edit-config", cluster.scope, "-s", "ttl", "--force", check=False)
+        assert done.returncode == 1
+        assert "Invalid parameter setting ttl" in done.stderr + done.stdout
+        assert cluster.config() == before
+
+    def test_show_config(self, cluster):
+        out = cluster.ctl("show-config", cluster.scope).stdout
+        assert f"ttl: {cluster.config()['ttl']}\n" in out
+
+
+class TestLocalFile:
+    def test_parameter_by_sighup(self, cluster):
+        node = cluster.nodes[1]
+        node.config["postgresql"]["parameters"]["deadlock_timeout"] = "1500ms"
+        node.write_config()
+        node.hup()
+        wait_for(lambda: setting(node, "deadlock_timeout") == "1500ms", 20)
+        assert setting(cluster.nodes[0], "deadlock_timeout") == "1000ms"
+
+    def test_tags_by_post_reload(self, cluster):
+        node = cluster.nodes[1]
+        node.config["tags"] = {"noloadbalance": True, "zone": "b"}
+        node.write_config()
+        answer = node.rest("POST", "/reload")
+        assert (answer.status, answer.text) == (202, "reload scheduled")
+        wait_for(lambda: node.status().get("tags") == {"noloadbalance": True, "zone": "b"}, 20)
+        assert node.get("/replica").status == 503
+        wait_for(lambda: cluster.etcd.get_json(cluster.key("members/n2")).get("tags", {}).get("zone") == "b", 20)
+        node.config["tags"] = {}
+        node.write_config()
+        node.rest("POST", "/reload")
+        wait_for(lambda: node.get("/replica").status == 200, 20)
+
+    def test_hba_by_sighup(self, cluster):
+        node = cluster.nodes[1]
+        node.config["postgresql"]["pg_hba"].append("host all nobody_at_all 192.0.2.1/32 reject")
+        node.write_config()
+        node.hup()
+        wait_for(lambda: node.sql("SELECT 1 FROM pg_hba_file_rules WHERE user_name = '{nobody_at_all}'"), 20)
+
+    def test_rest_password_by_sighup(self, cluster):
+        node = cluster.nodes[1]
+        assert node.rest("POST", "/reload").status == 202
+        node.config["restapi"]["authentication"] = {"username": "u", "password": "p"}
+        node.write_config()
+        node.hup()
+        wait_for(lambda: node.rest("POST", "/reload").status == 401, 20)
+        assert node.rest("POST", "/reload", auth=("u", "wrong")).text == "not authenticated"
+        assert node.rest("POST", "/reload", auth=("u", "p")).status == 202
+        del node.config["restapi"]["authentication"]
+        node.write_config()
+        node.hup()
+        wait_for(lambda: node.rest("POST", "/reload").status == 202, 20)
+
+    @pytest.mark.parametrize("text, line", [
+        ("scope: vigil\nname: n2\n  listen: [\n", 3),
+        ("scope: vigil\nname: n2\npostgresql:\n\tlisten: x\n", 4),
+        ("scope: vigil\nname: 'n2\n", None),
+    ])
+    def test_broken_yaml_keeps_the_old(self, cluster, kind, text, line):
+        node = cluster.nodes[1]
+        offset, postmaster = node.log_size(), node.postmaster_pid()
+        node.write_config(text)
+        node.hup()
+        if kind == "pgvigil":
+            logged = node.wait_log(node.config_file, 15, offset)
+            if line:
+                assert f"line {line}" in logged or f":{line}" in logged, logged
+        else:
+            wait_for(lambda: "Traceback" in node.log_text(offset) or "ERROR" in node.log_text(offset), 15)
+        holds_for(lambda: node.streaming(), 3, "still running")
+        assert node.postmaster_pid() == postmaster
+        node.write_config()
+        node.hup()
+        cluster.wait_healthy(20)
+
+    @pytest.mark.pgvigil
+    @pytest.mark.parametrize("change", [
+        {"postgresql": None}, {"postgresql": "what"}, {"restapi": {"listen": "no port here"}}, {"name": "other"}])
+    def test_nonsense_in_good_yaml_keeps_the_old(self, cluster, change):
+        import copy
+        import yaml
+        from lib.node import merge
+        node = cluster.nodes[1]
+        offset = node.log_size()
+        node.write_config(yaml.safe_dump(merge(copy.deepcopy(node.config), change)))
+        node.hup()
+        wait_for(lambda: node.log_size() > offset, 15)
+        holds_for(node.streaming, 3, "still running")
+        assert cluster.etcd.get(cluster.key("members/n2"))
+        node.write_config()
+        node.hup()
+        cluster.wait_healthy(20)

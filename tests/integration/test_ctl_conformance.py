@@ -1,0 +1,829 @@
+# SPDX-License-Identifier: PostgreSQL
+"""pgvigilctl against patronictl: the same keys, the same members, the same words; then the same
+output, exit status, requests and keys.
+
+The cluster is made of keys written by hand into a real etcd, and members are a small HTTP server
+which answers as told and remembers what it was asked. Skipped when Patroni is not set up
+(tests/peers/install patroni).
+"""
+
+import base64
+import http.server
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+import yaml
+
+from lib.etcd import EtcdCluster
+from lib.node import ctl_binary
+from lib.ports import free_port, give_back
+from lib.process import scratch
+
+PATRONICTL, PGVIGILCTL = ctl_binary("patroni"), ctl_binary("pgvigil")
+pytestmark = pytest.mark.skipif(not os.access(PATRONICTL, os.X_OK), reason="Patroni is not set up")
+
+NAMESPACE = "/service/batman"
+SYSID = "7277694203142172922"
+
+
+class Members(http.server.ThreadingHTTPServer):
+    """All members' REST APIs in one: answers[(method, path)] is (status, body) or a list of them."""
+
+    def __init__(self):
+        self.port = free_port()
+        super().__init__(("127.0.0.1", self.port), Handler)
+        self.answers, self.asked = {}, []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
+        give_back(self.port)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        length = self.headers.get("Content-Length")
+        body = self.rfile.read(int(length or 0)).decode()
+        self.server.asked.append((self.command, self.path, json.loads(body) if body else None,
+                                  self.headers.get("Authorization"), length if self.command != "GET" else None))
+        answer = self.server.answers.get((self.command, self.path), (404, "no such thing"))
+        if isinstance(answer, list):
+            answer = answer.pop(0)
+        if callable(answer):
+            answer = answer()
+        status, text = answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    do_GET = do_POST = do_PATCH = do_DELETE = answer
+
+    def log_message(self, *args):
+        pass
+
+
+def member(port, state="running", role="replica", api=None, **more):
+    doc = {"conn_url": f"postgres://127.0.0.1:{port}/postgres", "state": state, "role": role, "version": "4.1.5"}
+    if api:
+        doc["api_url"] = api
+    doc.update(more)
+    return doc
+
+
+class World:
+    def __init__(self):
+        self.dir = scratch()
+        self.etcd = EtcdCluster(self.dir).start()
+        self.members = Members()
+        self.dead_port = free_port()
+        self.config = os.path.join(self.dir, "ctl.yml")
+        self.write_config()
+
+    def write_config(self, **more):
+        config = {"scope": "batman", "namespace": "/service/", "name": "here",
+                  "etcd3": {"host": self.etcd.addresses[0]}}
+        config.update(more)
+        with open(self.config, "w", encoding="utf-8") as file:
+            yaml.safe_dump(config, file)
+
+    def api(self, name):
+        return f"http://127.0.0.1:{self.members.port}/{name}"
+
+    def dead_api(self):
+        return f"http://127.0.0.1:{self.dead_port}/patroni"
+
+    def keys(self):
+        """A healthy cluster of three."""
+        return {
+            "initialize": SYSID,
+            "config": {"ttl": 30, "loop_wait": 10, "retry_timeout": 10, "maximum_lag_on_failover": 1048576,
+                       "postgresql": {"use_pg_rewind": True, "parameters": {"max_connections": 100}}},
+            "leader": "postgresql0",
+            "status": {"optime": 67395656, "slots": {"postgresql1": 67395656}},
+            "members/postgresql0": member(5432, role="primary", api=self.api("patroni"), xlog_location=67395656,
+                                          timeline=5),
+            "members/postgresql1": member(5433, api=self.api("patroni"), xlog_location=67108864,
+                                          replay_lsn=65107944, receive_lsn=67108864, timeline=5,
+                                          replication_state="streaming"),
+            "members/postgresql2": member(5434, state="stopped", api=self.api("patroni")),
+        }
+
+    def put(self, keys):
+        """Replaces everything, in one transaction."""
+        def b64(text):
+            return base64.b64encode(text.encode()).decode()
+
+        puts = [{"requestPut": {"key": b64(f"{NAMESPACE}/{key}"),
+                                "value": b64(value if isinstance(value, str) else json.dumps(value))}}
+                for key, value in keys.items()]
+        self.etcd.call("kv/deleterange", {"key": b64("/service/"), "range_end": b64("/service0")})
+        if puts:
+            self.etcd.call("kv/txn", {"success": puts})
+
+    def close(self):
+        self.members.close()
+        self.etcd.close()
+        give_back(self.dead_port)
+
+
+@pytest.fixture(scope="module")
+def world():
+    assert os.access(PGVIGILCTL, os.X_OK), f"{PGVIGILCTL} is not there: build it first"
+    w = World()
+    yield w
+    w.close()
+
+
+def normal(text):
+    """Without what differs in every run or by intent."""
+    text = text.replace("patronictl", "pgvigilctl")
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{5}", "<stamp>", text)
+    return re.sub(r"\(e\.g\. \d{4}-\d\d-\d\dT\d\d:\d\d", "(e.g. <minute>", text)
+
+
+def errors(text, status):
+    """The error a person sees, without log lines. The origin dies of some with a trace, in whose
+    place we have a sentence; it logs others with one and goes on."""
+    lines = text.splitlines()
+    if "Traceback (most recent call last)" in text:
+        lines = [line for line in lines if re.match("Error: |Aborted!", line)]
+        if status == 1 and not lines:
+            return "<trace>"
+    lines = [line for line in lines if not re.match(r"\d{4}-\d\d-\d\d .* - [A-Z]+ - ", line)]
+    return normal("\n".join(lines))
+
+
+def run(tool, world, args, keys, answers, stdin, env, files):
+    world.put(keys)
+    world.members.answers = {key: list(value) if isinstance(value, list) else value for key, value in answers.items()}
+    world.members.asked = []
+    for name, text in files.items():
+        with open(os.path.join(world.dir, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    environment = {"PATH": os.environ["PATH"], "HOME": world.dir, "TZ": "Europe/Berlin", "LC_ALL": "C.UTF-8",
+                   "PATRONICTL_CONFIG_FILE": world.config}
+    environment.update(env)
+    done = subprocess.run([tool, *args], input=stdin.encode(), capture_output=True, env=environment, timeout=60,
+                          cwd=world.dir, check=False)
+    found = world.etcd.prefix(NAMESPACE + "/")
+    stored = {}
+    for key, value in found.items():
+        try:
+            stored[key] = json.loads(value)
+        except ValueError:
+            stored[key] = value
+    return {"status": done.returncode, "out": normal(done.stdout.decode()), "err": errors(done.stderr.decode(), done.returncode),
+            "asked": list(world.members.asked), "stored": stored,
+            "raw_config": found.get(NAMESPACE + "/config")}
+
+
+@pytest.fixture
+def same(world):
+    """same("list", "-f", "json", keys={…}): runs both tools and compares. Returns what ours did."""
+
+    def check(*args, keys=None, answers=None, stdin="", env=None, files=None, but=()):
+        keys = world.keys() if keys is None else keys
+        theirs = run(PATRONICTL, world, args, keys, answers or {}, stdin, env or {}, files or {})
+        ours = run(PGVIGILCTL, world, args, keys, answers or {}, stdin, env or {}, files or {})
+        if theirs["err"] == "<trace>":
+            assert ours["err"].startswith("Error: ") and ours["err"].count("\n") == 0, ours
+        for what in theirs:
+            if what in but or (what == "err" and theirs["err"] == "<trace>"):
+                continue
+            assert ours[what] == theirs[what], what
+        return ours
+
+    return check
+
+
+# Looking
+
+FORMATS = ["pretty", "tsv", "json", "yaml", "yml"]
+
+
+def rich_keys(world):
+    """Everything a members table can show."""
+    keys = world.keys()
+    keys["config"]["pause"] = True
+    keys["failover"] = {"leader": "postgresql0", "member": "postgresql2", "scheduled_at": "2030-03-23T18:00:00+00:00"}
+    keys["members/postgresql0"].update(
+        pending_restart=True, tags={"clonefrom": True, "zone": "Zürich", "n": 5, "weird": "on", "list": [1, "a"]},
+        pending_restart_reason={"max_connections": {"old_value": "100", "new_value": "200"},
+                                "shared_preload_libraries": {"old_value": "", "new_value": "a," * 30 + "b"}})
+    keys["members/postgresql1"].update(
+        tags={"replicatefrom": "postgresql2"},
+        scheduled_restart={"schedule": "2030-01-01T10:00:00+01:00", "postgres_version": "16.5",
+                           "postmaster_start_time": "2024-01-01"})
+    return keys
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("extended", [[], ["-e"]])
+@pytest.mark.parametrize("which", ["plain", "rich", "empty"])
+def test_list(world, same, which, extended, fmt):
+    keys = {"plain": world.keys(), "rich": rich_keys(world), "empty": {}}[which]
+    same("list", "-f", fmt, *extended, keys=keys)
+
+
+def test_list_by_name_and_of_several(world, same):
+    same("list", "batman", "nosuch", keys=rich_keys(world))
+
+
+def test_list_without_names(world, same):
+    same("list", env={"PATRONICTL_CONFIG_FILE": "/dev/null"}, but=("err", "status"))
+    same("-d", f"etcd3://{world.etcd.addresses[0]}", "list", env={"PATRONICTL_CONFIG_FILE": ""})
+    same("-d", f"etcd3://{world.etcd.addresses[0]}", "list", "batman", env={"PATRONICTL_CONFIG_FILE": ""})
+    same("-d", f"etcd3://{world.etcd.addresses[0]}/elsewhere", "list", "batman")
+    same("list", "batman", env={"PATRONICTL_CONFIG_FILE": "", "DCS_URL": f"etcd3://{world.etcd.addresses[0]}"})
+    same("-d", "nosuch://h:1", "list", "batman")
+
+
+@pytest.mark.parametrize("case", ["initializing", "usual ports", "one host", "ipv6", "no leader", "standby cluster",
+                                  "sync", "quorum", "old members", "no host", "odd states", "long name", "lags",
+                                  "leader without member", "wide"])
+def test_list_of_other_clusters(world, same, case):
+    keys = world.keys()
+    p0, p1, p2 = (keys[f"members/postgresql{i}"] for i in range(3))
+    if case == "initializing":
+        keys["initialize"] = ""
+    elif case in ("usual ports", "one host"):
+        for n, m in enumerate((p0, p1, p2)):
+            m["conn_url"] = f"postgres://10.0.0.{n if case == 'usual ports' else 1}:5432/postgres"
+    elif case == "ipv6":
+        for n, m in enumerate((p0, p1, p2)):
+            m["conn_url"] = f"postgres://[fe80::{n + 1}]:543{n}/postgres"
+    elif case == "no leader":
+        del keys["leader"]
+    elif case == "standby cluster":
+        keys["config"]["standby_cluster"] = {"host": "10.1.1.1"}
+        p0["role"] = "standby_leader"
+        p0["replication_state"] = "streaming"
+    elif case in ("sync", "quorum"):
+        keys["config"]["synchronous_mode"] = True if case == "sync" else "quorum"
+        keys["sync"] = {"leader": "postgresql0", "sync_standby": "postgresql2,POSTGRESQL1", "quorum": 1}
+    elif case == "old members":
+        p1.pop("receive_lsn")
+        p1.pop("replay_lsn")
+        p2.update(xlog_location=1234567, state="running")
+    elif case == "no host":
+        del p1["conn_url"]
+        p2["conn_url"] = "postgres://h2/x"
+    elif case == "odd states":
+        p1["state"] = "creating replica"
+        del p2["state"]
+        p2["tags"] = {}
+    elif case == "long name":
+        keys["members/" + "n" * 60] = p1
+    elif case == "lags":
+        keys["status"]["optime"] = 10 * 1048576
+        for name, lag in (("a", 1572864), ("b", 2621440), ("c", 524288), ("d", 524289), ("e", 3 * 524288 + 1)):
+            keys[f"members/{name}"] = member(5440, receive_lsn=10485760 - lag, replay_lsn=10485760)
+    elif case == "leader without member":
+        del keys["members/postgresql0"]
+    elif case == "wide":
+        p1["tags"] = {"city": "東京", "accent": "e\u0301"}
+        keys["config"]["pause"] = "on"
+    same("list", keys=keys)
+    same("list", "-f", "json", keys=keys)
+    same("topology", keys=keys)
+
+
+def test_topology(world, same):
+    keys = rich_keys(world)
+    same("topology", keys=keys)
+    keys["members/a"] = member(5441, tags={"replicatefrom": "postgresql2"})
+    keys["members/b"] = member(5442, tags={"replicatefrom": "a"})
+    keys["members/c"] = member(5443, tags={"replicatefrom": "d"})  # a cycle is not shown
+    keys["members/d"] = member(5444, tags={"replicatefrom": "c"})
+    keys["members/e"] = member(5445, tags={"replicatefrom": "e"})
+    keys["members/f"] = member(5446, tags={"replicatefrom": "postgresql0"})
+    keys["members/g"] = member(5447, tags={"replicatefrom": "nobody"})
+    same("topology", "batman", keys=keys)
+    del keys["leader"]
+    same("topology", "batman", keys=keys)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("history", [None, "[]", [[1, 25623960, "no recovery target specified"],
+                                                  [2, 25623961, "before: 'x' \"ü\"", "2019-09-23T16:57:57+02:00", "n"]]])
+def test_history(world, same, fmt, history):
+    keys = world.keys()
+    if history is not None:
+        keys["history"] = history
+    same("history", "-f", fmt, keys=keys)
+
+
+CONFIGS = [
+    {}, [1], {"a": None, "b": [1, {"c": "d", "e": [2]}], "f": {}, "g": []},
+    {"s": ["on", "5", "null", "2020-01-01", "y", "~", "", " x", "a: b", "#c", "1:30", "1e3", "0644", "x\ny", "ü", "'"]},
+    {"postgresql": {"parameters": {"a.b": "x", "archive_command": "cp %p /x/%f && " + "long " * 60, "t": 1.0,
+                                   "u": 1e300, "v": -0.5}, "pg_hba": ["host all all all md5", "local all all trust"]}},
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS + [None])
+def test_show_config(world, same, config):
+    keys = world.keys()
+    if config is None:
+        del keys["config"]
+    else:
+        keys["config"] = config
+    same("show-config", keys=keys)
+
+
+@pytest.mark.parametrize("args", [[], ["-r", "replica"], ["-r", "any"], ["-r", "primary"], ["-r", "standby-leader"],
+                                  ["-m", "postgresql2"], ["-m", "nosuch"], ["-m", "x", "-r", "any"], ["nosuch"]])
+def test_dsn(same, args):
+    same("dsn", *args)
+
+
+def test_version(world, same):
+    answer = {("GET", "/patroni"): [(200, json.dumps({"patroni": {"version": "4.1.5"}, "server_version": 160004})),
+                                    (200, json.dumps({"patroni": {"version": "4.0.1"}, "server_version": 90624})),
+                                    (503, json.dumps({"patroni": {}}))]}
+
+    def tail(got):
+        return got["out"].split("\n", 1)[1]
+
+    ours = same("version", "batman", answers=answer, but=("out",))
+    assert tail(ours) == ("\npostgresql0: Patroni 4.1.5 PostgreSQL 16.4\npostgresql1: Patroni 4.0.1 PostgreSQL 9.6.24\n"
+                          "postgresql2: Patroni None\n")
+    assert ours["out"].startswith("pgvigilctl version ")
+    same("version", but=("out",))
+    ours = same("version", "batman", "postgresql1", answers={("GET", "/patroni"): (200, "x")}, but=("out",))
+    assert tail(ours).startswith("\npostgresql1: failed to get version: ")
+
+
+# The command line
+
+USAGE = [
+    [], ["--help"], ["-k"], ["nosuch"], ["--nosuch"], ["-x"], ["-c"], ["-c", "/nonexistent", "list"],
+    ["-c", "/nonexistent", "list", "--nosuch"], ["-c", "/nonexistent", "nosuch"], ["list", "--foo"],
+    ["list", "--formt", "x"], ["list", "--form"], ["list", "-f", "x"], ["list", "--format=x"], ["list", "-fx"],
+    ["list", "-f"], ["list", "--format"], ["list", "-etfx"], ["list", "-ez"], ["list", "--extended=1"],
+    ["list", "-w", "x"], ["list", "--group", "x"], ["list", "--group", "1.5", "-f", "y"], ["list", "-w", "x", "-f", "y"],
+    ["dsn", "a", "b"], ["dsn", "a", "b", "c"], ["dsn", "-r", "boss"], ["restart"], ["flush"], ["flush", "x"],
+    ["flush", "x", "y"], ["flush", "x", "y", "z"], ["remove"], ["remove", "a", "b"], ["reload", "--role"],
+    ["switchover", "--candidat", "x"], ["list", "--", "--format"], ["edit-config", "-qs"], ["edit-config", "-s", "a"],
+    ["pause", "--wat"], ["list", "--help", "--nosuch"], ["list", "--help", "-f", "x"], ["list", "x", "--help"],
+]
+
+
+@pytest.mark.parametrize("args", USAGE, ids=" ".join)
+def test_usage(same, args):
+    # The tool's own page tells of fewer commands yet, and of both names.
+    same(*args, but=("out",) if args in ([], ["--help"]) else ())
+
+
+@pytest.mark.parametrize("command", ["dsn", "edit-config", "failover", "flush", "history", "list", "pause", "reinit",
+                                     "reload", "remove", "restart", "resume", "show-config", "switchover", "topology"])
+@pytest.mark.parametrize("columns", ["80", "60", "200", "20"])
+def test_help(same, command, columns):
+    same(command, "--help", env={"COLUMNS": columns})
+
+
+# Changing the configuration
+
+SETTINGS = [
+    ["-s", "ttl=20"], ["-s", "ttl=30"], ["-s", "ttl="], ["-s", "ttl=null"], ["-s", "nosuch="], ["-s", "a.b.c=[1, x]"],
+    ["-s", "a.b.c=null"], ["-s", "postgresql.parameters.max_connections="], ["-p", "max_connections="],
+    ["-p", " a.b.c=on"], ["-p", 'x="on"', "-p", "y=off"], ["-s", "postgresql.parameters.q.r=5", "-s", "ttl = 7"],
+    ["-s", "postgresql=5"], ["-s", "ttl.x=5"], ["-s", "ttl.x="], ["-s", "loop_wait"], ["-s", ""], ["-p", "x"],
+    ["-q", "-s", "ttl=21"], ["-s", "synchronous_mode=on", "-s", "s='ü'"], ["-s", "a={b: 1, c: {d: ~}}"],
+    ["-s", "=5"], ["-s", "x=1", "-s", "x=2"], ["-s", "postgresql.parameters.=5"], ["-s", "a..b=5"],
+    ["-s", "ttl=1:30", "-s", "l=0x1F", "-s", "o=0644", "-s", "f=1.5"],
+]
+
+
+@pytest.mark.parametrize("args", SETTINGS, ids=" ".join)
+def test_edit_config_by_options(same, args):
+    same("edit-config", *args, "--force")
+    same("edit-config", *args, stdin="y\n")
+
+
+@pytest.mark.parametrize("stdin", ["", "n\n", "\n", "no\n", "YES\n", "maybe\nY\n", " y \n"])
+def test_edit_config_asks(same, stdin):
+    same("edit-config", "-s", "ttl=20", stdin=stdin)
+
+
+DOCUMENTS = ["ttl: 20\npostgresql: {parameters: {a: 1, max_connections: null}}\n", "ttl: null\n", "{}\n",
+             "ttl: '30'\n", "a: 1.0\nb: yes\nc: [x, y]\nd:\n  - e: 1\n", "new: {a: null}\n"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("option", ["--apply", "--replace"])
+def test_edit_config_by_file(same, option, document):
+    same("edit-config", option, "change.yml", "--force", files={"change.yml": document})
+    same("edit-config", option, "-", stdin=document)
+    same("edit-config", option, "-", "--force", stdin=document)
+    same("edit-config", option, "change.yml", "-s", "ttl=25", "-p", "z=1", "--force", files={"change.yml": document})
+
+
+def test_edit_config_refuses(world, same):
+    same("edit-config", "--apply", "/nonexistent", "--force")
+    same("edit-config", "--apply", "list.yml", "--force", files={"list.yml": "- a\n"})
+    same("edit-config", "--apply", "bad.yml", "--force", files={"bad.yml": "a: [\n"})
+    keys = world.keys()
+    del keys["config"]
+    same("edit-config", "-s", "ttl=20", keys=keys)
+
+
+def test_edit_config_of_long_documents(world, same):
+    """The difference is difflib's, also where lines repeat a lot."""
+    keys = world.keys()
+    keys["config"]["postgresql"]["parameters"] = {f"p{i:03}": "on" for i in range(150)}
+    keys["config"]["slots"] = {f"s{i:03}": {"type": "physical"} for i in range(150)}
+    document = yaml.safe_dump({"postgresql": {"parameters": {f"p{i:03}": None if i % 7 == 0 else f"v{i}" if i % 11 == 0
+                                                             else "on" for i in range(160)}},
+                               "slots": {f"s{i:03}": None if i % 5 == 0 else {"type": "physical", "x": i}
+                                         if i % 13 == 0 else {"type": "physical"} for i in range(170)}})
+    same("edit-config", "--apply", "change.yml", "--force", keys=keys, files={"change.yml": document})
+
+
+EDITOR = "#!/bin/sh\nset -e\ncase $1 in */batman-config-*.yaml) ;; *) exit 9;; esac\n"
+
+
+@pytest.mark.parametrize("script", ["sed -i s/30/20/ $1", "true", "exit 3", "echo 'a: [' >> $1", "echo '' >> $1",
+                                    "kill -9 $$", "mv $1 $1.x; sed s/30/20/ $1.x > $1; rm $1.x", "echo '# c' >> $1"])
+def test_edit_config_by_editor(world, same, script):
+    editor = os.path.join(world.dir, "editor")
+    files = {"editor": EDITOR + script + "\n"}
+    with open(editor, "w", encoding="utf-8") as file:
+        file.write("")
+    os.chmod(editor, 0o755)
+    os.makedirs(os.path.join(world.dir, "tmp"), exist_ok=True)
+    same("edit-config", stdin="y\n", env={"EDITOR": editor, "TMPDIR": os.path.join(world.dir, "tmp")}, files=files)
+    assert os.listdir(os.path.join(world.dir, "tmp")) == []
+
+
+# Members' REST API
+
+def test_pause_and_resume(world, same):
+    ok = {("PATCH", "/config"): (200, "{}")}
+    same("pause", answers=ok)
+    same("resume", answers=ok)
+    same("pause", answers={("PATCH", "/config"): (403, "Forbidden")})
+    keys = world.keys()
+    keys["config"]["pause"] = True
+    same("pause", keys=keys, answers=ok)
+    same("resume", keys=keys, answers=ok)
+    keys = world.keys()
+    keys["members/postgresql0"]["api_url"] = world.dead_api()
+    same("pause", keys=keys, answers=ok)
+    for name in ("members/postgresql0", "members/postgresql1", "members/postgresql2"):
+        keys[name].pop("api_url")
+    same("pause", keys=keys, answers=ok)
+
+
+def test_pause_waits(world, same):
+    ok = {("PATCH", "/config"): (200, "{}")}
+    keys = world.keys()
+    for i in range(3):
+        keys[f"members/postgresql{i}"]["pause"] = True
+    same("pause", "--wait", keys=keys, answers=ok)
+    keys["config"]["loop_wait"] = 1
+    keys["members/postgresql2"]["pause"] = False
+    same("pause", "--wait", keys=keys, answers=ok)
+
+
+def test_credentials(world, same):
+    ok = {("PATCH", "/config"): (200, "{}")}
+    try:
+        world.write_config(restapi={"authentication": {"username": "u", "password": "p:ü"}})
+        ours = same("pause", answers=ok)
+        assert ours["asked"][0][3] == "Basic " + base64.b64encode("u:p:ü".encode()).decode()
+        world.write_config(restapi={"authentication": {"username": "u", "password": "p"}},
+                           ctl={"authentication": {"username": "c", "password": "d"}})
+        same("pause", answers=ok)
+    except AssertionError:
+        world.write_config()
+        raise
+    world.write_config()
+
+
+RESTARTS = [
+    (["batman", "--force"], ""), (["batman"], "\ny\n\n"), (["batman"], "now\ny\n\n"), (["batman"], "\nn\n"),
+    (["batman"], "2030-01-01T10:00\ny\n16.5\n"), (["batman"], "2030-07-01 10:00:30\ny\n\n"),
+    (["batman"], "2030-01-01T10:00+05:30\nn\n"), (["batman"], "nonsense\n"), (["batman"], ""), (["batman"], "\n"),
+    (["batman", "postgresql1", "nosuch", "--force"], ""), (["batman", "nosuch", "--force"], ""),
+    (["batman", "-r", "leader", "--force"], ""), (["batman", "-r", "replica", "postgresql0", "--force"], ""),
+    (["batman", "--pending", "--force"], ""), (["batman", "--pending"], "\ny\n\n"),
+    (["batman", "--pending", "--scheduled", "2030-01-01T10:00Z"], "y\n\n"),
+    (["batman", "--pending", "--scheduled", "2030-01-01T10:00Z"], "n\n"),
+    (["batman", "--scheduled", "20300101T101010Z", "--force", "--timeout", "5min"], ""),
+    (["batman", "--pg-version", "9.5.2", "--force"], ""), (["batman", "--pg-version", "16.4"], "\ny\n"),
+    (["batman", "--pg-version", "x.y", "--force"], ""), (["batman", "--pg-version", "16", "--force"], ""),
+    (["batman", "--pg-version", "9.5", "--force"], ""), (["batman", "--pg-version", "1.2.3.4", "--force"], ""),
+    (["nosuch", "--force"], ""), (["batman", "-r", "standby-leader", "--force"], ""),
+]
+
+
+@pytest.mark.parametrize("args,stdin", RESTARTS, ids=lambda value: repr(value) if isinstance(value, str) else " ".join(value))
+@pytest.mark.parametrize("status", [200, 202, 409, 503])
+def test_restart(same, args, stdin, status):
+    same("restart", *args, stdin=stdin, answers={("POST", "/restart"): (status, "restart says so")})
+
+
+def test_restart_in_other_states(world, same):
+    keys = world.keys()
+    keys["members/postgresql1"].update(pending_restart=True, scheduled_restart={"schedule": "2030-01-01T00:00:00+00:00"})
+    answers = {("POST", "/restart"): (202, "ok"), ("DELETE", "/restart"): (404, "no such")}
+    same("restart", "batman", "--pending", "--force", keys=keys, answers=answers)
+    same("restart", "batman", "--scheduled", "2030-02-01T00:00", "--force", keys=keys, answers=answers)
+    keys["config"]["pause"] = True
+    same("restart", "batman", "--scheduled", "2030-02-01T00:00", "--force", keys=keys, answers=answers)
+    keys = world.keys()
+    keys["members/postgresql1"]["api_url"] = world.dead_api()
+    same("restart", "batman", "--force", keys=keys, answers=answers)
+
+
+@pytest.mark.parametrize("status", [200, 202, 503])
+def test_reload(same, status):
+    answers = {("POST", "/reload"): (status, "busy")}
+    same("reload", "batman", "--force", answers=answers)
+    same("reload", "batman", "postgresql2", stdin="y\n", answers=answers)
+    same("reload", "batman", stdin="n\n", answers=answers)
+    same("reload", "batman", stdin="", answers=answers)
+    same("reload", "nosuch", answers=answers)
+
+
+def test_reinit(same):
+    ok = {("POST", "/reinitialize"): (200, "reinitialize started")}
+    busy = {("POST", "/reinitialize"): [(503, "reinitialize already in progress"), (200, "reinitialize started")]}
+    same("reinit", "batman", "--force", answers=ok)
+    same("reinit", "batman", "postgresql1", "--force", answers=ok)
+    same("reinit", "batman", "postgresql1", "--from-leader", stdin="y\n", answers=ok)
+    same("reinit", "batman", "postgresql0", "--force", answers=ok)
+    same("reinit", "batman", "postgresql1", stdin="y\ny\n", answers=busy)
+    same("reinit", "batman", "postgresql1", stdin="y\nn\n", answers=busy)
+    same("reinit", "batman", "postgresql1", "--force", answers=busy)
+    waiting = {**ok, ("GET", "/patroni"): [(200, json.dumps({"state": "creating replica"})),
+                                           (200, json.dumps({"state": "running"}))]}
+    same("reinit", "batman", "postgresql1", "--force", "--wait", answers=waiting)
+
+
+def test_reinit_asks_which(same):
+    ok = {("POST", "/reinitialize"): (200, "reinitialize started")}
+    for stdin in ("postgresql1\ny\n", "nosuch\n", "\n"):
+        ours = same("reinit", "batman", stdin=stdin, answers=ok, but=("out",))  # the origin's order is arbitrary
+        assert "Which member do you want to reinitialize [postgresql1, postgresql2]? []: " in ours["out"]
+
+
+def test_flush(world, same):
+    keys = world.keys()
+    keys["members/postgresql1"]["scheduled_restart"] = {"schedule": "2030-01-01T00:00:00+00:00"}
+    for status in (200, 404):
+        same("flush", "batman", "restart", "--force", keys=keys, answers={("DELETE", "/restart"): (status, "x")})
+    same("flush", "batman", "postgresql2", "restart", keys=keys, stdin="y\n")
+    same("flush", "batman", "postgresql1", "restart", keys=keys, stdin="n\n")
+    same("flush", "batman", "switchover")
+    keys["failover"] = {"leader": "postgresql0", "scheduled_at": "2030-03-23T18:00:00+00:00"}
+    for status in (200, 404, 412):
+        same("flush", "batman", "switchover", keys=keys, answers={("DELETE", "/switchover"): (status, "x")})
+    for i in range(3):
+        keys[f"members/postgresql{i}"]["api_url"] = world.dead_api()
+    same("flush", "batman", "switchover", keys=keys)
+
+
+SWITCHOVERS = [
+    (["--force"], ""), (["--candidate", "postgresql1", "--force"], ""), ([], "\n\n\ny\n"),
+    ([], "postgresql0\npostgresql1\nnow\ny\n"), ([], "\npostgresql2\n2030-01-01T10:00\ny\n"),
+    ([], "\npostgresql2\n2030-01-01T10:00\nn\n"), ([], "\npostgresql1\n\nn\n"), ([], "postgresql1\n"),
+    ([], "\nnosuch\n"), ([], "\npostgresql0\n"), ([], "\n\ntoday-ish\n"), ([], ""), ([], "\n"),
+    (["--leader", "postgresql1", "--force"], ""), (["--primary", "postgresql0"], "postgresql1\n\ny\n"),
+    (["--scheduled", "2030-06-01T10:00:00.5", "--force"], ""), (["--scheduled", "now"], "\n\ny\n"),
+    (["--scheduled", "", "--force"], ""), (["nosuch", "--force"], ""), (["batman", "--candidate", "", "--force"], ""),
+]
+
+
+@pytest.mark.parametrize("args,stdin", SWITCHOVERS, ids=lambda value: repr(value) if isinstance(value, str) else " ".join(value))
+@pytest.mark.parametrize("status", [200, 202, 412, 501])
+def test_switchover(same, args, stdin, status):
+    text = "Server does not support this operation" if status == 501 else "Successfully switched over"
+    same("switchover", *args, stdin=stdin, answers={("POST", "/switchover"): (status, text),
+                                                    ("POST", "/failover"): (200, "Failed over")})
+
+
+FAILOVERS = [
+    (["--candidate", "postgresql1", "--force"], ""), (["--force"], ""), ([], "postgresql1\ny\n"), ([], "\n"),
+    ([], "postgresql2\nn\n"), (["--candidate", "nosuch"], ""), (["--candidate", "postgresql0"], ""),
+    (["--candidate", "postgresql2"], "y\ny\n"), (["--candidate", "postgresql2"], "n\n"),
+]
+
+
+@pytest.mark.parametrize("args,stdin", FAILOVERS, ids=lambda value: repr(value) if isinstance(value, str) else " ".join(value))
+@pytest.mark.parametrize("state", ["healthy", "synchronous", "no leader", "nofailover", "dead", "alone"])
+def test_failover(world, same, args, stdin, state):
+    keys = world.keys()
+    if state == "synchronous":
+        keys["config"]["synchronous_mode"] = True
+        keys["sync"] = {"leader": "postgresql0", "sync_standby": "postgresql1"}
+    elif state == "no leader":
+        del keys["leader"]
+    elif state == "nofailover":
+        keys["members/postgresql1"]["tags"] = {"nofailover": True}
+    elif state == "dead":
+        for i in range(3):
+            keys[f"members/postgresql{i}"]["api_url"] = world.dead_api()
+    elif state == "alone":
+        del keys["members/postgresql1"], keys["members/postgresql2"]
+    same("failover", *args, keys=keys, stdin=stdin, answers={("POST", "/failover"): (200, "Failed over")})
+
+
+def test_switchover_in_other_states(world, same):
+    keys = world.keys()
+    del keys["leader"]
+    same("switchover", "--force", keys=keys)
+    keys = world.keys()
+    keys["config"]["pause"] = True
+    same("switchover", "--scheduled", "2030-01-01T10:00", "--force", keys=keys)
+    keys = world.keys()
+    keys["config"]["standby_cluster"] = {"host": "x"}
+    same("switchover", keys=keys, stdin="\n\n\nn\n")
+    keys = world.keys()
+    keys["members/postgresql0"]["api_url"] = world.dead_api()
+    same("switchover", "--candidate", "postgresql1", "--force", keys=keys)
+    same("switchover", "--scheduled", "2030-01-01T10:00", "--force", keys=keys)
+    del keys["members/postgresql0"]
+    same("switchover", "--candidate", "postgresql1", "--force", keys=keys)
+
+
+@pytest.mark.parametrize("stdin", ["batman\nYes I am aware\npostgresql0\n", "batman\nYes I am aware\nx\n", "batman\nyes\n",
+                                   "x\n", "", "\n\nbatman\nYes I am aware\n"])
+def test_remove(world, same, stdin):
+    same("remove", "batman", stdin=stdin)
+    keys = world.keys()
+    del keys["leader"]
+    same("remove", "batman", "-f", "json", keys=keys, stdin=stdin)
+
+
+def test_a_group_of_a_citus_cluster(world, same):
+    keys = {f"1/{key}": value for key, value in world.keys().items()}
+    same("list", "--group", "1", keys=keys)
+    same("topology", "--group", "1", keys=keys)
+    same("list", "--group", "1", "-f", "json", keys=keys)
+    same("show-config", "--group", "1", keys=keys)
+    same("switchover", "--group", "1", "--force", keys=keys, answers={("POST", "/switchover"): (200, "ok")})
+    same("list", "--group", "2", keys=keys)
+
+
+# Where we differ on purpose
+
+def ours_alone(world, args, stdin="", keys=None, **more):
+    return run(PGVIGILCTL, world, args, keys or world.keys(), {}, stdin, more, {})
+
+
+def test_an_emptied_configuration_is_refused(world):
+    """The origin would store 'null'."""
+    editor = os.path.join(world.dir, "editor")
+    with open(editor, "w", encoding="utf-8") as file:
+        file.write("#!/bin/sh\n: > $1\n")
+    os.chmod(editor, 0o755)
+    got = ours_alone(world, ["edit-config", "--force"], EDITOR=editor)
+    assert got["status"] == 1 and got["err"].startswith("Error: ")
+    assert got["stored"][NAMESPACE + "/config"]["ttl"] == 30
+
+
+def test_a_store_that_does_not_answer_is_an_error(world):
+    """The origin asks for ever."""
+    got = ours_alone(world, ["-d", f"etcd3://127.0.0.1:{world.dead_port}", "list", "batman"])
+    assert got["status"] == 1
+    assert got["err"].startswith("Error: ") and "\n" not in got["err"]
+
+
+def test_a_concurrent_change_is_not_overwritten(world):
+    """While the editor is open someone else changes the configuration."""
+    editor = os.path.join(world.dir, "editor")
+    url = f"http://{world.etcd.addresses[0]}/v3/kv/put"
+    body = json.dumps({"key": base64.b64encode(f"{NAMESPACE}/config".encode()).decode(),
+                       "value": base64.b64encode(b'{"ttl":99}').decode()})
+    with open(editor, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\nsed -i s/30/20/ $1\ncurl -fsS -d '{body}' {url} > /dev/null\n")
+    os.chmod(editor, 0o755)
+    got = ours_alone(world, ["edit-config", "--force"], EDITOR=editor)
+    assert got["status"] == 1
+    assert got["err"] == "Error: Config modification aborted due to concurrent changes"
+    assert got["stored"][NAMESPACE + "/config"] == {"ttl": 99}
+
+
+class Terminal:
+    """pgvigilctl on a terminal of its own; only what @on names is the terminal, the rest are pipes."""
+
+    def __init__(self, world, args, on=("stdin", "stdout", "stderr"), **env):
+        self.fd, slave = pty.openpty()
+        streams = {name: slave if name in on else subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        environment = {"PATH": os.environ["PATH"], "HOME": world.dir, "LC_ALL": "C.UTF-8", "TERM": "dumb",
+                       "PATRONICTL_CONFIG_FILE": world.config, **env}
+        self.process = subprocess.Popen([PGVIGILCTL, *args], env=environment, cwd=world.dir, start_new_session=True,
+                                        **streams)
+        os.close(slave)
+        self.seen = ""
+
+    def until(self, pattern, timeout=20):
+        """Reads until pattern shows."""
+        end = time.monotonic() + timeout
+        while not re.search(pattern, self.seen):
+            assert select.select([self.fd], [], [], max(0, end - time.monotonic()))[0], self.seen
+            try:
+                piece = os.read(self.fd, 4096)
+            except OSError:  # everybody closed it
+                piece = b""
+            assert piece, self.seen
+            self.seen += piece.decode()
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def ended(self):
+        status = self.process.wait(20)
+        while select.select([self.fd], [], [], 0)[0]:
+            try:
+                self.seen += os.read(self.fd, 4096).decode()
+            except OSError:
+                break
+        os.close(self.fd)
+        return status
+
+
+def test_progress_is_shown_on_a_terminal(world):
+    world.put(world.keys())
+    go_on = threading.Event()
+    world.members.answers = {("POST", "/switchover"): lambda: (200, "done") if go_on.wait(20) else (500, "late")}
+    terminal = Terminal(world, ["switchover", "--force"], on=("stderr",))
+    terminal.until(r"switchover: waiting for the new leader… \d+\.\d s")
+    go_on.set()
+    out, _ = terminal.process.communicate(timeout=20)
+    assert terminal.ended() == 0
+    assert terminal.seen.endswith("\r\x1b[K"), "the line is taken away at the end"
+    assert "waiting" not in out.decode() and " done\n" in out.decode()
+
+
+def test_questions_and_interruption_on_a_terminal(world):
+    world.put(world.keys())
+    terminal = Terminal(world, ["switchover"])
+    terminal.until(r"Primary \[postgresql0\]: $")
+    terminal.type("\n")
+    terminal.until(r"Candidate .* \[\]: $")
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    assert terminal.ended() == 1
+    assert terminal.seen.endswith("[]: Aborted!\r\n")
+
+
+def test_interruption_while_waiting(world):
+    world.put(world.keys())
+    asked = threading.Event()
+    go_on = threading.Event()
+
+    def wait():
+        asked.set()
+        go_on.wait(20)
+        return 200, "done"
+
+    world.members.answers = {("POST", "/restart"): wait}
+    terminal = Terminal(world, ["restart", "batman", "postgresql1", "--force"])
+    assert asked.wait(20)
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    assert terminal.ended() == 1
+    assert terminal.seen.endswith("\r\nAborted!\r\n")
+    go_on.set()
+
+
+@pytest.mark.parametrize("pager", ["cat", "./pager"])
+def test_differences_go_through_the_pager(world, pager):
+    world.put(world.keys())
+    with open(os.path.join(world.dir, "pager"), "w", encoding="utf-8") as file:
+        file.write("#!/bin/sh\necho paged; cat\n")
+    os.chmod(os.path.join(world.dir, "pager"), 0o755)
+    terminal = Terminal(world, ["edit-config", "-s", "ttl=20"], PAGER=pager)
+    terminal.until(r"-ttl: 30\r\n\+ttl: 20\r\n.*Apply these changes\? \[y/N\]: $")
+    assert ("paged" in terminal.seen) == (pager == "./pager")
+    terminal.type("y\n")
+    assert terminal.ended() == 0
+    assert "Configuration changed" in terminal.seen
+
+
+def test_no_pager(world):
+    world.put(world.keys())
+    terminal = Terminal(world, ["edit-config", "-s", "ttl=20"], PATH="/nonexistent", PAGER="nosuch")
+    terminal.until("Error: No pager could be found")
+    assert terminal.ended() == 1
+
+
+def test_the_screen_is_cleared_for_each_round(world):
+    world.put(world.keys())
+    terminal = Terminal(world, ["list", "-w", "0.1"])
+    terminal.until(r"(?s)^(\x1b\[2J\x1b\[1;1H\+ Cluster: batman .*?){3}")
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    assert terminal.ended() == 1

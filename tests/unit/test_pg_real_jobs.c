@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * tests/unit/test_pg_real_jobs.c - jobs on data directories against a real PostgreSQL: bootstrap
+ * by initdb and by a custom script, cloning, divergence and rewind, crash recovery.
+ *
+ * Node 'a' is bootstrapped first; the tests build on each other in the order of main().
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "pg_support.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct pg_node a, b, c;
+static bool have_postgres;
+static struct pgv_arena boot_arena;
+
+#define NEED_POSTGRES()                                                                            \
+    do {                                                                                           \
+        (void)state;                                                                               \
+        if (!have_postgres)                                                                        \
+            skip();                                                                                \
+    } while (0)
+
+static const struct pgv_value *yaml(const char *text)
+{
+    struct pgv_error err;
+    struct pgv_value *v;
+
+    if (!pgv_yaml_parse(&boot_arena, "test", pgv_str(text), &v, &err))
+        fail_msg("%s", err.msg);
+    return v;
+}
+
+static enum postmaster_outcome job(struct pg_node *n, enum postmaster_job what)
+{
+    return pg_job(n, &(struct postmaster_job_args){ .job = what, .timeout_ms = 30000 });
+}
+
+static struct postmaster_node node_of(const struct pg_node *n)
+{
+    struct postmaster_node node = { .role = PGV_ROLE_PRIMARY,
+                                    .is_leader = true,
+                                    .leader_checkpoint_known = true,
+                                    .leader_checkpoint_done = true };
+
+    (void)snprintf(node.name, sizeof(node.name), "%s", n->name);
+    (void)snprintf(node.conn_url, sizeof(node.conn_url), "%s", n->pm.conn_url);
+    return node;
+}
+
+static bool is_streaming(struct pg_node *n)
+{
+    pg_look(n);
+    return n->pm.facts.streaming;
+}
+
+static bool is_streaming_on_2(struct pg_node *n)
+{
+    return is_streaming(n) && n->pm.facts.timeline == 2;
+}
+
+static bool is_dead(struct pg_node *n)
+{
+    return !n->pm.facts.alive;
+}
+
+static void test_bootstrap__initdb(void **state)
+{
+    struct postmaster_facts *f = &a.pm.facts;
+    char text[256];
+
+    NEED_POSTGRES();
+    a.config.bootstrap = yaml("initdb: [encoding: UTF8, data-checksums, auth: trust, no-sync]\n"
+                              "pg_hba: ['host all all 10.9.8.7/32 trust']\n"
+                              "post_bootstrap: /bin/true\n");
+    pg_node_open(&a);
+    pg_look(&a);
+    assert_int_equal(f->dir, PM_DIR_EMPTY);
+    assert_int_equal(f->role, PGV_ROLE_UNINITIALIZED);
+    assert_int_equal(job(&a, PM_JOB_BOOTSTRAP), PM_DONE);
+    assert_true(f->alive);
+    assert_int_equal(f->role, PGV_ROLE_PRIMARY);
+    pg_look(&a);
+    assert_string_equal(f->sysid, ""); /* not told before all is done */
+    assert_false(f->announced);
+    assert_int_equal(job(&a, PM_JOB_POST_BOOTSTRAP), PM_DONE);
+    assert_string_not_equal(f->sysid, "");
+    assert_string_equal(a.callbacks, "");
+    pg_look(&a); /* the first look at a server nobody has announced */
+    pg_look(&a);
+    assert_true(f->announced);
+    assert_string_equal(a.callbacks, "on_start:primary");
+    pg_sql(&a, "SELECT count(*) FROM pg_hba_file_rules WHERE address = '10.9.8.7'", text);
+    assert_string_equal(text, "1");
+    pg_sql(&a, "SHOW data_checksums", text);
+    assert_string_equal(text, "on");
+    assert_true(f->rewind_possible);
+    pg_sql(&a, "CREATE TABLE t(i int); INSERT INTO t SELECT generate_series(1, 1000); SELECT 1",
+           text);
+}
+
+static void test_bootstrap__failing_script_says_so(void **state)
+{
+    NEED_POSTGRES();
+    c.config.bootstrap = yaml("method: mine\nmine: {command: /bin/false}\n");
+    pg_node_open(&c);
+    assert_int_equal(job(&c, PM_JOB_BOOTSTRAP), PM_FAILED);
+    assert_int_equal(c.pm.facts.state, PGV_STATE_CUSTOM_BOOTSTRAP_FAILED);
+    assert_int_equal(job(&c, PM_JOB_MOVE_DATA_ASIDE), PM_DONE);
+    pg_node_close(&c);
+}
+
+static void test_bootstrap__custom_script(void **state)
+{
+    struct postmaster_facts *f = &c.pm.facts;
+    char path[300], text[2048];
+    struct pgv_error err;
+
+    NEED_POSTGRES();
+    (void)snprintf(path, sizeof(path), "%s/boot.sh", pg_site_dir());
+    (void)snprintf(
+        text, sizeof(text),
+        "#!/bin/sh\nfor arg; do case $arg in --datadir=*) d=${arg#--datadir=};; esac; done"
+        "\n%s/initdb -D $d -N -U postgres -A trust > /dev/null\n",
+        pg_site_bin());
+    assert_true(pgv_file_replace(path, pgv_str(text), 0755, &err));
+    (void)snprintf(text, sizeof(text), "method: mine\nmine: {command: %s}\n", path);
+    c.config.bootstrap = yaml(text);
+    pg_node_open(&c);
+    assert_int_equal(job(&c, PM_JOB_BOOTSTRAP), PM_DONE);
+    assert_int_equal(f->role, PGV_ROLE_PRIMARY);
+    assert_int_equal(job(&c, PM_JOB_POST_BOOTSTRAP), PM_DONE);
+    pg_look(&c);
+    assert_true(f->look_ok && !f->in_recovery);
+    assert_string_not_equal(f->sysid, "");
+    assert_int_equal(
+        pg_job(&c, &(struct postmaster_job_args){ .job = PM_JOB_STOP, .mode = PM_STOP_IMMEDIATE }),
+        PM_DONE);
+    pg_node_close(&c);
+}
+
+static void test_clone__canceled_leaves_it_to_the_next(void **state)
+{
+    struct pgv_error err;
+    struct postmaster_job_args args = { .job = PM_JOB_CLONE };
+
+    NEED_POSTGRES();
+    pg_node_open(&b);
+    args.node = node_of(&a);
+    assert_true(postmaster_job_start(&b.pm, &args, &err));
+    for (int i = 0; i < 5; i++)
+        (void)uv_run(pg_site_loop(), UV_RUN_ONCE);
+    postmaster_job_cancel(&b.pm);
+    while (b.ends == 0)
+        (void)uv_run(pg_site_loop(), UV_RUN_ONCE);
+    assert_int_equal(b.end_outcome, PM_CANCELED);
+    assert_int_equal(b.pm.facts.state, PGV_STATE_STOPPED);
+    assert_int_equal(pg_job(&b, &args), PM_DONE);
+    assert_int_equal(pg_job(&b, &(struct postmaster_job_args){ .job = PM_JOB_START,
+                                                               .role = PGV_ROLE_REPLICA,
+                                                               .node = { .name = "nobody" } }),
+                     PM_DONE);
+    assert_true(b.pm.facts.in_recovery);
+    pg_look(&b);
+    assert_int_equal(b.pm.facts.timeline, 1); /* no receiver: IDENTIFY_SYSTEM told */
+}
+
+static void test_rewind__brings_a_diverged_primary_back(void **state)
+{
+    struct postmaster_job_args args = { .job = PM_JOB_CHECK_DIVERGENCE };
+    char text[256];
+
+    NEED_POSTGRES();
+    /* b leaves for timeline 2 while a goes on alone */
+    assert_int_equal(job(&b, PM_JOB_PROMOTE), PM_DONE);
+    pg_sql(&b, "CREATE TABLE u(i int); CHECKPOINT; SELECT 1", text);
+    pg_sql(&a, "INSERT INTO t VALUES (-1); SELECT pg_switch_wal()", text);
+    assert_int_equal(pg_job(&a, &(struct postmaster_job_args){ .job = PM_JOB_STOP,
+                                                               .mode = PM_STOP_FAST,
+                                                               .demote = true }),
+                     PM_DONE);
+    args.node = node_of(&b);
+    assert_int_equal(pg_job(&a, &args), PM_DONE); /* diverged */
+    args.job = PM_JOB_REWIND;
+    assert_int_equal(pg_job(&a, &args), PM_DONE);
+    assert_false(a.pm.facts.alive);
+    args.job = PM_JOB_START;
+    args.role = PGV_ROLE_REPLICA;
+    pg_sql(&b, "SELECT pg_create_physical_replication_slot('a')", text);
+    assert_int_equal(pg_job(&a, &args), PM_DONE);
+    pg_until(is_streaming_on_2, &a, "streaming");
+    pg_sql(&a, "SELECT count(*) FROM t WHERE i < 0", text);
+    assert_string_equal(text, "0");
+    args.job = PM_JOB_CHECK_DIVERGENCE; /* of a running standby */
+    assert_int_equal(pg_job(&a, &args), PM_NO);
+}
+
+static void test_rewind__of_a_leader_that_is_not_there_is_for_later(void **state)
+{
+    struct postmaster_job_args args = { .job = PM_JOB_CHECK_DIVERGENCE, .timeout_ms = 2000 };
+
+    NEED_POSTGRES();
+    args.node = node_of(&b);
+    (void)snprintf(args.node.conn_url, sizeof(args.node.conn_url),
+                   "postgres://127.0.0.1:1/postgres");
+    assert_int_equal(pg_job(&a, &args), PM_UNKNOWN);
+}
+
+static void test_crash_recovery__ends_in_a_clean_shutdown(void **state)
+{
+    struct postmaster_facts *f = &b.pm.facts;
+
+    NEED_POSTGRES();
+    assert_int_equal(kill(f->pid, SIGKILL), 0);
+    pg_until(is_dead, &b, "the end of the postmaster");
+    pg_look(&b);
+    assert_int_equal(f->control_state, PM_CONTROL_IN_PRODUCTION);
+    assert_int_equal(job(&b, PM_JOB_CRASH_RECOVERY), PM_DONE);
+    assert_int_equal(f->control_state, PM_CONTROL_SHUT_DOWN);
+    assert_false(f->alive);
+}
+
+static void test_close__in_the_middle_of_a_job(void **state)
+{
+    struct pgv_error err;
+    struct postmaster_job_args args = { .job = PM_JOB_START, .role = PGV_ROLE_PRIMARY };
+
+    NEED_POSTGRES();
+    for (unsigned turns = 0; turns < 200; turns = turns * 2 + 1) {
+        pid_t pid;
+
+        assert_true(postmaster_job_start(&b.pm, &args, &err));
+        for (unsigned i = 0; i < turns; i++)
+            (void)uv_run(pg_site_loop(), UV_RUN_NOWAIT);
+        pid = b.pm.facts.pid;
+        pg_node_close(&b);
+        pg_node_open(&b);
+        if (pid > 0)
+            assert_int_equal(pg_job(&b, &(struct postmaster_job_args){ .job = PM_JOB_STOP,
+                                                                       .mode = PM_STOP_IMMEDIATE }),
+                             PM_DONE);
+    }
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    have_postgres = pg_site_open();
+    if (!have_postgres)
+        return 0;
+    pgv_arena_init(&boot_arena, 1u << 20);
+    pg_node_init(&a, "a", NULL);
+    pg_node_init(&b, "b", NULL);
+    pg_node_init(&c, "c", NULL);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    if (have_postgres) {
+        pg_node_done(&a);
+        pg_node_done(&b);
+        pg_node_done(&c);
+        pgv_arena_done(&boot_arena);
+        pg_site_close();
+        assert_int_equal(pgv_alloc_blocks_in_use(), 0);
+    }
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bootstrap__initdb),
+        cmocka_unit_test(test_bootstrap__failing_script_says_so),
+        cmocka_unit_test(test_bootstrap__custom_script),
+        cmocka_unit_test(test_clone__canceled_leaves_it_to_the_next),
+        cmocka_unit_test(test_rewind__brings_a_diverged_primary_back),
+        cmocka_unit_test(test_rewind__of_a_leader_that_is_not_there_is_for_later),
+        cmocka_unit_test(test_crash_recovery__ends_in_a_clean_shutdown),
+        cmocka_unit_test(test_close__in_the_middle_of_a_job),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
