@@ -118,8 +118,7 @@ bool pm_proc_parse_stat(struct pgv_str text, struct pm_proc *ret)
     return true;
 }
 
-/* A /proc file into @buf; its length, or 0. */
-static size_t read_proc(const char *path, char *buf, size_t bytes)
+size_t pm_read_small(const char *path, char *buf, size_t bytes)
 {
     ssize_t n;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -164,7 +163,7 @@ static bool read_stat(pid_t pid, struct pm_proc *ret)
     size_t n;
 
     (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    n = read_proc(path, text, sizeof(text));
+    n = pm_read_small(path, text, sizeof(text));
     return n > 0 && pm_proc_parse_stat((struct pgv_str){ text, n }, ret);
 }
 

@@ -27,6 +27,9 @@ struct pm_pidfile {
 bool pm_pidfile_parse(struct pgv_str text, struct pm_pidfile *ret,
                       struct pgv_error *err) PGV_MUST_CHECK;
 
+/** A small file into @buf, without allocating; its length, or 0 (errno is open's or read's). */
+size_t pm_read_small(const char *path, char *buf, size_t bytes);
+
 /** What /proc tells about a process. */
 struct pm_proc {
     pid_t pid, ppid;
