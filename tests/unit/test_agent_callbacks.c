@@ -109,8 +109,8 @@ static bool pids_written(void)
 
     snprintf(path, sizeof(path), "%s/cb.pids", world.dir);
     pgv_buf_init(&b, 65536);
-    ok = pgv_file_read(path, &b, &err) &&
-         sscanf(pgv_buf_cstr(&b), "%d %d", &pids[0], &pids[1]) == 2;
+    ok =
+        pgv_file_read(path, &b, &err) && sscanf(pgv_buf_cstr(&b), "%d %d", &pids[0], &pids[1]) == 2;
     pgv_buf_done(&b);
     return ok;
 }
