@@ -50,7 +50,7 @@ static bool is_asked(void)
     return world.asked != NULL;
 }
 
-/* ---- access --------------------------------------------------------------------------------- */
+/* ---- access ----------------------------------------------------------------------------- */
 
 static void reopen(const char *restapi)
 {
@@ -316,8 +316,7 @@ static void test_put_config(void **state)
     page_is((post("PUT", "/config", "{\"ttl\":31}"), 502), "");
 }
 
-/* ---- cluster, history
- * ----------------------------------------------------------------------------- */
+/* ---- cluster, history ------------------------------------------------------------------- */
 
 static void test_get_cluster_and_history(void **state)
 {
@@ -342,8 +341,7 @@ static void test_get_cluster_and_history(void **state)
     assert_non_null(strstr(reply.body, "25623960"));
 }
 
-/* ---- restart and reinitialize
- * ------------------------------------------------------------------------ */
+/* ---- restart and reinitialize ----------------------------------------------------------- */
 
 static void asks(const char *method, const char *target, const char *body, enum ha_answer answer,
                  const char *text, int status, const char *words)
@@ -540,8 +538,7 @@ static void test_close__with_requests_under_way(void **state)
     world_open("", "");
 }
 
-/* ---- reload
- * -------------------------------------------------------------------------------------------- */
+/* ---- reload ----------------------------------------------------------------------------- */
 
 static void reload(const char *restapi)
 {
@@ -577,7 +574,7 @@ static void test_reconfigure__applies_everything_in_place(void **state)
 
 static bool one_listener(void)
 {
-    return world.a.rest->n_open == 3; /* two timers and the listener */
+    return world.a.rest->listener && world.a.rest->n_open == 3; /* and the two timers */
 }
 
 static void test_reconfigure__moves_the_listener(void **state)
@@ -604,11 +601,26 @@ static void test_reconfigure__moves_the_listener(void **state)
     assert_non_null(strstr(err.msg, "Couldn't start a service on '127.0.0.1:"));
     world.port = old;
     assert_int_equal(get("/patroni"), 200);
+    /* the same port of all addresses, and back: the old listener has to go first */
+    world.host = "0.0.0.0";
+    reload("");
+    world_turn_until(one_listener);
+    assert_int_equal(get("/patroni"), 200);
+    world.host = "*";
+    reload("");
+    world_turn_until(one_listener);
+    assert_int_equal(get("/patroni"), 200);
+    world.host = "localhost"; /* no name to be looked up, but two addresses */
+    reload("");
+    world_turn_until(one_listener);
+    assert_int_equal(get("/patroni"), 200);
+    world.host = NULL;
+    reload("");
+    world_turn_until(one_listener);
+    assert_int_equal(get("/patroni"), 200);
 }
 
-/* ---- TLS
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- TLS -------------------------------------------------------------------------------- */
 
 static void copy_file(const char *from, const char *to)
 {
