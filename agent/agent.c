@@ -47,7 +47,7 @@ struct agent_pump {
     uv_timer_t start_timer;
     uv_signal_t sighup, sigterm, sigint;
     struct dcs_slot dcs[HA_DCS_OPS];
-    struct dcs_req first_read;     /* before the brain runs: not one of its requests */
+    struct dcs_req first_read; /* before the brain runs: not one of its requests */
     bool first_read_used;
     struct dcs_req release_status; /* the status write before a release */
     bool release_status_used;

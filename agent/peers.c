@@ -13,8 +13,9 @@
 
 #include "base/banned.h"
 
-#define PEER_ARENA_BYTES_MAX (512 * 1024) /* of a parsed answer; the status of a node is some KB   \
-                                           */
+#define PEER_ARENA_BYTES_MAX                                                                       \
+    (512 * 1024) /* of a parsed answer; the status of a node is some KB                            \
+                  */
 #define PEER_LOG_BODY_BYTES 1024
 
 struct agent_peer_call {

@@ -59,6 +59,8 @@ struct rest_world {
     const struct pgv_value *tags; /* published */
 };
 
+/** What of a request target routing looks at: no scheme and host, no ;params, no #fragment. */
+void rest_target_trim(struct pgv_str *path, struct pgv_str *query);
 enum rest_probe rest_probe_of(struct pgv_str path);
 /** Does the code of @p hang on the position of the server, or is memory enough? */
 bool rest_probe_needs_look(enum rest_probe p);
@@ -237,8 +239,6 @@ struct rest_route {
     bool guarded, failsafe;
 };
 const struct rest_route *rest_route_find(enum httpd_method method, struct pgv_str path);
-/** What of a request target routing looks at: no scheme and host, no ;params, no #fragment. */
-void rest_target_trim(struct pgv_str *path, struct pgv_str *query);
 
 /* ---- handlers -----------------------------------------------------------------------------------
  */

@@ -37,8 +37,8 @@ struct pgv_config {
 
 /**
  * @path: file or folder, may be empty. Absent path: PATRONI_CONFIGURATION, else the environment
- * alone. Errors name file, line and reason; 'Config is empty.' when nothing is configured at all;
- * the reserved placeholder as 'name' is refused.
+ * alone. Errors name file, line and reason; 'Config is empty.' when nothing is configured at all,
+ * with @path named when one was given; the reserved placeholder as 'name' is refused.
  * On failure @ret is untouched, so an old configuration stays in force.
  */
 bool pgv_config_load(const char *path, const struct pgv_config_env *env, struct pgv_config *ret,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* tests/unit/test_agent_control.c - who may change things, and what the changing endpoints answer. */
+/* tests/unit/test_agent_control.c - who may change things, and what the changing endpoints answer.
+ */
 #include "agent_support.h"
 
 #include "base/clock.h"
@@ -140,7 +141,8 @@ static void test_access__client_that_goes_while_members_are_looked_up(void **sta
     assert_int_equal(post("POST", "/reload", NULL), 202);
 }
 
-/* ---- small ones ------------------------------------------------------------------------------- */
+/* ---- small ones -------------------------------------------------------------------------------
+ */
 
 static void test_small_endpoints(void **state)
 {
@@ -170,8 +172,14 @@ static void test_bodies(void **state)
         const char *text;
         int mandatory, optional; /* status; of the optional one 0: it goes on */
     } rows[] = {
-        { NULL, 411, 0 },   { "", 400, 0 },      { "{}", 400, 0 },        { "[]", 400, 400 },
-        { "5", 400, 400 },  { "{", 400, 400 },   { "{\"a\":1} x", 400, 400 }, { "null", 400, 400 },
+        { NULL, 411, 0 },
+        { "", 400, 0 },
+        { "{}", 400, 0 },
+        { "[]", 400, 400 },
+        { "5", 400, 400 },
+        { "{", 400, 400 },
+        { "{\"a\":1} x", 400, 400 },
+        { "null", 400, 400 },
         { "{\"\xff\":1}", 400, 400 },
     };
 
@@ -195,7 +203,8 @@ static void test_bodies(void **state)
     assert_int_equal(world.n_writes, 0);
 }
 
-/* ---- configuration ----------------------------------------------------------------------------- */
+/* ---- configuration -----------------------------------------------------------------------------
+ */
 
 static void test_get_config(void **state)
 {
@@ -305,7 +314,8 @@ static void test_put_config(void **state)
     page_is((post("PUT", "/config", "{\"ttl\":31}"), 502), "");
 }
 
-/* ---- cluster, history ----------------------------------------------------------------------------- */
+/* ---- cluster, history
+ * ----------------------------------------------------------------------------- */
 
 static void test_get_cluster_and_history(void **state)
 {
@@ -319,8 +329,9 @@ static void test_get_cluster_and_history(void **state)
                  "\"timeline\": 3}], \"scope\": \"demo\"}");
     get("/history");
     body_is(200, "[]");
-    world_put("history", "[[1,25623960,\"no recovery target specified\",\"2030-01-01T00:00:00+00:00\","
-                         "\"n1\"]]");
+    world_put("history",
+              "[[1,25623960,\"no recovery target specified\",\"2030-01-01T00:00:00+00:00\","
+              "\"n1\"]]");
     get("/history");
     body_is(200, "[[1, 25623960, \"no recovery target specified\", \"2030-01-01T00:00:00+00:00\", "
                  "\"n1\"]]");
@@ -329,7 +340,8 @@ static void test_get_cluster_and_history(void **state)
     assert_non_null(strstr(reply.body, "25623960"));
 }
 
-/* ---- restart and reinitialize ------------------------------------------------------------------------ */
+/* ---- restart and reinitialize
+ * ------------------------------------------------------------------------ */
 
 static void asks(const char *method, const char *target, const char *body, enum ha_answer answer,
                  const char *text, int status, const char *words)
@@ -526,7 +538,8 @@ static void test_close__with_requests_under_way(void **state)
     world_open("", "");
 }
 
-/* ---- reload -------------------------------------------------------------------------------------------- */
+/* ---- reload
+ * -------------------------------------------------------------------------------------------- */
 
 static void reload(const char *restapi)
 {

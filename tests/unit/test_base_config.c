@@ -168,7 +168,11 @@ static void test_load__refusals_have_the_words_of_the_origin(void **state)
     char why[256];
 
     refused(f, "", "Config is empty.");
-    refused(f, f->dir, "Config is empty.");
+    snprintf(why, sizeof(why),
+             "Config is empty: '%s' does not exist or holds nothing, and there are no PATRONI_* "
+             "variables",
+             f->dir);
+    refused(f, f->dir, why);
     refused(f, "/dev/null", "invalid config path");
     snprintf(why, sizeof(why), "invalid config file %s", in_dir(f, "empty.yml"));
     refused(f, put(f, "empty.yml", ""), why);
