@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lib.haproxy import EXAMPLE, HAProxy
-from lib.node import ROOT, agent_binary, merge
+from lib.node import ROOT, merge
 from lib.process import now
 from lib.wait import wait_for
 
