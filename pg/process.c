@@ -287,13 +287,18 @@ struct leftovers {
 static bool note_leftover(pid_t pid, void *data)
 {
     struct leftovers *l = data;
+    char path[64], cwd[PATH_MAX];
     struct pm_proc p;
 
-    if (pid == l->whose->self || pid == l->except || !read_stat(pid, &p) || p.state == 'Z' ||
+    if (pid == l->whose->self || pid == l->except)
+        return true;
+    /* One call rules out nearly all of them; a restart waits for this. */
+    (void)snprintf(path, sizeof(path), "/proc/%d/cwd", (int)pid);
+    read_link(path, cwd, sizeof(cwd));
+    if (strcmp(cwd, l->whose->data_dir) != 0 || !pm_proc_read(pid, &p) || p.state == 'Z' ||
         p.state == 'X' || (l->except != 0 && p.ppid == l->except))
         return true;
-    read_links(&p);
-    if (pm_proc_is_postgres(&p, l->whose) && p.cwd[0] && strcmp(p.cwd, l->whose->data_dir) == 0)
+    if (pm_proc_is_postgres(&p, l->whose))
         l->ret[l->n++] = pid;
     return l->n < l->max;
 }

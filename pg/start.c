@@ -23,10 +23,17 @@
 /** A postmaster that ends sooner than this after its spawn may have met what another left. */
 #define TOO_EARLY_MS 1000
 #define ATTEMPTS_MAX 8
-#define DELAY_MS_MAX 200
+#define DELAY_MS_FIRST 2
+#define DELAY_MS_MAX 50
 
 static void prepare(struct postmaster_impl *im);
 static void clear_leftovers(struct postmaster_impl *im);
+
+static uint64_t longer(uint64_t delay_ms)
+{
+    delay_ms += delay_ms / 2 + 1;
+    return delay_ms > DELAY_MS_MAX ? DELAY_MS_MAX : delay_ms;
+}
 
 static void finish(struct postmaster_impl *im, enum pm_started how, const char *message)
 {
@@ -89,7 +96,7 @@ void pm_start_server_gone(struct postmaster_impl *im, int status)
                 s->attempts);
         s->had_leftovers = true;
         pm_arm(im, PM_TIMER_START, s->delay_ms, clear_leftovers);
-        s->delay_ms = s->delay_ms * 2 > DELAY_MS_MAX ? DELAY_MS_MAX : s->delay_ms * 2;
+        s->delay_ms = longer(s->delay_ms);
         return;
     }
     pgv_child_describe(status < 0 ? 0 : status, how, sizeof(how));
@@ -174,7 +181,7 @@ static void clear_leftovers(struct postmaster_impl *im)
             (void)kill(left[i], sig);
     }
     pm_arm(im, PM_TIMER_START, s->delay_ms, clear_leftovers);
-    s->delay_ms = s->delay_ms * 2 > DELAY_MS_MAX ? DELAY_MS_MAX : s->delay_ms * 2;
+    s->delay_ms = longer(s->delay_ms);
 }
 
 /* ---- configuration (contract pg §4.4, 4.5) ---- */
@@ -241,7 +248,9 @@ void pm_start_begin(struct postmaster_impl *im, const struct pm_start_args *args
     uint64_t timeout = args->timeout_ms ? args->timeout_ms : im->conf->pg_ctl_timeout_ms;
 
     PGV_ASSERT(!s->active);
-    *s = (struct pm_start){ .active = true, .args = *args, .done = done, .delay_ms = 5 };
+    *s = (struct pm_start){
+        .active = true, .args = *args, .done = done, .delay_ms = DELAY_MS_FIRST
+    };
     s->deadline_ms = pgv_clock_ms() + timeout;
     /* A crash just now most likely left backends that go within milliseconds. */
     s->had_leftovers = im->server.died_ms && pgv_clock_ms() - im->server.died_ms < 5000;
