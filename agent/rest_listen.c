@@ -104,9 +104,11 @@ static bool move_to(struct rest *r, const char *host, int port, struct pgv_error
 {
     struct rest_listener *old = r->listener;
 
+    if (old && port == r->bound_port && strcmp(host, r->bound_host) == 0)
+        return true; /* there it is already */
     if (listen_on(r, host, port, err))
         return true;
-    if (!old || err->sys != EADDRINUSE || port != r->bound_port || strcmp(host, r->bound_host) == 0)
+    if (!old || err->sys != EADDRINUSE || port != r->bound_port)
         return false;
     pgv_copy_cut(r->move_host, sizeof(r->move_host), pgv_str(host));
     r->move_port = port;

@@ -620,6 +620,25 @@ static void test_reconfigure__moves_the_listener(void **state)
     assert_int_equal(get("/patroni"), 200);
 }
 
+/* While a name is looked up, and when there is no such name, the API stays where it was. */
+static void test_reconfigure__a_name_to_listen_on(void **state)
+{
+    struct rest_listener *listener = world.a.rest->listener;
+
+    (void)state;
+    world.host = "no-such-host.invalid";
+    reload("");
+    assert_true(world.a.rest->listen_query_busy);
+    assert_int_equal(get("/patroni"), 200);
+    world.host = NULL; /* taken back before the answer */
+    reload("");
+    assert_ptr_equal(world.a.rest->listener, listener);
+    assert_int_equal(get("/patroni"), 200);
+    world.host = "no-such-host.invalid";
+    reload("");
+    /* the teardown closes under the look-up */
+}
+
 /* ---- TLS -------------------------------------------------------------------------------- */
 
 static void copy_file(const char *from, const char *to)
@@ -790,6 +809,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_close__with_requests_under_way, up, down),
         cmocka_unit_test_setup_teardown(test_reconfigure__applies_everything_in_place, up, down),
         cmocka_unit_test_setup_teardown(test_reconfigure__moves_the_listener, up, down),
+        cmocka_unit_test_setup_teardown(test_reconfigure__a_name_to_listen_on, up, down),
         cmocka_unit_test_setup_teardown(test_reconfigure__tls_comes_is_renewed_and_goes, up, down),
         cmocka_unit_test_setup_teardown(test_access__client_certificate, up, down),
     };
