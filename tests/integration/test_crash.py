@@ -9,7 +9,7 @@ import pytest
 
 from lib import process
 from lib.process import now
-from lib.wait import wait_for
+from lib.wait import patience, wait_for
 
 
 def recovery_s(log):
@@ -46,7 +46,7 @@ class TestPostmasterKilled:
         sampler.assert_never_two()
         outage, _, _ = writer.outage(killed)
         if kind == "pgvigil":
-            assert outage <= recovery_s(leader.log_text(offset)) + 0.3
+            assert outage <= recovery_s(leader.log_text(offset)) + 0.3 * patience()
         else:
             assert outage <= 25
         assert cluster.leader_name() == leader.name
