@@ -105,8 +105,7 @@ out:
     return ok;
 }
 
-/* ---- asking
- * -------------------------------------------------------------------------------------- */
+/* ---- asking ----------------------------------------------------------------------------- */
 
 static void on_unasked_closed(uv_handle_t *timer);
 
@@ -270,8 +269,7 @@ void agent_peers_cancel(struct agent_peers_req *r)
     }
 }
 
-/* ---- the client
- * ----------------------------------------------------------------------------------- */
+/* ---- the client ------------------------------------------------------------------------- */
 
 /*
  * Agents talk to each other 'insecurely' in Patroni's words: without a client certificate the

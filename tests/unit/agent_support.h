@@ -15,6 +15,7 @@
 struct world {
     struct agent a;
     char dir[64], config_path[128];
+    const char *host; /* to listen on; NULL: 127.0.0.1 */
     int port;
 
     /* the server: what the next status query says */

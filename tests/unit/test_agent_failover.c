@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-/* ---- a member that answers as the test wants ------------------------------------------------ */
+/* ---- a member that answers as the test wants -------------------------------------------- */
 
 static struct member {
     struct httpd http;
@@ -189,8 +189,7 @@ static void test_failover__in_synchronous_mode(void **state)
     assert_int_equal(members[1].n_asked, 1);
 }
 
-/* ---- outcomes
- * --------------------------------------------------------------------------------------- */
+/* ---- outcomes --------------------------------------------------------------------------- */
 
 static void test_switchover__ends_with_the_new_leader(void **state)
 {
@@ -354,8 +353,7 @@ static void test_switchover__shutdown_while_members_are_asked(void **state)
     up(NULL);
 }
 
-/* ---- asking members
- * ----------------------------------------------------------------------------------- */
+/* ---- asking members --------------------------------------------------------------------- */
 
 static struct agent_peers_req asking;
 static unsigned n_answers;
