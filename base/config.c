@@ -647,6 +647,11 @@ bool pgv_config_load(const char *path, const struct pgv_config_env *env, struct 
         return false;
     if (!pgv_truthy(c.root)) {
         pgv_config_done(&c);
+        if (path && *path)
+            return pgv_fail(err, PGV_EINVALID,
+                            "Config is empty: '%s' does not exist or holds nothing, and there are no "
+                            "PATRONI_* variables",
+                            path);
         return pgv_fail(err, PGV_EINVALID, "Config is empty.");
     }
     if (pgv_str_eqz(pgv_string(pgv_get(c.root, "name")), PGV_NAME_PLACEHOLDER)) {

@@ -468,7 +468,8 @@ bool httpd_relisten(struct httpd *s, const char *host, int port, struct pgv_erro
     PGV_ASSERT(!s->closing);
     if (!listener_open(s, host, port, &l, &first)) {
         /* The old address may be what is in the way, as 127.0.0.1:8008 is of *:8008. It leaves
-         * the listening state while the new one is tried, and comes back if that fails. */
+         * the listening state while the new one is tried, and comes back if that fails (Linux
+         * keeps the port of a socket that was bound to a number of our choice). */
         if (first.sys != EADDRINUSE) {
             if (err)
                 *err = first;

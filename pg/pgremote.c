@@ -93,7 +93,6 @@ static void on_names(struct names_query *q, const struct pgv_error *err)
 {
     struct pgremote *r = q->data;
     char text[INET6_ADDRSTRLEN] = "";
-    int family;
 
     r->resolving = false;
     if (r->canceled) {
@@ -109,14 +108,16 @@ static void on_names(struct names_query *q, const struct pgv_error *err)
         resolve_next(r);
         return;
     }
-    family = q->addrs[0].ss_family;
-    if (family == AF_INET)
-        (void)inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)&q->addrs[0])->sin_addr, text,
-                        sizeof(text));
-    else
-        (void)inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&q->addrs[0])->sin6_addr, text,
-                        sizeof(text));
-    keep_host(r, text);
+    for (unsigned i = 0; i < q->n; i++) { /* libpq tries one after the other */
+        const struct sockaddr_storage *addr = &q->addrs[i];
+        const void *bytes =
+            addr->ss_family == AF_INET
+                ? (const void *)&((const struct sockaddr_in *)(const void *)addr)->sin_addr
+                : (const void *)&((const struct sockaddr_in6 *)(const void *)addr)->sin6_addr;
+
+        if (inet_ntop(addr->ss_family, bytes, text, sizeof(text)))
+            keep_host(r, text);
+    }
     resolve_next(r);
 }
 

@@ -837,6 +837,132 @@ static void test_httpc__each_allocation_may_fail(void **state)
     assert_true(n_failed >= 3);
 }
 
+static void test_httpc__idle_connections_do_not_stay_for_ever(void **state)
+{
+    struct fixture *f = *state;
+
+    pool_one(f, &f->calls[0]);
+    pool_one(f, &f->calls[1]);
+    assert_true(uv_is_active((uv_handle_t *)&f->client.idle));
+    f->client.conns->idle_ms -= HTTPC_IDLE_MS; /* as if the time had passed */
+    uv_timer_start(&f->client.idle, f->client.idle.timer_cb, 0, 0);
+    while (f->client.n_conns > 0)
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    assert_false(uv_is_active((uv_handle_t *)&f->client.idle));
+}
+
+static void test_httpc__a_header_that_does_not_fit_is_none(void **state)
+{
+    struct fixture *f = *state;
+    struct call *c = &f->calls[0];
+
+    send_to_script(f, c, "/");
+    script_answers(f, "HTTP/1.1 200 OK\r\nlsn: 0123456789012345678901234567890\r\n"
+                      "X-Raft-Term: 8\r\nContent-Length: 0\r\n\r\n");
+    RUN_UNTIL_TRUE(&f->loop, c->done);
+    assert_int_equal(c->code, PGV_OK);
+    assert_string_equal(c->req.lsn_header, "");
+    assert_string_equal(c->req.raft_term, "8");
+}
+
+static void test_httpc__a_reset_is_no_answer(void **state)
+{
+    struct linger l = { .l_onoff = 1 };
+    struct fixture *f = *state;
+    struct call *c = &f->calls[0];
+
+    send_to_script(f, c, "/");
+    test_run_until(&f->loop, script_has_request, f, "the request");
+    assert_int_equal(setsockopt(f->script.fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)), 0);
+    script_hangs_up(f);
+    RUN_UNTIL_TRUE(&f->loop, c->done);
+    assert_int_equal(c->code, PGV_EUNREACHABLE);
+    assert_true(c->req.sent);
+}
+
+static void test_httpc__an_idle_connection_that_speaks_is_closed(void **state)
+{
+    struct fixture *f = *state;
+
+    pool_one(f, &f->calls[0]);
+    assert_int_equal(send(f->script.fd, "HTTP/1.1 408 Late\r\n\r\n", 21, MSG_NOSIGNAL), 21);
+    while (f->client.n_conns > 0)
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+}
+
+static void test_httpc__answer_and_more_is_answered_but_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct call *c = &f->calls[0];
+
+    send_to_script(f, c, "/");
+    script_answers(f, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n");
+    RUN_UNTIL_TRUE(&f->loop, c->done);
+    assert_int_equal(c->code, PGV_OK);
+    assert_string_equal(c->body, "ok");
+    assert_int_equal(f->client.n_conns, 0);
+}
+
+static void on_names_closed(void *data)
+{
+    *(bool *)data = true;
+}
+
+/* A name server that is there and says nothing: every way out of looking up a name. */
+static void test_httpc__names_that_are_not_resolved(void **state)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t n = sizeof(a);
+    struct fixture *f = *state;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct pgv_error err;
+    char server[64];
+    bool closed = false;
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+    (void)snprintf(server, sizeof(server), "127.0.0.1:%d", ntohs(a.sin_port));
+    assert_true(names_open(&f->loop, &err));
+    assert_true(names_use_servers(server, &err));
+    for (unsigned i = 0; i < 4; i++) {
+        struct call *c = &f->calls[i];
+
+        c->req.data = c;
+        c->req.method = "GET";
+        c->req.url = i == 3 ? "http://bad..name/" : "http://silent.test/";
+        c->req.connect_timeout_ms = i == 0 ? 30 : 0;
+        c->req.deadline_ms = i == 1 ? pgv_clock_ms() + 30 : 0;
+        assert_true(httpc_send(&f->client, &c->req, on_done, &err));
+        if (i == 2)
+            httpc_cancel(&c->req);
+        RUN_UNTIL_TRUE(&f->loop, c->done);
+        assert_int_equal(c->code, i == 2 ? PGV_ECANCELED : PGV_EUNREACHABLE);
+        assert_false(c->req.sent);
+    }
+    assert_non_null(strstr(f->calls[0].msg, "not resolved in time"));
+    assert_non_null(strstr(f->calls[1].msg, "looking up the name"));
+    /* And closing while a name is looked up. */
+    f->calls[4].req =
+        (struct httpc_req){ .data = &f->calls[4], .method = "GET", .url = "http://silent.test/" };
+    assert_true(httpc_send(&f->client, &f->calls[4].req, on_done, &err));
+    close_client(f);
+    assert_int_equal(f->calls[4].code, PGV_ECANCELED);
+    names_close(on_names_closed, &closed);
+    RUN_UNTIL_TRUE(&f->loop, closed);
+    (void)close(fd);
+}
+
+static void test_httpc_send__refused_by_a_client_that_closes(void **state)
+{
+    struct fixture *f = *state;
+    struct httpc_req r = { .method = "GET", .url = "http://127.0.0.1:1/" };
+    struct pgv_error err;
+
+    httpc_close(&f->client, on_client_closed);
+    assert_false(httpc_send(&f->client, &r, on_done, &err));
+    assert_int_equal(err.code, PGV_ECANCELED);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -869,6 +995,13 @@ int main(void)
         TEST(test_httpc_close__cancels_what_is_in_flight),
         TEST(test_httpc_close__from_within_a_callback),
         cmocka_unit_test(test_httpc_close__at_any_moment),
+        TEST(test_httpc__idle_connections_do_not_stay_for_ever),
+        TEST(test_httpc__a_header_that_does_not_fit_is_none),
+        TEST(test_httpc__a_reset_is_no_answer),
+        TEST(test_httpc__an_idle_connection_that_speaks_is_closed),
+        TEST(test_httpc__answer_and_more_is_answered_but_not_kept),
+        TEST(test_httpc__names_that_are_not_resolved),
+        TEST(test_httpc_send__refused_by_a_client_that_closes),
         cmocka_unit_test(test_httpc__each_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -273,6 +273,19 @@ static void test_names_cancel__comes_later_and_once(void **state)
     }
 }
 
+static void test_names_use_servers__nonsense_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct pgv_error err;
+
+    assert_false(names_use_servers("not-an-address", &err));
+    assert_int_equal(err.code, PGV_EINVALID);
+    resolve(f, "10.0.0.1", 0); /* needs none */
+    assert_int_equal(f->code, PGV_OK);
+    resolve(f, "both.test", 0);
+    assert_int_equal(f->code, PGV_EINVALID);
+}
+
 static void test_names_srv__targets_with_ports(void **state)
 {
     struct fixture *f = *state;
@@ -356,6 +369,7 @@ int main(void)
         TEST(test_names_resolve__all_addresses_of_a_name),
         TEST(test_names_resolve__no_such_name_and_no_answer_differ),
         TEST(test_names_cancel__comes_later_and_once),
+        TEST(test_names_use_servers__nonsense_is_refused),
         TEST(test_names_srv__targets_with_ports),
         TEST(test_names_close__ends_what_is_in_flight),
         TEST(test_names__each_allocation_may_fail),

@@ -6,6 +6,7 @@
 #include "http_support.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "http/httpd_private.h"
 
 #include <netinet/tcp.h>
@@ -851,6 +852,143 @@ static void test_httpd_open__each_allocation_may_fail(void **state)
     assert_true(nth > HTTPD_SPARE_CONNS);
 }
 
+/* The reserve serves eight; the ninth hears at least why. */
+static void test_httpd__past_the_reserve_clients_are_told(void **state)
+{
+    struct fixture *f = *state;
+    struct test_raw raw[HTTPD_SPARE_CONNS + 1];
+    unsigned turn = 0;
+
+    test_server_open(&f->server, &f->loop, NULL);
+    for (unsigned i = 0; i <= HTTPD_SPARE_CONNS; i++) {
+        test_raw_open(&raw[i], httpd_port(&f->server.http));
+        test_raw_send(&raw[i], "GET /later HTTP/1.1\r\n\r\n");
+        pgv_alloc_fail_at(1, true);
+        for (turn = 0; turn < 1000 && f->server.n_later <= i; turn++)
+            uv_run(&f->loop, UV_RUN_NOWAIT);
+        pgv_alloc_fail_at(0, false);
+    }
+    assert_int_equal(f->server.n_later, HTTPD_SPARE_CONNS);
+    test_raw_until_eof(&raw[HTTPD_SPARE_CONNS], &f->loop);
+    assert_memory_equal(pgv_buf_cstr(&raw[HTTPD_SPARE_CONNS].got), "HTTP/1.1 503 ", 13);
+    while (f->server.n_later)
+        httpd_reply_status(f->server.later[--f->server.n_later], 200);
+    for (unsigned i = 0; i <= HTTPD_SPARE_CONNS; i++)
+        test_raw_close(&raw[i]);
+}
+
+static void test_httpd__when_all_are_at_work_the_new_one_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct test_raw busy, raw;
+
+    f->server.http.limits.conns_max = 1;
+    open_raw(f, &busy);
+    test_raw_send(&busy, "GET /later HTTP/1.1\r\n\r\n");
+    while (f->server.n_later == 0)
+        uv_run(&f->loop, UV_RUN_ONCE);
+    open_raw(f, &raw);
+    test_raw_until_eof(&raw, &f->loop);
+    assert_int_equal(raw.got.n, 0);
+    httpd_reply_status(f->server.later[0], 200);
+    test_raw_until(&busy, &f->loop, "200 OK");
+    test_raw_close(&raw);
+    test_raw_close(&busy);
+}
+
+static void test_httpd_relisten__what_fails_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct test_server other = { .loop = NULL };
+    struct pgv_error err;
+    struct test_raw raw;
+
+    test_server_open(&f->server, &f->loop, NULL);
+    test_server_open(&other, &f->loop, NULL);
+    /* As configured, with a number: the kernel does not keep one it chose itself. */
+    assert_true(httpd_relisten(&f->server.http, "127.0.0.1", httpd_port(&f->server.http), &err));
+    assert_false(httpd_relisten(&f->server.http, "127.0.0.1", httpd_port(&other.http), &err));
+    assert_int_equal(err.sys, EADDRINUSE);
+    (void)ask(f, &raw, "GET /x HTTP/1.0\r\n\r\n");
+    assert_non_null(strstr(pgv_buf_cstr(&raw.got), "200 OK"));
+    test_raw_close(&raw);
+    test_server_close(&other);
+}
+
+static void test_httpd_stream__what_waits_is_sent_when_the_client_reads(void **state)
+{
+    static char piece[50000];
+    struct fixture *f = *state;
+    struct test_raw raw;
+    unsigned n = 0;
+
+    memset(piece, 'p', sizeof(piece));
+    open_raw(f, &raw);
+    test_raw_send(&raw, "GET /stream HTTP/1.1\r\nConnection: close\r\n\r\n");
+    test_raw_until(&raw, &f->loop, "\r\n\r\n");
+    assert_non_null(strstr(raw.got.p, "Connection: close\r\n"));
+    while (f->server.stream->conn->out.n == 0) {
+        assert_true(httpd_stream_write(f->server.stream, (struct pgv_str){ piece, sizeof(piece) }));
+        n++;
+        assert_true(n < 1000);
+    }
+    assert_int_equal(f->server.stream->conn->state, HTTPD_CONN_SENDING);
+    assert_true(httpd_stream_write(f->server.stream, PGV_STR("small")));
+    test_raw_until(&raw, &f->loop, "5\r\nsmall\r\n");
+    while (f->server.stream->conn->state != HTTPD_CONN_STREAM)
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    httpd_stream_end(f->server.stream);
+    test_raw_until_eof(&raw, &f->loop);
+    assert_true(raw.got.n > (size_t)n * sizeof(piece));
+    assert_string_equal(raw.got.p + raw.got.n - 5, "0\r\n\r\n");
+    test_raw_close(&raw);
+}
+
+static void test_httpd__memory_goes_back_when_a_crowd_has_left(void **state)
+{
+    struct fixture *f = *state;
+    struct test_raw raw;
+
+    f->server.http.limits.idle_ms = 20;
+    open_raw(f, &raw);
+    f->server.http.n_peak = 10000; /* as if there had been one */
+    test_raw_until_eof(&raw, &f->loop);
+    while (f->server.http.n_peak == 10000)
+        uv_run(&f->loop, UV_RUN_ONCE);
+    test_raw_close(&raw);
+}
+
+static void test_httpd__each_answer_is_logged_for_those_who_debug(void **state)
+{
+    struct fixture *f = *state;
+    char path[] = "/tmp/pgvigil-test-XXXXXX", text[4096] = "";
+    int fd = mkstemp(path), old = dup(STDERR_FILENO);
+    struct pgv_value *section = NULL;
+    struct pgv_arena arena;
+    struct pgv_error err;
+    struct test_raw raw;
+    ssize_t n;
+
+    assert_true(fd >= 0 && old >= 0);
+    pgv_arena_init(&arena, 65536);
+    assert_true(pgv_json_parse(&arena, PGV_STR("{\"level\": \"DEBUG\"}"), &section, &err));
+    assert_true(dup2(fd, STDERR_FILENO) >= 0);
+    assert_true(pgv_log_configure(section, &err));
+    (void)ask(f, &raw, "GET /x?y HTTP/1.0\r\n\r\n");
+    (void)dup2(old, STDERR_FILENO);
+    assert_true(pgv_log_configure(NULL, &err));
+    n = pread(fd, text, sizeof(text) - 1, 0);
+    (void)unlink(path);
+    (void)close(fd);
+    (void)close(old);
+    pgv_arena_done(&arena);
+    test_raw_close(&raw);
+    assert_true(n > 0);
+    assert_non_null(
+        strstr(text, "API thread: 127.0.0.1 - - \"GET /x?y HTTP/1.0\" 200 - latency: "));
+    assert_non_null(strstr(text, " ms\n"));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -882,6 +1020,12 @@ int main(void)
         TEST(test_httpd__an_idle_connection_is_small),
         TEST(test_httpd_relisten__connections_stay),
         TEST(test_httpd_open__reports_what_is_in_the_way),
+        TEST(test_httpd__past_the_reserve_clients_are_told),
+        TEST(test_httpd__when_all_are_at_work_the_new_one_is_closed),
+        TEST(test_httpd_relisten__what_fails_changes_nothing),
+        TEST(test_httpd_stream__what_waits_is_sent_when_the_client_reads),
+        TEST(test_httpd__memory_goes_back_when_a_crowd_has_left),
+        TEST(test_httpd__each_answer_is_logged_for_those_who_debug),
         TEST(test_httpd_close__from_within_a_handler),
         cmocka_unit_test(test_httpd_close__at_any_moment),
         TEST(test_httpd__probes_are_answered_without_memory),
