@@ -311,3 +311,13 @@ unsigned pm_proc_leftovers(const struct pm_whose *whose, pid_t except, pid_t *re
         each_pid(note_leftover, &l);
     return l.n;
 }
+
+bool pm_proc_is_backend(pid_t pid)
+{
+    char path[64], title[16];
+    size_t n;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+    n = pm_read_small(path, title, sizeof(title));
+    return pgv_str_starts((struct pgv_str){ title, n }, "postgres: ");
+}

@@ -11,7 +11,7 @@ import yaml
 from lib.haproxy import EXAMPLE, HAProxy
 from lib.node import ROOT, merge
 from lib.process import now
-from lib.wait import wait_for
+from lib.wait import patience, wait_for
 
 
 def example():
@@ -71,7 +71,7 @@ class TestHAProxy:
         cluster.wait_healthy(60)
         writer.stop()
         assert writer.missing(new) == []
-        assert writer.outage(asked)[0] < (2.5 if kind == "pgvigil" else 8)
+        assert writer.outage(asked)[0] < (2.5 if kind == "pgvigil" else 8) * patience()
 
 
 def test_unit_file(tmp_path):

@@ -107,11 +107,11 @@ static void test_store__a_cluster_from_first_key_to_last(void **state)
     assert_string_equal(c->leader, "n1");
     assert_int_equal(c->n_members, 1);
     assert_int_equal(c->history_timeline, 2);
-    assert_string_equal(c->members[0].session, c->leader_session);
+    assert_string_equal(c->members[0].session, view(&a)->leader_session);
     assert_true(c->leader_session[0]);
     must(&b, DCS_READ, NULL);
-    assert_string_equal(view(&b)->leader_session, c->leader_session);
-    assert_string_equal(view(&b)->leader_version, c->leader_version);
+    assert_string_equal(view(&b)->leader_session, view(&a)->leader_session);
+    assert_string_equal(view(&b)->leader_version, view(&a)->leader_version);
 
     /* Compare and swap. */
     assert_int_equal(run(&a, &r, DCS_SET_SYNC, "{\"leader\":\"n1\"}", NULL, FULL_MS), PGV_OK);

@@ -250,9 +250,9 @@ static void test_kill__is_known_at_once_and_restarts_fast(void **state)
     assert_string_equal(text, "3");
 }
 
-static void test_kill__a_busy_backend_is_waited_out(void **state)
+static void test_kill__a_busy_backend_does_not_hold_it_up(void **state)
 {
-    /* It does not look for its postmaster while it sleeps in SQL; the new one must wait for it. */
+    /* It does not look for its postmaster while it computes, and would keep the new one out. */
     struct postmaster_facts *f = &primary.pm.facts;
     char psql[300], port[16];
     const char *argv[] = {
@@ -898,7 +898,7 @@ int main(void)
         cmocka_unit_test(test_look__sees_a_primary),
         cmocka_unit_test(test_look__survives_a_killed_backend),
         cmocka_unit_test(test_kill__is_known_at_once_and_restarts_fast),
-        cmocka_unit_test(test_kill__a_busy_backend_is_waited_out),
+        cmocka_unit_test(test_kill__a_busy_backend_does_not_hold_it_up),
         cmocka_unit_test(test_close__leaves_the_server_and_attaches_again),
         cmocka_unit_test(test_restart__takes_effect),
         cmocka_unit_test(test_reconfigure__reloads_and_knows_what_waits),
