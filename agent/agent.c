@@ -47,7 +47,7 @@ struct agent_pump {
     uv_timer_t start_timer;
     uv_signal_t sighup, sigterm, sigint;
     struct dcs_slot dcs[HA_DCS_OPS];
-    struct dcs_req first_read;     /* before the brain runs: not one of its requests */
+    struct dcs_req first_read; /* before the brain runs: not one of its requests */
     bool first_read_used;
     struct dcs_req release_status; /* the status write before a release */
     bool release_status_used;
@@ -790,6 +790,9 @@ void agent_reload(struct agent *a)
         goto out;
     if (!rest_reconfigure(a, &err))
         pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
+    /* Also when no option changed: the files behind the names may be new. */
+    if (!agent_peers_reconfigure(a, &err))
+        pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
     push_policy(a);
     reconfigure_postgresql(a, true);
     if (changed && a->dcs.ops) {
@@ -982,10 +985,9 @@ static void start_go_on(struct agent *a)
 bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
 {
     struct agent_pump *p = &the_pump;
-    struct tls_config tls = { 0 };
     struct dcs_config dc = { 0 };
     const struct dcs_ops *ops;
-    const struct pgv_value *section, *ctl;
+    const struct pgv_value *section;
     uv_signal_t *signals[] = { &p->sighup, &p->sigterm, &p->sigint };
     static const int signums[] = { SIGHUP, SIGTERM, SIGINT };
 
@@ -1032,23 +1034,8 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     ha_init(&a->ha);
     pump_init(&p->pump, &a->ha, &real_ports, a);
 
-    /* Agent to agent: without a client certificate nothing is verified, with one the chain is, the
-     * host name never (rest contract §10). */
-    ctl = pgv_get(a->config.effective, "ctl");
-    tls.cert_file = pgv_stringz(pgv_get(ctl, "certfile"));
-    tls.key_file = pgv_stringz(pgv_get(ctl, "keyfile"));
-    tls.key_password = pgv_stringz(pgv_get(ctl, "keyfile_password"));
-    tls.ca_file = pgv_stringz(pgv_get(ctl, "cacert"));
-    if (!tls.ca_file)
-        tls.ca_file = pgv_stringz(pgv_path(a->config.effective, "restapi.cafile"));
-    tls.verify = tls.cert_file ? TLS_VERIFY_REQUIRED : TLS_VERIFY_NONE;
-    if (tls.verify == TLS_VERIFY_NONE)
-        tls.ca_file = NULL;
-    if (!tls_context_new(&tls, false, &a->peers_tls, err)) {
-        pgv_error_wrap(err, "section 'ctl'");
+    if (!agent_peers_open(a, err))
         return false;
-    }
-    httpc_open(&a->peers_client, &a->loop, a->peers_tls);
     p->peers_client_open = true;
 
     dc.name = a->config.name;
@@ -1104,9 +1091,9 @@ static void dcs_closed_cb(struct dcs *dcs)
     closed_one(dcs->data);
 }
 
-static void peers_closed(struct httpc *c)
+static void peers_closed(struct agent *a)
 {
-    closed_one(c->data);
+    closed_one(a);
 }
 
 /* Every part ends by itself; a part that does not must not keep the process. */
@@ -1149,8 +1136,7 @@ static void close_all(struct agent *a, int status)
     }
     if (p->peers_client_open) {
         p->closing++;
-        a->peers_client.data = a;
-        httpc_close(&a->peers_client, peers_closed);
+        agent_peers_close(a, peers_closed);
     }
     closed_one(a);
 }

@@ -86,7 +86,7 @@ static uint64_t seconds_to_ms(const struct pgv_value *v, int64_t otherwise)
     return (uint64_t)(s > SECONDS_MAX ? SECONDS_MAX : s) * 1000;
 }
 
-/* ---- putting a configuration in force -------------------------------------------------------- */
+/* ---- putting a configuration in force --------------------------------------------------- */
 
 /* The published tags: predefined booleans that are false say nothing. Source: Patroni,
  * Tags._filter_tags(). Removing from the effective document itself keeps their order. */

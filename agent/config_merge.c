@@ -52,7 +52,7 @@ static bool is_one_of(struct pgv_str key, const char *const *names)
     return false;
 }
 
-/* ---- parameters the cluster controls ------------------------------------------------------- */
+/* ---- parameters the cluster controls ---------------------------------------------------- */
 
 enum controlled_kind { NEVER, WAL_LEVEL, TRUE_ONLY, BOOLEAN, INTEGER };
 
@@ -182,7 +182,7 @@ static bool merge_parameters(struct build *b, struct pgv_value *params,
     return true;
 }
 
-/* ---- the three layers ------------------------------------------------------------------------ */
+/* ---- the three layers ------------------------------------------------------------------- */
 
 static const char *const standby_keys[] = {
     "create_replica_methods",
@@ -321,7 +321,7 @@ static bool overlay_local(struct build *b, struct pgv_value *root, const struct 
     return true;
 }
 
-/* ---- what older and shorter spellings mean -------------------------------------------------- */
+/* ---- what older and shorter spellings mean ---------------------------------------------- */
 
 /* restapi.auth = 'username:password', where the REST server and its clients look for it. */
 static void put_auth(struct build *b, struct pgv_value *root, const char *section)

@@ -13,8 +13,9 @@
 
 #include "base/banned.h"
 
-#define PEER_ARENA_BYTES_MAX (512 * 1024) /* of a parsed answer; the status of a node is some KB   \
-                                           */
+#define PEER_ARENA_BYTES_MAX                                                                       \
+    (512 * 1024) /* of a parsed answer; the status of a node is some KB                            \
+                  */
 #define PEER_LOG_BODY_BYTES 1024
 
 struct agent_peer_call {
@@ -104,8 +105,7 @@ out:
     return ok;
 }
 
-/* ---- asking
- * -------------------------------------------------------------------------------------- */
+/* ---- asking ----------------------------------------------------------------------------- */
 
 static void on_unasked_closed(uv_handle_t *timer);
 
@@ -269,8 +269,7 @@ void agent_peers_cancel(struct agent_peers_req *r)
     }
 }
 
-/* ---- the client
- * ----------------------------------------------------------------------------------- */
+/* ---- the client ------------------------------------------------------------------------- */
 
 /*
  * Agents talk to each other 'insecurely' in Patroni's words: without a client certificate the

@@ -26,7 +26,7 @@ struct rest_call;
 /* 'Once more' after a broken connection. Source: Patroni, Retry(delay=1) in its REST query. */
 #define REST_RETRY_MS 1000
 
-/* ---- rest_health.c: which code. Pure. -------------------------------------------------------- */
+/* ---- rest_health.c: which code. Pure. --------------------------------------------------- */
 
 enum rest_probe { /* what a path asks for (rest contract §3, first match wins) */
                   REST_PROBE_STANDBY_LEADER,
@@ -59,6 +59,8 @@ struct rest_world {
     const struct pgv_value *tags; /* published */
 };
 
+/** What of a request target routing looks at: no scheme and host, no ;params, no #fragment. */
+void rest_target_trim(struct pgv_str *path, struct pgv_str *query);
 enum rest_probe rest_probe_of(struct pgv_str path);
 /** Does the code of @p hang on the position of the server, or is memory enough? */
 bool rest_probe_needs_look(enum rest_probe p);
@@ -67,7 +69,7 @@ int rest_health_code(enum rest_probe p, struct pgv_str query, const struct rest_
 int rest_readiness_code(struct pgv_str query, const struct rest_world *w, int64_t maximum_lag_bytes,
                         char *ret_why, size_t why_bytes);
 
-/* ---- rest_status.c: the shared look and the status document ---------------------------------- */
+/* ---- rest_status.c: the shared look and the status document ----------------------------- */
 
 /** What the last status query said, copied. */
 struct rest_look {
@@ -108,7 +110,7 @@ const struct dcs_snapshot *rest_cached_cluster(const struct agent *a);
 /** The global configuration of a view, or the last known good one. */
 const struct pgv_value *rest_global(const struct agent *a, const struct dcs_snapshot *view);
 
-/* ---- rest_access.c: who may change things ---------------------------------------------------- */
+/* ---- rest_access.c: who may change things ----------------------------------------------- */
 
 typedef void (*rest_handler)(struct rest *r, struct httpd_req *req);
 
@@ -166,8 +168,10 @@ struct rest {
     struct rest_listener *listener; /* NULL: the name to listen on is still being resolved */
     unsigned n_open;                /* listeners, timers and queries that must end before we do */
     char listen[PGV_URL_BYTES];     /* as configured */
-    char listen_host[256];
+    char listen_host[256], listen_queried[256]; /* a name to be resolved, else empty */
     int listen_port;
+    char bound_host[256], move_host[256]; /* in use; wanted as soon as the old one has closed */
+    int bound_port, move_port;
     struct names_query listen_query;
     bool listen_query_busy;
     uv_timer_t listen_timer;
@@ -227,6 +231,15 @@ bool rest_body(struct rest *r, struct httpd_req *req, bool optional, struct pgv_
 /** The same for a call, into its arena; false: the call has ended. */
 bool rest_call_body(struct rest_call *c, bool optional);
 
+/** For rest_listen.c: what the listener calls; the end of @r when nothing of it is open any more.
+ */
+void rest_on_request(struct httpd *s, struct httpd_req *req);
+void rest_close_when_done(struct rest *r);
+
+/* agent/rest_listen.c: apply the restapi section; stop listening */
+bool rest_configure(struct rest *r, struct pgv_error *err) PGV_MUST_CHECK;
+void rest_listener_close(struct rest *r);
+
 /** The server in use, for its counters; NULL while there is none. */
 const struct httpd *rest_server(const struct rest *r);
 /** Find the handler of a request. NULL: none. Pure. */
@@ -237,8 +250,6 @@ struct rest_route {
     bool guarded, failsafe;
 };
 const struct rest_route *rest_route_find(enum httpd_method method, struct pgv_str path);
-/** What of a request target routing looks at: no scheme and host, no ;params, no #fragment. */
-void rest_target_trim(struct pgv_str *path, struct pgv_str *query);
 
 /* ---- handlers -----------------------------------------------------------------------------------
  */

@@ -115,8 +115,7 @@ const char *rest_auth_refusal(struct pgv_str expected, struct pgv_str header)
     return same_secret(expected, header) ? NULL : "not authenticated";
 }
 
-/* ---- the allowlist
- * ------------------------------------------------------------------------------- */
+/* ---- the allowlist ---------------------------------------------------------------------- */
 
 struct allow_name {
     struct rest_allowlist *list;
@@ -280,8 +279,7 @@ void rest_access_close(struct rest *r)
     pgv_buf_done(&r->access.auth);
 }
 
-/* ---- the checks
- * ------------------------------------------------------------------------------------ */
+/* ---- the checks ------------------------------------------------------------------------- */
 
 static bool in_allowlist(const struct rest *r, const struct httpd_req *req)
 {

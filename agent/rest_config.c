@@ -19,8 +19,7 @@ struct config_call {
     struct pgv_value *merged;
 };
 
-/* ---- GET
- * -------------------------------------------------------------------------------------------- */
+/* ---- GET -------------------------------------------------------------------------------- */
 
 static void on_config(struct rest_call *c, const struct pgv_error *err)
 {
@@ -51,8 +50,7 @@ void rest_get_config(struct rest *r, struct httpd_req *req)
         rest_call_read(c, on_config);
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------ */
+/* ---- writing ---------------------------------------------------------------------------- */
 
 /* Submit @document as the new value; a failure to do so is answered. */
 static void write_document(struct rest_call *c, const struct pgv_value *document,

@@ -18,8 +18,7 @@ struct restart_call {
     bool scheduled;
 };
 
-/* ---- small ones
- * ---------------------------------------------------------------------------------------- */
+/* ---- small ones ------------------------------------------------------------------------- */
 
 void rest_post_reload(struct rest *r, struct httpd_req *req)
 {
@@ -54,8 +53,7 @@ void rest_post_mpp(struct rest *r, struct httpd_req *req)
     pgv_arena_done(&arena);
 }
 
-/* ---- schedules
- * ------------------------------------------------------------------------------------------ */
+/* ---- schedules -------------------------------------------------------------------------- */
 
 int rest_parse_schedule(const struct pgv_value *v, const char *action, int64_t now_wall_us,
                         int64_t *ret_wall_us, char ret_text[PGV_MOMENT_BYTES], char *ret_why,
@@ -86,8 +84,7 @@ int rest_parse_schedule(const struct pgv_value *v, const char *action, int64_t n
     return 0;
 }
 
-/* ---- restart
- * -------------------------------------------------------------------------------------------- */
+/* ---- restart ---------------------------------------------------------------------------- */
 
 /* 'X.Y' or 'X.Y.Z' of digits; else the words of the refusal. */
 static bool check_version(struct rest_call *c, const struct pgv_value *v)
@@ -291,8 +288,7 @@ void rest_delete_restart(struct rest *r, struct httpd_req *req)
     rest_call_ask(c, on_restart_deleted);
 }
 
-/* ---- reinitialize
- * ------------------------------------------------------------------------------------------ */
+/* ---- reinitialize ----------------------------------------------------------------------- */
 
 static void on_reinitialize(struct agent_request *ask, enum ha_answer answer, const char *text)
 {

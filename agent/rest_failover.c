@@ -36,8 +36,7 @@ static const char *action_of(const struct failover_call *f)
     return f->switchover ? "switchover" : "failover";
 }
 
-/* ---- the outcome
- * ---------------------------------------------------------------------------------------- */
+/* ---- the outcome ------------------------------------------------------------------------ */
 
 /* Answers when the view shows how it ended. */
 static bool tell_outcome(struct failover_call *f)
@@ -129,8 +128,7 @@ static void write_key(struct failover_call *f)
     pgv_buf_done(&key);
 }
 
-/* ---- is it possible?
- * -------------------------------------------------------------------------------------- */
+/* ---- is it possible? -------------------------------------------------------------------- */
 
 static void on_peers(struct agent_peers_req *req)
 {
@@ -230,8 +228,7 @@ static void check_possible(struct failover_call *f)
         rest_call_text(c, 412, "%s is not possible: %s", action_of(f), why);
 }
 
-/* ---- the request
- * -------------------------------------------------------------------------------------------- */
+/* ---- the request ------------------------------------------------------------------------ */
 
 /* A name of the body; falsy is none, anything but a text of a name's length is refused. */
 static bool take_name(struct rest_call *c, const char *key, char *ret, size_t ret_bytes)
@@ -351,8 +348,7 @@ void rest_post_switchover(struct rest *r, struct httpd_req *req)
     begin(r, req, true);
 }
 
-/* ---- taking a scheduled one back
- * ------------------------------------------------------------------------------ */
+/* ---- taking a scheduled one back -------------------------------------------------------- */
 
 static void on_schedule_deleted(struct rest_call *c, const struct pgv_error *err)
 {

@@ -78,6 +78,32 @@ bool rest_probe_needs_look(enum rest_probe p)
     return true;
 }
 
+void rest_target_trim(struct pgv_str *path, struct pgv_str *query)
+{
+    struct pgv_str head, tail;
+    const char *p;
+
+    if (pgv_str_cut(*path, '#', &head, &tail)) {
+        *path = head;
+        *query = (struct pgv_str){ 0 };
+    }
+    if (pgv_str_cut(*query, '#', &head, &tail))
+        *query = head;
+    /* http://host/path counts by its path */
+    if (path->n && path->p[0] != '/' && (p = memmem(path->p, path->n, "://", 3)) != NULL) {
+        struct pgv_str rest = { p + 3, path->n - (size_t)(p + 3 - path->p) };
+
+        p = memchr(rest.p, '/', rest.n);
+        *path = p ? (struct pgv_str){ p, rest.n - (size_t)(p - rest.p) } : PGV_STR("/");
+    }
+    /* ';params' of the last segment */
+    p = path->n ? memrchr(path->p, '/', path->n) : NULL;
+    tail = p ? (struct pgv_str){ p, path->n - (size_t)(p - path->p) } : *path;
+    p = tail.n ? memchr(tail.p, ';', tail.n) : NULL;
+    if (p)
+        path->n = (size_t)(p - path->p);
+}
+
 struct codes {
     bool leader, primary, standby_leader, replica;
 };

@@ -69,8 +69,7 @@ static void on_wait_aborted(struct httpd_req *req)
     pgv_free(wait_remove(req->data));
 }
 
-/* ---- the shared look
- * ------------------------------------------------------------------------------ */
+/* ---- the shared look -------------------------------------------------------------------- */
 
 /* Source: Patroni asks in these states only (rest contract §4.2). */
 static bool worth_asking(const struct postmaster_facts *f)
@@ -268,8 +267,7 @@ static void world_from_memory(struct rest *r, struct rest_world *ret)
     *ret = w;
 }
 
-/* ---- the document
- * --------------------------------------------------------------------------------- */
+/* ---- the document ----------------------------------------------------------------------- */
 
 static void put_u64(struct pgv_buf *b, uint64_t value)
 {
@@ -409,8 +407,7 @@ void rest_status_write(struct rest *r, const struct rest_look *look, struct pgv_
     pgv_buf_putc(b, '}');
 }
 
-/* ---- handlers
- * --------------------------------------------------------------------------------------- */
+/* ---- handlers --------------------------------------------------------------------------- */
 
 static void reply_status(struct rest *r, struct httpd_req *req, int code,
                          const struct rest_look *look)

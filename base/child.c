@@ -61,8 +61,7 @@ static void on_timer(uv_timer_t *uv);
 
 static void arm(struct pgv_child *c, uint64_t ms)
 {
-    uv_update_time(
-        c->loop); /* after a stall the loop's now is old, and a limit would be too short */
+    uv_update_time(c->loop); /* after a stall its 'now' is old, and a limit would be too short */
     (void)uv_timer_start(&c->timer, on_timer, ms, 0); /* fails only without a callback */
 }
 

@@ -159,7 +159,7 @@ struct etcd3_call {
     /* private */
     bool running;
     unsigned tried; /* nodes of this round, as bits */
-    unsigned n_sent, auth_tries, denied;
+    unsigned n_sent, auth_tries, denied, n_stale;
     uint64_t delay_ms, pause_until_ms, wake_ms;
     struct pgv_error last; /* why the last attempt failed */
     struct etcd3_attempt attempts[ETCD3_ATTEMPTS];
@@ -180,9 +180,15 @@ bool etcd3_call_idle(const struct etcd3_call *c);
 void etcd3_calls_wake(struct etcd3 *e, uint64_t now_ms);
 /** The endpoints changed: whoever pauses may try again. */
 void etcd3_calls_retry(struct etcd3 *e);
-/** The header of any answer of @node: false when it is behind what we have seen or of another
- *  cluster than the members (then do not trust it). Source: Patroni, StaleEtcdNodeGuard. */
-bool etcd3_header_ok(struct etcd3 *e, unsigned node, const struct etcd3_answer *answer);
+/**
+ * The header of any answer of @node: false when it is of another cluster than the members are, or
+ * behind the raft term we know. Only answers that need a majority (@by_quorum) tell that term, up
+ * or down: a node's own term runs ahead when it stands for election in vain, and one node that did
+ * so before it froze must not make all others look stale. Source: Patroni, StaleEtcdNodeGuard,
+ * which believes every header.
+ */
+bool etcd3_header_ok(struct etcd3 *e, unsigned node, const struct etcd3_answer *answer,
+                     bool by_quorum);
 
 /* ---- etcd3_cache.c -------------------------------------------------------------------------- */
 
@@ -364,7 +370,7 @@ struct etcd3 {
     unsigned token_gen;
     bool auth_off, ever_answered;
     char cluster_id[DCS_VERSION_BYTES];
-    uint64_t raft_term, stale_since_ms;
+    uint64_t raft_term;     /* of the last answer that a majority stood behind */
     uint64_t revision_seen; /* of the store, in any answer */
 
     struct etcd3_cache cache;

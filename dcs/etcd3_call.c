@@ -6,8 +6,9 @@
  * node that is merely silent for ETCD3_HEDGE_MS (a frozen process looks like that) gets company:
  * the next node is asked as well, whoever answers first wins, so one frozen member of three never
  * costs the lease; and a cluster that is slow as a whole still gets the whole deadline to answer.
- * When all nodes have failed there is a pause (0.1 s doubling to 1 s, with jitter; source: Patroni,
- * utils.Retry) and a new round, until the deadline.
+ * When all have been asked, those that failed are asked again after a pause (0.1 s doubling to 1 s,
+ * with jitter; source: Patroni, utils.Retry), round by round until the deadline, while those that
+ * are silent may still answer.
  *
  * An attempt has up to three steps on its node: GET /version when the API prefix is not known,
  * login when a token is needed, the RPC itself. Each call logs in for itself: the lease never
@@ -220,39 +221,59 @@ static bool start_attempt(struct etcd3_call *c, unsigned node, bool fresh)
 
 /* ---- whom next ------------------------------------------------------------------------------ */
 
-static int pick(const struct etcd3_call *c)
+static int pick(const struct etcd3_call *c, unsigned without)
 {
     if (c->pinned < 0)
-        return etcd3_nodes_pick(c->e, c->tried);
-    return c->tried & (1u << c->pinned) ? -1 : c->pinned;
+        return etcd3_nodes_pick(c->e, without);
+    return without & (1u << c->pinned) ? -1 : c->pinned;
 }
 
-/* Attempts at work, and the youngest of them. */
-static unsigned working(struct etcd3_call *c, struct etcd3_attempt **ret_youngest)
+/* How many attempts are at work, the youngest of them, and their nodes as bits. */
+static unsigned working(struct etcd3_call *c, struct etcd3_attempt **ret_youngest,
+                        unsigned *ret_nodes)
 {
     unsigned n = 0;
 
     *ret_youngest = NULL;
+    *ret_nodes = 0;
     for (unsigned i = 0; i < ETCD3_ATTEMPTS; i++) {
         struct etcd3_attempt *a = &c->attempts[i];
 
         if (!a->busy || a->dropped)
             continue;
         n++;
+        *ret_nodes |= 1u << a->node;
         if (!*ret_youngest || a->started_ms > (*ret_youngest)->started_ms)
             *ret_youngest = a;
     }
     return n;
 }
 
-/* Nobody is left to ask: a pause, then all of them again. False: the deadline is nearer. */
-static bool begin_pause(struct etcd3_call *c, uint64_t now_ms, uint64_t pause_ms)
+/* After the pause all but @nodes are asked again. False: the deadline is nearer. */
+static bool begin_pause(struct etcd3_call *c, uint64_t now_ms, uint64_t pause_ms, unsigned nodes)
 {
     if (now_ms + pause_ms >= c->deadline_ms)
         return false;
-    c->tried = 0;
+    c->tried = nodes;
     c->pause_until_ms = now_ms + pause_ms;
+    c->wake_ms = c->pause_until_ms;
     return true;
+}
+
+/* Everybody was asked, and those who are not still thinking about it have failed. */
+static bool next_round(struct etcd3_call *c, uint64_t now_ms, unsigned thinking)
+{
+    struct etcd3 *e = c->e;
+    uint64_t pause_ms = c->delay_ms + etcd3_random(e, JITTER_MS);
+
+    if (!thinking)
+        etcd3_nodes_reload(e);
+    if (c->n_stale) { /* when all are behind what we know, it is we who are wrong */
+        e->raft_term = 0;
+        c->n_stale = 0;
+    }
+    c->delay_ms = c->delay_ms * 2 > DELAY_MAX_MS ? DELAY_MAX_MS : c->delay_ms * 2;
+    return begin_pause(c, now_ms, pause_ms, thinking);
 }
 
 /* After so long in vain on all nodes, the connection may be the one at fault. */
@@ -267,9 +288,9 @@ static uint64_t patience_ms(const struct etcd3 *e)
 static void advance(struct etcd3_call *c)
 {
     struct etcd3 *e = c->e;
-    uint64_t now_ms = pgv_clock_ms(), due_ms;
+    uint64_t now_ms = pgv_clock_ms(), due_ms = 0;
     struct etcd3_attempt *youngest;
-    unsigned n;
+    unsigned n, nodes;
     int node;
 
     if (now_ms >= c->deadline_ms) {
@@ -280,38 +301,37 @@ static void advance(struct etcd3_call *c)
         c->wake_ms = c->pause_until_ms;
         return;
     }
-    n = working(c, &youngest);
-    node = pick(c);
-    if (!n) {
-        while (node >= 0 && !start_attempt(c, (unsigned)node, false))
-            node = pick(c);
-        if (node < 0) {
-            uint64_t pause_ms = c->delay_ms + etcd3_random(e, JITTER_MS);
-
-            etcd3_nodes_reload(e);
-            c->delay_ms = c->delay_ms * 2 > DELAY_MAX_MS ? DELAY_MAX_MS : c->delay_ms * 2;
-            if (!begin_pause(c, now_ms, pause_ms)) {
-                finish_unanswered(c);
-                return;
-            }
-            c->wake_ms = c->pause_until_ms;
+    n = working(c, &youngest, &nodes);
+    node = pick(c, c->tried);
+    if (node < 0 && (!n || pick(c, nodes) >= 0)) {
+        if (next_round(c, now_ms, nodes))
+            return;
+        if (!n) {
+            finish_unanswered(c);
             return;
         }
-        n = working(c, &youngest);
-        node = pick(c);
-    } else if (node >= 0 && n < ETCD3_PARALLEL && now_ms >= youngest->started_ms + ETCD3_HEDGE_MS) {
-        etcd3_node_silent(e, youngest->node, youngest->serial);
+        c->wake_ms = c->deadline_ms; /* only those who are thinking can answer in time */
+        return;
+    }
+    if (node >= 0 && n < ETCD3_PARALLEL &&
+        (!n || now_ms >= youngest->started_ms + ETCD3_HEDGE_MS)) {
+        if (n)
+            etcd3_node_silent(e, youngest->node, youngest->serial);
         while (node >= 0 && !start_attempt(c, (unsigned)node, false))
-            node = pick(c);
-        n = working(c, &youngest);
-        node = pick(c);
+            node = pick(c, c->tried);
+        node = pick(c, c->tried);
     } else if (node < 0 && n < ETCD3_PARALLEL && now_ms >= youngest->started_ms + patience_ms(e)) {
         start_attempt(c, youngest->node, true);
-        n = working(c, &youngest);
     }
-    due_ms =
-        youngest ? youngest->started_ms + (node >= 0 ? ETCD3_HEDGE_MS : patience_ms(e)) : now_ms;
-    if (n >= ETCD3_PARALLEL || due_ms > c->deadline_ms)
+    n = working(c, &youngest, &nodes);
+    if (node < 0 && n && n < ETCD3_PARALLEL && pick(c, nodes) >= 0 &&
+        next_round(c, now_ms, nodes)) /* those that failed before may be well by then */
+        return;
+    if (n >= ETCD3_PARALLEL)
+        due_ms = c->deadline_ms;
+    else if (n)
+        due_ms = youngest->started_ms + (node >= 0 ? ETCD3_HEDGE_MS : patience_ms(e));
+    if (due_ms > c->deadline_ms)
         due_ms = c->deadline_ms;
     /* What could not be begun just now (no place, no memory) is tried again, but not at once. */
     c->wake_ms = due_ms > now_ms ? due_ms : now_ms + AGAIN_MS;
@@ -326,7 +346,7 @@ void etcd3_call_start(struct etcd3_call *c)
     PGV_ASSERT(!c->running);
     c->running = true;
     c->tried = 0;
-    c->n_sent = c->auth_tries = c->denied = 0;
+    c->n_sent = c->auth_tries = c->denied = c->n_stale = 0;
     c->delay_ms = DELAY_FIRST_MS;
     c->pause_until_ms = 0;
     c->ambiguous = false;
@@ -335,7 +355,7 @@ void etcd3_call_start(struct etcd3_call *c)
     c->next = e->calls;
     e->calls = c;
     /* The first attempt goes out now; what follows, an instant end included, comes by the timer. */
-    node = pick(c);
+    node = pick(c, 0);
     if (node >= 0 && now_ms < c->deadline_ms && start_attempt(c, (unsigned)node, false))
         c->wake_ms =
             now_ms + ETCD3_HEDGE_MS < c->deadline_ms ? now_ms + ETCD3_HEDGE_MS : c->deadline_ms;
@@ -391,10 +411,9 @@ static bool knows_members(const struct etcd3 *e)
     return false;
 }
 
-bool etcd3_header_ok(struct etcd3 *e, unsigned node, const struct etcd3_answer *answer)
+bool etcd3_header_ok(struct etcd3 *e, unsigned node, const struct etcd3_answer *answer,
+                     bool by_quorum)
 {
-    uint64_t now_ms = pgv_clock_ms();
-
     if (!answer->cluster_id[0] || !answer->raft_term)
         return true;
     if (strcmp(answer->cluster_id, e->cluster_id)) {
@@ -408,22 +427,21 @@ bool etcd3_header_ok(struct etcd3 *e, unsigned node, const struct etcd3_answer *
         }
         if (!pgv_copyz(e->cluster_id, sizeof(e->cluster_id), answer->cluster_id))
             return false;
-    } else if (answer->raft_term < e->raft_term) {
-        /* A store made anew under the same names has the same id and begins at a low term: when
-         * nobody has known the higher one for two lease times, it is so. */
-        if (!e->stale_since_ms)
-            e->stale_since_ms = now_ms;
-        if (now_ms - e->stale_since_ms < 2 * e->dcs->config.ttl_ms)
-            return false;
-        pgv_log(PGV_WARNING, "dcs", "etcd was made anew term=%llu before=%llu",
-                (unsigned long long)answer->raft_term, (unsigned long long)e->raft_term);
-        begin_anew(e, "made anew");
+        e->raft_term = 0;
     }
-    e->raft_term = answer->raft_term;
-    e->stale_since_ms = 0;
+    if (by_quorum)
+        e->raft_term = answer->raft_term;
+    else if (answer->raft_term < e->raft_term)
+        return false;
     if (answer->revision > e->revision_seen)
         e->revision_seen = answer->revision;
     return true;
+}
+
+/* Without a majority there is no such answer: reads of ours are linearizable, but for the probe. */
+static bool needs_quorum(const struct etcd3_call *c)
+{
+    return c->pinned < 0 && (!strncmp(c->path, "/kv/", 4) || !strcmp(c->path, "/lease/grant"));
 }
 
 static void node_failed(struct etcd3_attempt *a, const char *why)
@@ -518,15 +536,12 @@ static void log_in_again(struct etcd3_attempt *a, const struct etcd3_answer *ans
     if (a->token_gen == e->token_gen)
         e->token[0] = 0;
     pgv_fail(&c->last, PGV_EUNREACHABLE, "%s", answer->message);
-    if (c->auth_tries++ && !begin_pause(c, pgv_clock_ms(), LOGIN_PAUSE_MS)) {
+    if (c->auth_tries++ && !begin_pause(c, pgv_clock_ms(), LOGIN_PAUSE_MS, 0)) {
         finish_unanswered(c);
         return;
     }
-    if (c->pause_until_ms > pgv_clock_ms()) {
-        c->wake_ms = c->pause_until_ms;
-        etcd3_arm(e);
+    if (c->pause_until_ms > pgv_clock_ms())
         return;
-    }
     if (!send_step(a))
         advance(c);
 }
@@ -540,7 +555,9 @@ static void got_answer(struct etcd3_attempt *a)
     pgv_arena_reset(&c->arena);
     etcd3_answer_read(&c->arena, a->http.status, pgv_buf_view(&a->http.answer),
                       c->stream && a->step == ETCD3_STEP_RPC, &answer);
-    if (answer.verdict == ETCD3_OK && !etcd3_header_ok(e, a->node, &answer)) {
+    if (answer.verdict == ETCD3_OK &&
+        !etcd3_header_ok(e, a->node, &answer, a->step == ETCD3_STEP_RPC && needs_quorum(c))) {
+        c->n_stale++;
         node_failed(a, "it is behind the cluster");
         return;
     }

@@ -292,7 +292,7 @@ static bool take_document(struct etcd3 *e, struct pgv_str text)
         etcd3_watch_cut(e, answer.message);
         return false;
     }
-    if (!etcd3_header_ok(e, w->node, &answer)) {
+    if (!etcd3_header_ok(e, w->node, &answer, false)) {
         etcd3_node_failed(e, w->node, w->serial, "it is behind the cluster");
         etcd3_watch_cut(e, "its node is behind");
         return false;

@@ -71,7 +71,8 @@ struct postmaster_node {
 enum postmaster_job {
     PM_JOB_NONE = 0,
     PM_JOB_BOOTSTRAP,        /* initdb or custom script, first start */
-    PM_JOB_POST_BOOTSTRAP,   /* users, scripts, configuration after bootstrap */
+    PM_JOB_POST_BOOTSTRAP,   /* users, scripts, configuration after bootstrap. Its on_start is the
+                                owner's to run, once he leads: it counts as announced */
     PM_JOB_CLONE,            /* replica creation from node, or without source */
     PM_JOB_START,            /* write configuration for role and node, start, wait until accepting */
     PM_JOB_STOP,

@@ -526,6 +526,7 @@ static void bootstrapped(struct postmaster_impl *im, enum postmaster_outcome out
 {
     if (outcome == PM_DONE) {
         im->bootstrapping = false;
+        im->pm->facts.announced = true; /* by the owner, see pg/facts.h */
         pgv_copy_cut(im->pm->facts.sysid, sizeof(im->pm->facts.sysid), pgv_str(im->control.sysid));
         pm_changed(im);
     }

@@ -177,41 +177,28 @@ static void on_script_end(struct pgv_child *child, int status)
 /** The user's command, with the connection as its last word and the password in PGPASSFILE. */
 static bool start_script(struct pgboot_post *j, struct pgv_error *err)
 {
-    const char *over[3] = { "PGOPTIONS=-c synchronous_commit=local -c statement_timeout=0" };
+    static const char *const over[] = {
+        "PGOPTIONS=-c synchronous_commit=local -c statement_timeout=0", NULL
+    };
     struct pgv_child_options options = { .kill_ms = CANCEL_KILL_MS, .inherit_output = true };
-    struct pgdsn entry = j->dsn;
-    struct pgtool_args *args;
-    struct pgv_buf dsn;
-    bool written, ok = false;
+    struct pgtool_args *args = pgv_arena_alloc(&j->arena, sizeof(*args));
+    const char *dsn;
 
-    pgv_buf_init(&dsn, PGDSN_BYTES_MAX);
-    args = pgv_arena_alloc(&j->arena, sizeof(*args));
-    if (!args || !pgdsn_write_public(&dsn, &j->dsn, j->major_version)) {
-        (void)pgv_fail(err, PGV_ENOMEM, "no memory for the post_init script");
-        goto out;
-    }
-    /* libpq looks the default socket up as 'localhost' */
-    if (!entry.v[PGDSN_HOST])
-        entry.v[PGDSN_HOST] = "localhost";
-    if (!pgdsn_pgpass_write(j->conf->pgpass, &entry, &written, err))
-        goto out;
-    if (written)
-        over[1] = pgv_arena_printf(&j->arena, "PGPASSFILE=%s", j->conf->pgpass);
-    options.env = pgtool_env(&j->arena, over);
+    if (!args)
+        return pgv_fail(err, PGV_ENOMEM, "no memory for the post_init script");
+    if (!pgtool_connection(&j->arena, j->conf, &j->dsn, j->major_version, over, &dsn, &options.env,
+                           err))
+        return false;
     pgtool_args_init(args, &j->arena);
     if (!pgtool_args_split(args, j->script, err))
-        goto out;
-    pgtool_args_add(args, pgv_buf_cstr(&dsn));
-    if (args->failed || !options.env || (written && !over[1])) {
-        (void)pgv_fail(err, PGV_ENOMEM, "no memory for the post_init script");
-        goto out;
-    }
+        return false;
+    pgtool_args_add(args, dsn);
+    if (args->failed)
+        return pgv_fail(err, PGV_ENOMEM, "no memory for the post_init script");
     options.argv = args->v;
     j->child.data = j;
-    ok = j->in_child = pgv_child_start(j->loop, &j->child, &options, on_script_end, err);
-out:
-    pgv_buf_done(&dsn);
-    return ok;
+    j->in_child = pgv_child_start(j->loop, &j->child, &options, on_script_end, err);
+    return j->in_child;
 }
 
 /** Rewinding has credentials of its own. */

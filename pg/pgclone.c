@@ -464,10 +464,7 @@ static bool choose_methods(struct pgclone *j, const struct pgclone_args *args, b
 static bool prepare_source(struct pgclone *j, const struct pgclone_args *args,
                            struct pgv_error *err)
 {
-    struct pgv_buf text;
     struct pgdsn node, d = { 0 };
-    const char *over[] = { NULL, NULL };
-    bool written = false, ok = false;
 
     if (!pgconf_url_to_dsn(j->conf, &j->arena, args->source_conn_url, &node, err))
         return false;
@@ -475,17 +472,8 @@ static bool prepare_source(struct pgclone *j, const struct pgclone_args *args,
     d.v[PGDSN_HOST] = node.v[PGDSN_HOST];
     d.v[PGDSN_PORT] = node.v[PGDSN_PORT];
     d.v[PGDSN_DBNAME] = node.v[PGDSN_DBNAME];
-    if (!pgdsn_pgpass_write(j->conf->pgpass, &d, &written, err))
-        return false;
-    pgv_buf_init(&text, PGDSN_BYTES_MAX);
-    if (pgdsn_write_public(&text, &d, args->binary_version)) {
-        j->dsn = pgv_arena_dup(&j->arena, pgv_buf_view(&text));
-        over[0] = written ? pgv_arena_printf(&j->arena, "PGPASSFILE=%s", j->conf->pgpass) : NULL;
-        j->env = pgtool_env(&j->arena, over);
-        ok = j->dsn && j->env && (!written || over[0]);
-    }
-    pgv_buf_done(&text);
-    return ok || pgv_fail(err, PGV_ENOMEM, "no memory to create a replica");
+    return pgtool_connection(&j->arena, j->conf, &d, args->binary_version, NULL, &j->dsn, &j->env,
+                             err);
 }
 
 bool pgclone_start(struct pgclone *j, uv_loop_t *loop, const struct pgclone_args *args,

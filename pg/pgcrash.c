@@ -97,6 +97,7 @@ static bool single_args(struct pgcrash *j, struct pgv_arena *a, struct pgtool_ar
     struct pgtool_args *opts = pgv_arena_alloc(a, sizeof(*opts));
     char bin[PGCONF_PATH_BYTES], path[PGCONF_PATH_BYTES];
     struct pgv_buf text;
+    bool no_memory = false;
 
     if (!opts)
         return pgv_fail(err, PGV_ENOMEM, "no memory for crash recovery");
@@ -106,11 +107,15 @@ static bool single_args(struct pgcrash *j, struct pgv_arena *a, struct pgtool_ar
     pgtool_args_init(opts, a);
     pgv_buf_init(&text, 64 * 1024);
     (void)snprintf(path, sizeof(path), "%s/postmaster.opts", j->conf->data_dir);
-    if (pgv_file_read(path, &text, err))
+    if (pgv_file_read(path, &text, err)) {
         pgcrash_parse_opts(pgv_buf_view(&text), opts);
-    else
+    } else {
+        no_memory = err->code == PGV_ENOMEM; /* without its options it may be another server */
         pgv_log(PGV_ERROR, "pg", "Error when reading postmaster.opts: %s", err->msg);
+    }
     pgv_buf_done(&text);
+    if (no_memory)
+        return false;
     pgtool_args_add(opts, "archive_mode=on");
     pgtool_args_add(opts, "archive_command=false");
     qsort(opts->v, opts->n, sizeof(opts->v[0]), by_text);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "pg/process.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,24 +25,21 @@ int pgdata_major_version(const char *data_dir)
 {
     char path[PGCONF_PATH_BYTES];
     struct pgv_str text, major, minor;
-    struct pgv_buf b;
+    char content[64]; /* not from a heap that may be empty: that says nothing of the directory */
     uint64_t x, y;
     int n, version = 0;
 
     n = snprintf(path, sizeof(path), "%s/PG_VERSION", data_dir);
     if (n < 0 || (size_t)n >= sizeof(path))
         return 0;
-    pgv_buf_init(&b, 64);
-    if (pgv_file_read(path, &b, NULL)) {
-        text = pgv_str_trim(pgv_buf_view(&b));
-        if (pgv_str_cut(text, '.', &major, &minor)) { /* "9.6" */
-            if (pgv_parse_u64(major, &x) && pgv_parse_u64(minor, &y) && x < 10 && y < 100)
-                version = (int)(x * 10000 + y * 100);
-        } else if (pgv_parse_u64(text, &x) && x >= 10 && x < 1000) {
-            version = (int)x * 10000;
-        }
+    text = (struct pgv_str){ content, pm_read_small(path, content, sizeof(content)) };
+    text = pgv_str_trim(text);
+    if (pgv_str_cut(text, '.', &major, &minor)) { /* "9.6" */
+        if (pgv_parse_u64(major, &x) && pgv_parse_u64(minor, &y) && x < 10 && y < 100)
+            version = (int)(x * 10000 + y * 100);
+    } else if (pgv_parse_u64(text, &x) && x >= 10 && x < 1000) {
+        version = (int)x * 10000;
     }
-    pgv_buf_done(&b);
     return version;
 }
 

@@ -270,7 +270,7 @@ static void on_still_healthy(struct pgremote *r, const PGresult *res, const stru
 
     if (healthy)
         (void)snprintf(message, sizeof(message),
-                       "Failed to rewind from healthy primary: %s (%.100s)", j->leader,
+                       "Failed to rewind from healthy primary: %.60s (%.200s)", j->leader,
                        j->last_line);
     else
         (void)snprintf(message, sizeof(message),
@@ -452,11 +452,10 @@ out:
 /** Password file and environment of pg_rewind, then run it. */
 static void prepare_rewind(struct pgrewind *j)
 {
-    const char *over[] = { "LANG=C", "LC_ALL=C", "PGOPTIONS=-c statement_timeout=0", NULL, NULL };
+    static const char *const over[] = { "LANG=C", "LC_ALL=C", "PGOPTIONS=-c statement_timeout=0",
+                                        NULL };
     struct pgdsn d = j->dsn;
     struct pgv_error err = { 0 };
-    struct pgv_buf text;
-    bool written;
 
     /* ours only, not the questions' */
     d.v[PGDSN_OPTIONS] = d.v[PGDSN_CONNECT_TIMEOUT] = d.v[PGDSN_APPLICATION_NAME] = NULL;
@@ -465,24 +464,11 @@ static void prepare_rewind(struct pgrewind *j)
         j->restore_command &&
         (j->major_version >= 150000 ||
          (j->major_version >= 130000 && strcmp(j->conf->config_dir, j->conf->data_dir) == 0));
-    pgv_buf_init(&text, PGDSN_BYTES_MAX);
-    if (!pgdsn_pgpass_write(j->conf->pgpass, &d, &written, &err))
-        goto fail;
-    if (written)
-        over[3] = pgv_arena_printf(&j->arena, "PGPASSFILE=%s", j->conf->pgpass);
-    j->env = pgtool_env(&j->arena, over);
-    if (pgdsn_write_public(&text, &d, j->binary_version))
-        j->public_dsn = pgv_arena_dup(&j->arena, pgv_buf_view(&text));
-    if ((written && !over[3]) || !j->env || !j->public_dsn) {
-        (void)pgv_fail(&err, PGV_ENOMEM, "no memory to run pg_rewind");
-        goto fail;
-    }
-    pgv_buf_done(&text);
-    run_rewind(j);
-    return;
-fail:
-    pgv_buf_done(&text);
-    finish(j, PGREWIND_NOT_NOW, err.msg);
+    if (pgtool_connection(&j->arena, j->conf, &d, j->binary_version, over, &j->public_dsn, &j->env,
+                          &err))
+        run_rewind(j);
+    else
+        finish(j, PGREWIND_NOT_NOW, err.msg);
 }
 
 static void on_restore_command(struct pgtool *tool, int status)

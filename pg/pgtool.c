@@ -7,6 +7,7 @@
  */
 #include "pg/pgtool.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/parse.h"
 
@@ -239,6 +240,73 @@ const char *const *pgtool_env(struct pgv_arena *a, const char *const *over)
     for (const char *const *o = over; o && *o; o++)
         env[k++] = *o;
     return env;
+}
+
+/* --------------------------------------------------------------------------------- connections */
+
+#define OVER_MAX 8
+#define SERVICE "pgvigil"
+
+/**
+ * libpq reads sslpassword from nowhere but conninfo and service files, so a service file it is.
+ * Source: PostgreSQL docs, 'The Connection Service File'.
+ */
+static bool write_service(const char *path, const char *sslpassword, struct pgv_error *err)
+{
+    struct pgv_buf text;
+    bool ok;
+
+    pgv_buf_init(&text, 4096);
+    (void)pgv_buf_printf(&text, "[" SERVICE "]\nsslpassword=%s\n", sslpassword);
+    ok = text.failed ? pgv_fail(err, PGV_ENOMEM, "no memory for a service file")
+                     : pgv_file_replace(path, pgv_buf_view(&text), 0600, err);
+    if (text.p)
+        explicit_bzero(text.p, text.n);
+    pgv_buf_done(&text);
+    return ok;
+}
+
+bool pgtool_connection(struct pgv_arena *a, const struct pgconf *c, const struct pgdsn *d,
+                       int version, const char *const *over, const char **ret_dsn,
+                       const char *const **ret_env, struct pgv_error *err)
+{
+    const char *all[OVER_MAX + 3] = { NULL }, *service = NULL, *dsn = NULL;
+    const char *const *env = NULL;
+    struct pgv_buf text;
+    bool written = false, ok = false;
+    size_t n = 0;
+
+    pgv_buf_init(&text, PGDSN_BYTES_MAX);
+    for (; over && over[n] && n < OVER_MAX; n++)
+        all[n] = over[n];
+    if (!pgdsn_pgpass_write(c->pgpass, d, &written, err))
+        goto out;
+    if (written && !(all[n++] = pgv_arena_printf(a, "PGPASSFILE=%s", c->pgpass)))
+        goto no_memory;
+    if (d->v[PGDSN_SSLPASSWORD]) {
+        service = pgv_arena_printf(a, "%s.service", c->pgpass);
+        if (!service || !(all[n++] = pgv_arena_printf(a, "PGSERVICEFILE=%s", service)))
+            goto no_memory;
+        if (!write_service(service, d->v[PGDSN_SSLPASSWORD], err))
+            goto out;
+    }
+    if (pgdsn_write_public(&text, d, version)) {
+        if (service)
+            (void)pgv_buf_puts(&text, " service=" SERVICE);
+        dsn = pgv_arena_dup(a, pgv_buf_view(&text));
+        env = pgtool_env(a, all);
+    }
+    if (text.failed || !dsn || !env)
+        goto no_memory;
+    *ret_dsn = dsn;
+    *ret_env = env;
+    ok = true;
+    goto out;
+no_memory:
+    (void)pgv_fail(err, PGV_ENOMEM, "no memory for a connection");
+out:
+    pgv_buf_done(&text);
+    return ok;
 }
 
 /* ------------------------------------------------------------------------------------- one run */

@@ -38,6 +38,15 @@ bool pgtool_user_options(struct pgtool_args *args, const char *tool,
  */
 const char *const *pgtool_env(struct pgv_arena *a, const char *const *over);
 
+/**
+ * What a program needs to connect as @d: its conninfo without secrets, for an argument, and an
+ * environment (@over as in pgtool_env()) that leads to them: PGPASSFILE names c->pgpass, which is
+ * written, and PGSERVICEFILE a file beside it that holds sslpassword, if there is one. All in @a.
+ */
+bool pgtool_connection(struct pgv_arena *a, const struct pgconf *c, const struct pgdsn *d,
+                       int version, const char *const *over, const char **ret_dsn,
+                       const char *const **ret_env, struct pgv_error *err) PGV_MUST_CHECK;
+
 /** One run of a program with its output, under LANG=C LC_ALL=C. */
 struct pgtool {
     void *data;

@@ -205,14 +205,6 @@ void pm_callback(struct postmaster_impl *im, const char *action)
     pm_changed(im);
 }
 
-void postmaster_announced(struct postmaster *pm)
-{
-    if (!pm->facts.announced) {
-        pm->facts.announced = true;
-        pm_changed(pm->impl);
-    }
-}
-
 /* ---- facts ---- */
 
 void pm_set_state(struct postmaster_impl *im, enum pgv_state state)

@@ -91,9 +91,6 @@ void postmaster_close(struct postmaster *pm, void (*cb)(struct postmaster *pm));
 bool postmaster_reconfigure(struct postmaster *pm, const struct postmaster_config *config,
                             bool sighup, struct pgv_error *err) PGV_MUST_CHECK;
 
-/** The owner ran a start-type callback by himself (after a bootstrap): facts.announced. */
-void postmaster_announced(struct postmaster *pm);
-
 /** Take a fresh look (monitoring query, process, data directory); on_look comes once, later, with
  *  facts updated. A second call while one is under way shares it. */
 void postmaster_look(struct postmaster *pm, void (*on_look)(struct postmaster *pm));

@@ -118,8 +118,7 @@ bool pm_proc_parse_stat(struct pgv_str text, struct pm_proc *ret)
     return true;
 }
 
-/* A /proc file into @buf; its length, or 0. */
-static size_t read_proc(const char *path, char *buf, size_t bytes)
+size_t pm_read_small(const char *path, char *buf, size_t bytes)
 {
     ssize_t n;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -164,7 +163,7 @@ static bool read_stat(pid_t pid, struct pm_proc *ret)
     size_t n;
 
     (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    n = read_proc(path, text, sizeof(text));
+    n = pm_read_small(path, text, sizeof(text));
     return n > 0 && pm_proc_parse_stat((struct pgv_str){ text, n }, ret);
 }
 
@@ -288,13 +287,18 @@ struct leftovers {
 static bool note_leftover(pid_t pid, void *data)
 {
     struct leftovers *l = data;
+    char path[64], cwd[PATH_MAX];
     struct pm_proc p;
 
-    if (pid == l->whose->self || pid == l->except || !read_stat(pid, &p) || p.state == 'Z' ||
+    if (pid == l->whose->self || pid == l->except)
+        return true;
+    /* One call rules out nearly all of them; a restart waits for this. */
+    (void)snprintf(path, sizeof(path), "/proc/%d/cwd", (int)pid);
+    read_link(path, cwd, sizeof(cwd));
+    if (strcmp(cwd, l->whose->data_dir) != 0 || !pm_proc_read(pid, &p) || p.state == 'Z' ||
         p.state == 'X' || (l->except != 0 && p.ppid == l->except))
         return true;
-    read_links(&p);
-    if (pm_proc_is_postgres(&p, l->whose) && p.cwd[0] && strcmp(p.cwd, l->whose->data_dir) == 0)
+    if (pm_proc_is_postgres(&p, l->whose))
         l->ret[l->n++] = pid;
     return l->n < l->max;
 }
@@ -306,4 +310,14 @@ unsigned pm_proc_leftovers(const struct pm_whose *whose, pid_t except, pid_t *re
     if (max > 0)
         each_pid(note_leftover, &l);
     return l.n;
+}
+
+bool pm_proc_is_backend(pid_t pid)
+{
+    char path[64], title[16];
+    size_t n;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+    n = pm_read_small(path, title, sizeof(title));
+    return pgv_str_starts((struct pgv_str){ title, n }, "postgres: ");
 }

@@ -27,6 +27,9 @@ struct pm_pidfile {
 bool pm_pidfile_parse(struct pgv_str text, struct pm_pidfile *ret,
                       struct pgv_error *err) PGV_MUST_CHECK;
 
+/** A small file into @buf, without allocating; its length, or 0 (errno is open's or read's). */
+size_t pm_read_small(const char *path, char *buf, size_t bytes);
+
 /** What /proc tells about a process. */
 struct pm_proc {
     pid_t pid, ppid;
@@ -77,3 +80,6 @@ unsigned pm_proc_descendants(pid_t root, pid_t *ret, unsigned max);
  * postmaster from starting.
  */
 unsigned pm_proc_leftovers(const struct pm_whose *whose, pid_t except, pid_t *ret, unsigned max);
+/** It has a backend's title ('postgres: …'), which neither a postmaster nor a single-user server
+ *  has: those are started with a command line that stays. */
+bool pm_proc_is_backend(pid_t pid);

@@ -9,7 +9,6 @@
 #include "pg/postmaster_impl.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -21,7 +20,7 @@
 
 #include "base/banned.h"
 
-#define PIDFILE_BYTES_MAX 16384
+#define PIDFILE_BYTES_MAX 8192 /* PostgreSQL itself reads no more than a block */
 
 extern char **environ;
 
@@ -37,18 +36,20 @@ void pm_whose(const struct postmaster_impl *im, struct pm_whose *ret)
 
 bool pm_server_pidfile(const struct postmaster_impl *im, struct pm_pidfile *ret)
 {
+    /* Not from a heap that may be empty: whether a server is there must not depend on it. */
+    static char text[PIDFILE_BYTES_MAX];
     char path[PGCONF_PATH_BYTES + 32];
     struct pgv_error err = { 0 };
-    struct pgv_buf text;
-    bool ok;
+    size_t n;
 
     (void)snprintf(path, sizeof(path), "%s/postmaster.pid", im->conf->data_dir);
-    pgv_buf_init(&text, PIDFILE_BYTES_MAX);
-    ok = pgv_file_read(path, &text, &err) && pm_pidfile_parse(pgv_buf_view(&text), ret, &err);
-    if (!ok && err.sys != ENOENT && err.sys != ENOTDIR)
-        pgv_log(PGV_DEBUG, "pg", "cannot use postmaster.pid: %s", err.msg);
-    pgv_buf_done(&text);
-    return ok;
+    n = pm_read_small(path, text, sizeof(text));
+    if (n == 0)
+        return false;
+    if (pm_pidfile_parse((struct pgv_str){ text, n }, ret, &err))
+        return true;
+    pgv_log(PGV_DEBUG, "pg", "cannot use postmaster.pid: %s", err.msg);
+    return false;
 }
 
 bool pm_server_single_user(const struct postmaster_impl *im)

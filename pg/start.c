@@ -3,8 +3,9 @@
  * pg/start.c - starting the server: configuration, spawn, wait until it accepts connections.
  *
  * Backends that outlived a killed postmaster keep its shared memory, and a new postmaster refuses
- * to start as long as they do. They notice and go within milliseconds, the idle ones; so the start
- * waits for them, tries again when it was too early, and ends those that stay.
+ * to start as long as they do. They notice and go by themselves unless they are busy; but they are
+ * lost in any case, so they get the SIGQUIT that their postmaster gives when one of them crashes,
+ * and soon SIGKILL. The start waits for them, and tries again when it was too early.
  */
 #include "pg/postmaster_impl.h"
 
@@ -17,16 +18,22 @@
 #include "base/banned.h"
 
 #define LEFTOVERS_MAX 256
-/** Backends of a dead postmaster are told to quit after this long, and killed after that. */
-#define LEFTOVERS_QUIT_MS 1000
-#define LEFTOVERS_KILL_MS 3000
+/** Backends of a dead postmaster that have not quit after this long are killed. */
+#define LEFTOVERS_KILL_MS 1000
 /** A postmaster that ends sooner than this after its spawn may have met what another left. */
 #define TOO_EARLY_MS 1000
 #define ATTEMPTS_MAX 8
-#define DELAY_MS_MAX 200
+#define DELAY_MS_FIRST 2
+#define DELAY_MS_MAX 50
 
 static void prepare(struct postmaster_impl *im);
 static void clear_leftovers(struct postmaster_impl *im);
+
+static uint64_t longer(uint64_t delay_ms)
+{
+    delay_ms += delay_ms / 2 + 1;
+    return delay_ms > DELAY_MS_MAX ? DELAY_MS_MAX : delay_ms;
+}
 
 static void finish(struct postmaster_impl *im, enum pm_started how, const char *message)
 {
@@ -89,7 +96,7 @@ void pm_start_server_gone(struct postmaster_impl *im, int status)
                 s->attempts);
         s->had_leftovers = true;
         pm_arm(im, PM_TIMER_START, s->delay_ms, clear_leftovers);
-        s->delay_ms = s->delay_ms * 2 > DELAY_MS_MAX ? DELAY_MS_MAX : s->delay_ms * 2;
+        s->delay_ms = longer(s->delay_ms);
         return;
     }
     pgv_child_describe(status < 0 ? 0 : status, how, sizeof(how));
@@ -136,6 +143,20 @@ static void spawn(struct postmaster_impl *im)
     wait_accepting(im);
 }
 
+/* Backends only: a postmaster we did not recognise, or somebody's single-user server, is waited
+ * for and makes the start fail in the end. */
+static void end_leftovers(const pid_t *left, unsigned n, int sig)
+{
+    unsigned sent = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        if (pm_proc_is_backend(left[i]) && kill(left[i], sig) == 0)
+            sent++;
+    if (sent > 0)
+        pgv_log(PGV_INFO, "pg", "ending backends of the old postmaster count=%u signal=%d", sent,
+                sig);
+}
+
 static void clear_leftovers(struct postmaster_impl *im)
 {
     static pid_t left[LEFTOVERS_MAX];
@@ -143,7 +164,6 @@ static void clear_leftovers(struct postmaster_impl *im)
     uint64_t now = pgv_clock_ms();
     struct pm_whose whose;
     unsigned n;
-    int sig = 0;
 
     if (pm_server_find(im)) { /* somebody else was quicker */
         wait_accepting(im);
@@ -159,22 +179,16 @@ static void clear_leftovers(struct postmaster_impl *im)
     if (s->leftovers_ms == 0)
         s->leftovers_ms = now;
     if (now >= s->deadline_ms) {
-        failed(im, "backends of the old postmaster do not go away");
+        failed(im, "processes of an old postmaster do not go away");
         return;
     }
     if (now - s->leftovers_ms >= LEFTOVERS_KILL_MS)
-        sig = SIGKILL;
-    else if (now - s->leftovers_ms >= LEFTOVERS_QUIT_MS && !s->signalled)
-        sig = SIGQUIT;
-    if (sig != 0) {
-        pgv_log(PGV_WARNING, "pg", "ending backends of the old postmaster count=%u signal=%d", n,
-                sig);
-        s->signalled = true;
-        for (unsigned i = 0; i < n; i++)
-            (void)kill(left[i], sig);
-    }
+        end_leftovers(left, n, SIGKILL);
+    else if (!s->signalled)
+        end_leftovers(left, n, SIGQUIT);
+    s->signalled = true;
     pm_arm(im, PM_TIMER_START, s->delay_ms, clear_leftovers);
-    s->delay_ms = s->delay_ms * 2 > DELAY_MS_MAX ? DELAY_MS_MAX : s->delay_ms * 2;
+    s->delay_ms = longer(s->delay_ms);
 }
 
 /* ---- configuration (contract pg §4.4, 4.5) ---- */
@@ -241,7 +255,9 @@ void pm_start_begin(struct postmaster_impl *im, const struct pm_start_args *args
     uint64_t timeout = args->timeout_ms ? args->timeout_ms : im->conf->pg_ctl_timeout_ms;
 
     PGV_ASSERT(!s->active);
-    *s = (struct pm_start){ .active = true, .args = *args, .done = done, .delay_ms = 5 };
+    *s = (struct pm_start){
+        .active = true, .args = *args, .done = done, .delay_ms = DELAY_MS_FIRST
+    };
     s->deadline_ms = pgv_clock_ms() + timeout;
     /* A crash just now most likely left backends that go within milliseconds. */
     s->had_leftovers = im->server.died_ms && pgv_clock_ms() - im->server.died_ms < 5000;

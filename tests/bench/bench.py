@@ -70,7 +70,7 @@ class Bench:
 
     def cluster(self, size=3):
         return Cluster([self.kind] * size, scope="bench", dcs=PRODUCTION,
-                       config={"postgresql": {"parameters": {"fsync": True}}})
+                       config={"postgresql": {"parameters": {"fsync": True, "autovacuum": False}}})
 
     def run(self, scenarios):
         for scenario in scenarios:

@@ -49,6 +49,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
+    item.has_failed = getattr(item, "has_failed", False) or report.failed
     if not report.failed:
         return
     for cluster in open_clusters:
@@ -69,6 +70,16 @@ def keep_logs(cluster):
     for node in cluster.nodes:
         if os.path.exists(node.config_file):
             shutil.copy(node.config_file, kept)
+
+
+@pytest.fixture(autouse=True)
+def next_test_starts_well(request):
+    """One failed test is no reason for the next in its class to fail."""
+    yield
+    for cluster in open_clusters:
+        cluster.rest()
+        if getattr(request.node, "has_failed", False):
+            cluster.mend()
 
 
 @pytest.fixture(scope="session")

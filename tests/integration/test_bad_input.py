@@ -8,7 +8,6 @@ import subprocess
 
 import pytest
 
-from lib import process
 from lib.node import agent_binary, merge
 from lib.wait import holds_for, wait_for
 

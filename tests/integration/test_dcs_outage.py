@@ -8,7 +8,7 @@ import pytest
 
 from lib import process
 from lib.process import now
-from lib.wait import holds_for, wait_for
+from lib.wait import holds_for, patience, wait_for
 
 TTL = 20
 
@@ -62,7 +62,7 @@ class TestWholeStore:
         sampler.assert_never_two()
         assert writer.missing(new) == []
         if kind == "pgvigil":
-            assert writer.first_after(back) - back < 10
+            assert writer.first_after(back) - back < 10 * patience()
 
     def test_short_outage_is_nothing(self, cluster, outage):
         begin, end = outage
@@ -77,7 +77,7 @@ class TestWholeStore:
         writer.stop()
         assert cluster.leader_name() == leader.name
         assert leader.status()["timeline"] == timeline
-        assert writer.outage(gone)[0] < 1.0
+        assert writer.outage(gone)[0] < 1.0 * patience()
 
     def test_replica_restarted_meanwhile(self, cluster, outage):
         """An agent that starts without the store waits for it, and its PostgreSQL is left as it is."""
@@ -128,7 +128,7 @@ class TestOneOfThree:
         assert cluster.leader_name() == leader.name
         assert leader.status()["timeline"] == timeline
         assert [node.postmaster_pid() for node in cluster.nodes] == postmasters
-        assert writer.outage(since)[0] < 1.0
+        assert writer.outage(since)[0] < 1.0 * patience()
         assert not sampler.ever(leader.name, 503, since)
 
 

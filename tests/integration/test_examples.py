@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from lib.haproxy import EXAMPLE, HAProxy
-from lib.node import ROOT, agent_binary, merge
+from lib.node import ROOT, merge
 from lib.process import now
-from lib.wait import wait_for
+from lib.wait import patience, wait_for
 
 
 def example():
@@ -35,16 +35,6 @@ def test_example_configuration_runs(make_cluster):
     cluster.start()
     assert node.status()["role"] == "primary"
     assert node.value("SHOW max_connections") == "200"
-
-
-def test_example_configuration_is_valid(kind):
-    """Apart from what is not on this machine: its directories, and the ports somebody may use."""
-    done = subprocess.run([agent_binary(kind), "--validate-config", "--ignore-listen-port",
-                           os.path.join(ROOT, "docs", "examples", "pgvigil.yml")], capture_output=True, text=True,
-                          timeout=30, check=False, env={"PATH": os.environ["PATH"]})
-    for line in (done.stdout + done.stderr).splitlines():
-        assert not line.strip() or "didn't pass validation" in line and any(
-            word in line for word in ("bin_dir", "data_dir", "etcd3.hosts")), line
 
 
 def test_example_haproxy_configuration_is_valid():
@@ -81,7 +71,7 @@ class TestHAProxy:
         cluster.wait_healthy(60)
         writer.stop()
         assert writer.missing(new) == []
-        assert writer.outage(asked)[0] < (2.5 if kind == "pgvigil" else 8)
+        assert writer.outage(asked)[0] < (2.5 if kind == "pgvigil" else 8) * patience()
 
 
 def test_unit_file(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from lib import process
 from lib.process import now
-from lib.wait import wait_for
+from lib.wait import patience, wait_for
 
 
 class TestFrozenLeader:
@@ -50,7 +50,7 @@ class TestFrozenLeader:
         writer.stop()
         assert cluster.leader_name() == leader.name
         assert leader.postmaster_pid() == postmaster
-        assert writer.outage(frozen)[0] < 1.0
+        assert writer.outage(frozen)[0] < 1.0 * patience()
 
 
 def test_frozen_replica(make_cluster):
@@ -64,5 +64,5 @@ def test_frozen_replica(make_cluster):
     process.kill_all(pids, signal.SIGCONT)
     cluster.wait_healthy(60)
     writer.stop()
-    assert writer.outage(frozen)[0] < 1.0
+    assert writer.outage(frozen)[0] < 1.0 * patience()
     assert writer.missing(cluster.leader()) == []

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lib.process import now
-from lib.wait import wait_for
+from lib.wait import patience, wait_for
 
 
 def hand_over(cluster, old, new, tool):
@@ -156,7 +156,7 @@ class TestTakeover:
         writer.stop()
         assert [node.postmaster_pid() for node in cluster.nodes] == postmasters, "PostgreSQL was restarted"
         assert cluster.leader() is leader
-        assert writer.outage(begin)[0] < 1.0
+        assert writer.outage(begin)[0] < 1.0 * patience()
         assert not any(node.status().get("pending_restart") for node in cluster.nodes)
 
     def test_there_and_back(self, cluster, kind, patroni):

@@ -9,7 +9,7 @@ import pytest
 from lib import process
 from lib.etcd import KeyWatch
 from lib.process import now
-from lib.wait import holds_for, wait_for
+from lib.wait import holds_for, patience, wait_for
 
 
 class TestNodeKilled:
@@ -28,7 +28,7 @@ class TestNodeKilled:
         assert key_gone - killed <= 22, "the lease outlived its ttl"  # etcd looks for ended ones now and then
         writer.wait_writes(30, key_gone)
         delay = writer.first_after(key_gone) - key_gone
-        assert delay <= (0.5 if kind == "pgvigil" else 5), f"first write {delay:.2f} s after the key was gone"
+        assert delay <= (0.5 if kind == "pgvigil" else 5) * patience(), f"first write {delay:.2f} s after the key was gone"
         new = cluster.wait_new_leader(old)
         wait_for(lambda: new.status()["timeline"] == timeline + 1, 10, "the next timeline")
         old.start()
@@ -69,7 +69,7 @@ class TestNodeKilled:
         replica.start()
         cluster.wait_healthy(60)
         writer.stop()
-        assert writer.outage(killed)[0] < 1.5
+        assert writer.outage(killed)[0] < 1.5 * patience()
         assert cluster.leader_name() == leader.name
         assert all(node.agent.alive() for node in others)
 
@@ -91,7 +91,7 @@ class TestAgentAlone:
         writer.stop()
         assert leader.postmaster_pid() == postmaster
         assert cluster.leader_name() == leader.name
-        assert writer.outage(killed)[0] < 1.0
+        assert writer.outage(killed)[0] < 1.0 * patience()
         assert writer.missing(leader) == []
 
     def test_replicas_agent_killed_and_back(self, cluster):

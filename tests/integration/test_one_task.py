@@ -130,8 +130,8 @@ class TestNoMemory:
         used = int(re.search(r"VmSize:\s+(\d+)", open(f"/proc/{leader.agent.pid}/status", encoding="utf-8").read())[1])
         limit = (used + 64) * 1024
         # as its own user: a container's root may not touch the limits of another's processes
-        subprocess.run(["prlimit", "--pid", str(leader.agent.pid), f"--as={limit}"], check=True,
-                       user="postgres" if os.getuid() == 0 else None)
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+        subprocess.run([*as_user, "prlimit", "--pid", str(leader.agent.pid), f"--as={limit}"], check=True)
         postmaster = leader.postmaster_pid()
         begin = len(re.findall("no action", leader.log_text()))
         for _ in range(200):

@@ -9,7 +9,7 @@ import pytest
 
 from lib import process
 from lib.process import now
-from lib.wait import holds_for, wait_for
+from lib.wait import holds_for, patience, wait_for
 
 
 @pytest.fixture(scope="class")
@@ -37,7 +37,7 @@ class TestStop:
         writer.wait_writes(15, stopped)
         writer.wait_writes(5)
         outage, _, _ = writer.outage(stopped)
-        assert outage < (2 if kind == "pgvigil" else 8)
+        assert outage < (2 if kind == "pgvigil" else 8) * patience()
         assert_says_stopped(cluster, old)
         assert old.controldata()["Database cluster state"] == "shut down"
         old.start()
@@ -59,7 +59,7 @@ class TestStop:
         cluster.wait_healthy(60)
         writer.stop()
         assert cluster.leader_name() == leader.name
-        assert writer.outage(stopped)[0] < 1.0
+        assert writer.outage(stopped)[0] < 1.0 * patience()
 
     def test_everything(self, cluster):
         """All down in order, all up again: the same leader's data."""

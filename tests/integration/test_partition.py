@@ -8,7 +8,7 @@ import pytest
 
 from lib import netns
 from lib.process import now
-from lib.wait import wait_for
+from lib.wait import patience, wait_for
 
 TTL = 20
 pytestmark = pytest.mark.network
@@ -91,7 +91,7 @@ def test_replica_cut_off(cut_cluster):
     assert not sampler.ever(leader.name, 503, cut)
     assert not sampler.ever(replica.name, 200, cut)
     assert cluster.leader_name() == leader.name
-    assert writer.outage(cut)[0] < 3
+    assert writer.outage(cut)[0] < 3 * patience()
 
 
 def test_store_cut_off_from_all(cut_cluster):

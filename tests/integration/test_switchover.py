@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from lib.process import now
-from lib.wait import wait_for
+from lib.wait import patience, wait_for
 
 
 def in_seconds(seconds):
@@ -51,7 +51,7 @@ class TestSwitchover:
         assert answers[0].status == 200
         assert answers[0].text == f'Successfully switched over to "{new.name}"'
         assert old is not new
-        assert outage < (1.5 if kind == "pgvigil" else 6)
+        assert outage < (1.5 if kind == "pgvigil" else 6) * patience()
         history = new.get("/history").json
         assert history[-1][4] == new.name
 

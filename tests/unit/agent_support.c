@@ -24,7 +24,7 @@
 struct world world;
 struct reply reply;
 
-/* ---- the server ------------------------------------------------------------------------------------ */
+/* ---- the server ------------------------------------------------------------------------- */
 
 static struct postmaster_status_req *status_req;
 static uv_timer_t status_timer, store_timer;
@@ -72,7 +72,7 @@ void world_release_status(void)
     uv_timer_start(&status_timer, on_status_timer, 0, 0);
 }
 
-/* ---- the brain's side of the agent ----------------------------------------------------------------- */
+/* ---- the brain's side of the agent ------------------------------------------------------ */
 
 void agent_wake(struct agent *a)
 {
@@ -111,7 +111,7 @@ void world_answer(enum ha_answer answer, const char *text)
     world.asked_cb(r, answer, text);
 }
 
-/* ---- the store --------------------------------------------------------------------------------------- */
+/* ---- the store -------------------------------------------------------------------------- */
 
 #define KEYS_MAX 32
 
@@ -278,7 +278,7 @@ static const struct dcs_ops fake_ops = {
     .cancel = fake_cancel,
 };
 
-/* ---- the whole ------------------------------------------------------------------------------------------ */
+/* ---- the whole -------------------------------------------------------------------------- */
 
 static int bound_socket(int *ret_port)
 {
@@ -320,12 +320,12 @@ void world_config_write(const char *restapi, const char *more)
 
     pgv_buf_init(&b, 65536);
     pgv_buf_printf(&b,
-                   "scope: " WORLD_SCOPE "\nname: " WORLD_NAME "\nrestapi:\n  listen: 127.0.0.1:%d\n%s"
+                   "scope: " WORLD_SCOPE "\nname: " WORLD_NAME "\nrestapi:\n  listen: '%s:%d'\n%s"
                    "etcd3:\n  hosts: 127.0.0.1:1\n"
                    "postgresql:\n  data_dir: /nonexistent\n  listen: 127.0.0.1:5432\n"
                    "  authentication:\n    superuser: {username: postgres}\n"
                    "    replication: {username: rep}\n%s",
-                   world.port, restapi, more);
+                   world.host ? world.host : "127.0.0.1", world.port, restapi, more);
     assert_false(b.failed);
     assert_true(pgv_file_replace(world.config_path, pgv_buf_view(&b), 0600, &err));
     pgv_buf_done(&b);
@@ -498,7 +498,7 @@ void world_turn_until(bool (*done)(void))
     }
 }
 
-/* ---- a client --------------------------------------------------------------------------------------------- */
+/* ---- a client --------------------------------------------------------------------------- */
 
 static int receiving = -1;
 
@@ -507,8 +507,8 @@ static bool complete(void)
     const char *length, *end;
 
     if (receiving >= 0) {
-        ssize_t n = recv(receiving, reply.text + reply.n, sizeof(reply.text) - 1 - reply.n,
-                         MSG_DONTWAIT);
+        ssize_t n =
+            recv(receiving, reply.text + reply.n, sizeof(reply.text) - 1 - reply.n, MSG_DONTWAIT);
 
         if (n > 0)
             reply.n += (size_t)n;

@@ -15,6 +15,7 @@
 struct world {
     struct agent a;
     char dir[64], config_path[128];
+    const char *host; /* to listen on; NULL: 127.0.0.1 */
     int port;
 
     /* the server: what the next status query says */
@@ -25,16 +26,16 @@ struct world {
 
     /* the brain */
     unsigned n_wakes, n_reloads, n_forgotten;
-    struct agent_request *asked;  /* waits for world_answer() */
+    struct agent_request *asked; /* waits for world_answer() */
     agent_answer_cb asked_cb;
 
     /* the store */
-    bool hold_store;              /* requests wait */
-    enum pgv_code store_fails;    /* every request ends with it; PGV_OK: none does */
-    enum pgv_code write_fails;    /* the next write only */
-    enum pgv_code then_fails;     /* what store_fails becomes after the next write that succeeds */
+    bool hold_store;           /* requests wait */
+    enum pgv_code store_fails; /* every request ends with it; PGV_OK: none does */
+    enum pgv_code write_fails; /* the next write only */
+    enum pgv_code then_fails;  /* what store_fails becomes after the next write that succeeds */
     unsigned n_writes;
-    char written[4096];           /* the last value */
+    char written[4096]; /* the last value */
     enum dcs_op written_op;
 };
 extern struct world world;

@@ -76,7 +76,8 @@ const char *certificate(const char *name);
 void etcd_start_again(struct etcd *s);     /* one that was killed, with its data */
 void etcd_signal(struct etcd *s, int sig); /* SIGKILL is waited for */
 void etcd_stop_all(void);                  /* and remove the data */
-int etcd_leader(void);                     /* index of the raft leader */
+bool etcd_serves(void *etcd);
+int etcd_leader(void); /* index of the raft leader */
 /** '{"hosts":"127.0.0.1:…,…"}' of the first @n. */
 const char *etcd_section(unsigned n, const char *more);
 void etcd_url(const struct etcd *s, const char *path, char *ret, size_t ret_bytes);

@@ -25,11 +25,13 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define WAIT_MS 60000
 #define TICK_MS 20
+#define ROOM_BYTES (2ull << 30)
 
 static struct {
     uv_loop_t loop;
@@ -81,11 +83,16 @@ static void on_tick(uv_timer_t *t)
 bool pg_site_open(void)
 {
     const char *tmp = getenv("TMPDIR");
+    struct statvfs vfs;
     struct pgv_error err;
 
     if (!find_bin() || !become_postgres())
         return false;
-    /* TMPDIR=/dev/shm takes the disk out of what is measured; the path must fit a socket's. */
+    /* Memory where there is enough of it: on a busy disk the fsyncs of PostgreSQL take most of the
+     * time. The path must fit a socket's. */
+    if (!tmp && statvfs("/dev/shm", &vfs) == 0 &&
+        (uint64_t)vfs.f_bavail * vfs.f_frsize > ROOM_BYTES && access("/dev/shm", W_OK) == 0)
+        tmp = "/dev/shm";
     (void)snprintf(site.dir, sizeof(site.dir), "%s/pgvigil-test-XXXXXX",
                    tmp && strlen(tmp) < 32 ? tmp : "/tmp");
     if (!mkdtemp(site.dir) || chdir(site.dir) != 0)

@@ -106,11 +106,12 @@ static void test_agent_config_open__defaults(void **state)
     assert_int_equal(c.retry_timeout_ms, 10000);
     assert_int_equal(c.maximum_lag_on_failover, 1048576);
     effective_is("postgresql.use_slots", "true");
-    effective_is("postgresql.parameters",
-                 "{\"wal_level\":\"hot_standby\",\"hot_standby\":\"on\",\"max_connections\":100,"
-                 "\"max_wal_senders\":10,\"max_prepared_transactions\":0,"
-                 "\"max_locks_per_transaction\":64,\"track_commit_timestamp\":\"off\","
-                 "\"max_replication_slots\":10,\"max_worker_processes\":8,\"wal_log_hints\":\"on\"}");
+    effective_is(
+        "postgresql.parameters",
+        "{\"wal_level\":\"hot_standby\",\"hot_standby\":\"on\",\"max_connections\":100,"
+        "\"max_wal_senders\":10,\"max_prepared_transactions\":0,"
+        "\"max_locks_per_transaction\":64,\"track_commit_timestamp\":\"off\","
+        "\"max_replication_slots\":10,\"max_worker_processes\":8,\"wal_log_hints\":\"on\"}");
     effective_is("postgresql.name", "\"n1\"");
     effective_is("postgresql.scope", "\"demo\"");
     effective_is("postgresql.retry_timeout", "10");
@@ -148,7 +149,8 @@ static void test_agent_config_open__local_layer(void **state)
     effective_is("citus", "nothing");
     effective_is("postgresql.authentication.superuser",
                  "{\"username\":\"p\",\"password\":\"s\",\"sslmode\":\"require\"}");
-    value_is(c.tags, "{\"clonefrom\":true,\"nofailover\":false,\"failover_priority\":2,\"x\":null}");
+    value_is(c.tags,
+             "{\"clonefrom\":true,\"nofailover\":false,\"failover_priority\":2,\"x\":null}");
     assert_string_equal(c.name_space, "/db/");
     agent_config_done(&c);
 }
@@ -158,8 +160,9 @@ static void test_agent_config_open__refusals_name_file_line_and_key(void **state
     char where[256];
 
     (void)state;
-    snprintf(where, sizeof(where), "config file '%s' line 4: restapi.listen: Invalid \"restapi\" "
-                                   "config: expected <HOST>:<PORT> for \"listen\", but got \"x\"",
+    snprintf(where, sizeof(where),
+             "config file '%s' line 4: restapi.listen: Invalid \"restapi\" "
+             "config: expected <HOST>:<PORT> for \"listen\", but got \"x\"",
              path);
     refused("scope: demo\nname: n1\nrestapi:\n  listen: x\netcd3: {}\n" PG, where);
     refused("name: n1\nrestapi: {listen: 'a:1'}\netcd3: {}\n" PG, "scope: is not defined.");
@@ -283,12 +286,13 @@ static void test_agent_config_policy__clusters_that_must_not_be_led(void **state
     assert_int_equal(p.primary_start_timeout_ms, 300000);
     assert_true(p.tags.nofailover);
     assert_string_equal(p.name, "n1");
-    adopts("{\"synchronous_mode\":\"Quorum\",\"member_slots_ttl\":\"1h\",\"master_start_timeout\":0,"
-           "\"maximum_lag_on_failover\":-1,\"check_timeline\":\"yes\",\"primary_race_backoff\":3,"
-           "\"postgresql\":{\"use_slots\":\"off\",\"use_pg_rewind\":true,"
-           "\"remove_data_directory_on_rewind_failure\":1,"
-           "\"create_replica_methods\":[\"basebackup\",\"walg\"],\"walg\":{\"no_leader\":1}}}",
-           "1", true);
+    adopts(
+        "{\"synchronous_mode\":\"Quorum\",\"member_slots_ttl\":\"1h\",\"master_start_timeout\":0,"
+        "\"maximum_lag_on_failover\":-1,\"check_timeline\":\"yes\",\"primary_race_backoff\":3,"
+        "\"postgresql\":{\"use_slots\":\"off\",\"use_pg_rewind\":true,"
+        "\"remove_data_directory_on_rewind_failure\":1,"
+        "\"create_replica_methods\":[\"basebackup\",\"walg\"],\"walg\":{\"no_leader\":1}}}",
+        "1", true);
     agent_config_policy(&c, &p);
     assert_true(p.sync_requested);
     assert_int_equal(p.member_slots_ttl_ms, 3600000);
@@ -361,10 +365,8 @@ static void test_agent_config_clamp__vectors(void **state)
     clamp("{\"loop_wait\":0}", "{\"loop_wait\":1}");
     clamp("{\"retry_timeout\":2}", "{\"retry_timeout\":3}");
     clamp("{\"retry_timeout\":-7,\"loop_wait\":-7}", "{\"retry_timeout\":3,\"loop_wait\":1}");
-    clamp("{\"ttl\":30,\"retry_timeout\":15}",
-          "{\"ttl\":30,\"retry_timeout\":14,\"loop_wait\":1}");
-    clamp("{\"ttl\":31,\"retry_timeout\":15}",
-          "{\"ttl\":31,\"retry_timeout\":15,\"loop_wait\":1}");
+    clamp("{\"ttl\":30,\"retry_timeout\":15}", "{\"ttl\":30,\"retry_timeout\":14,\"loop_wait\":1}");
+    clamp("{\"ttl\":31,\"retry_timeout\":15}", "{\"ttl\":31,\"retry_timeout\":15,\"loop_wait\":1}");
     clamp("{\"ttl\":100,\"loop_wait\":90}", "{\"ttl\":100,\"loop_wait\":80}");
     clamp("{\"retry_timeout\":9223372036854775807}", "{\"retry_timeout\":14,\"loop_wait\":1}");
     clamp("{\"loop_wait\":9223372036854775807}", "{\"loop_wait\":10}");
@@ -472,8 +474,9 @@ static void test_agent_config__every_allocation_may_fail(void **state)
     unsigned fine = 0;
 
     (void)state;
-    write_file(HEAD PG "  parameters_replica: {w: 1}\ntags: {x: 1}\nctl: {authentication: {username: "
-                       "u, password: p}}\n");
+    write_file(HEAD PG
+               "  parameters_replica: {w: 1}\ntags: {x: 1}\nctl: {authentication: {username: "
+               "u, password: p}}\n");
     assert_true(everything(&err));
     /* Some failures are survived, those of texts for the log; a long row of them is the end. */
     for (unsigned long n = 1; fine < 100 && n < 20000; n++) {

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* tests/unit/test_agent_control.c - who may change things, and what the changing endpoints answer. */
+/* tests/unit/test_agent_control.c - who may change things, and what the changing endpoints answer.
+ */
 #include "agent_support.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -47,7 +50,7 @@ static bool is_asked(void)
     return world.asked != NULL;
 }
 
-/* ---- access --------------------------------------------------------------------------------- */
+/* ---- access ----------------------------------------------------------------------------- */
 
 static void reopen(const char *restapi)
 {
@@ -140,7 +143,8 @@ static void test_access__client_that_goes_while_members_are_looked_up(void **sta
     assert_int_equal(post("POST", "/reload", NULL), 202);
 }
 
-/* ---- small ones ------------------------------------------------------------------------------- */
+/* ---- small ones -------------------------------------------------------------------------------
+ */
 
 static void test_small_endpoints(void **state)
 {
@@ -170,8 +174,14 @@ static void test_bodies(void **state)
         const char *text;
         int mandatory, optional; /* status; of the optional one 0: it goes on */
     } rows[] = {
-        { NULL, 411, 0 },   { "", 400, 0 },      { "{}", 400, 0 },        { "[]", 400, 400 },
-        { "5", 400, 400 },  { "{", 400, 400 },   { "{\"a\":1} x", 400, 400 }, { "null", 400, 400 },
+        { NULL, 411, 0 },
+        { "", 400, 0 },
+        { "{}", 400, 0 },
+        { "[]", 400, 400 },
+        { "5", 400, 400 },
+        { "{", 400, 400 },
+        { "{\"a\":1} x", 400, 400 },
+        { "null", 400, 400 },
         { "{\"\xff\":1}", 400, 400 },
     };
 
@@ -195,7 +205,8 @@ static void test_bodies(void **state)
     assert_int_equal(world.n_writes, 0);
 }
 
-/* ---- configuration ----------------------------------------------------------------------------- */
+/* ---- configuration -----------------------------------------------------------------------------
+ */
 
 static void test_get_config(void **state)
 {
@@ -305,7 +316,7 @@ static void test_put_config(void **state)
     page_is((post("PUT", "/config", "{\"ttl\":31}"), 502), "");
 }
 
-/* ---- cluster, history ----------------------------------------------------------------------------- */
+/* ---- cluster, history ------------------------------------------------------------------- */
 
 static void test_get_cluster_and_history(void **state)
 {
@@ -319,8 +330,9 @@ static void test_get_cluster_and_history(void **state)
                  "\"timeline\": 3}], \"scope\": \"demo\"}");
     get("/history");
     body_is(200, "[]");
-    world_put("history", "[[1,25623960,\"no recovery target specified\",\"2030-01-01T00:00:00+00:00\","
-                         "\"n1\"]]");
+    world_put("history",
+              "[[1,25623960,\"no recovery target specified\",\"2030-01-01T00:00:00+00:00\","
+              "\"n1\"]]");
     get("/history");
     body_is(200, "[[1, 25623960, \"no recovery target specified\", \"2030-01-01T00:00:00+00:00\", "
                  "\"n1\"]]");
@@ -329,7 +341,7 @@ static void test_get_cluster_and_history(void **state)
     assert_non_null(strstr(reply.body, "25623960"));
 }
 
-/* ---- restart and reinitialize ------------------------------------------------------------------------ */
+/* ---- restart and reinitialize ----------------------------------------------------------- */
 
 static void asks(const char *method, const char *target, const char *body, enum ha_answer answer,
                  const char *text, int status, const char *words)
@@ -526,7 +538,7 @@ static void test_close__with_requests_under_way(void **state)
     world_open("", "");
 }
 
-/* ---- reload -------------------------------------------------------------------------------------------- */
+/* ---- reload ----------------------------------------------------------------------------- */
 
 static void reload(const char *restapi)
 {
@@ -562,7 +574,7 @@ static void test_reconfigure__applies_everything_in_place(void **state)
 
 static bool one_listener(void)
 {
-    return world.a.rest->n_open == 3; /* two timers and the listener */
+    return world.a.rest->listener && world.a.rest->n_open == 3; /* and the two timers */
 }
 
 static void test_reconfigure__moves_the_listener(void **state)
@@ -589,6 +601,187 @@ static void test_reconfigure__moves_the_listener(void **state)
     assert_non_null(strstr(err.msg, "Couldn't start a service on '127.0.0.1:"));
     world.port = old;
     assert_int_equal(get("/patroni"), 200);
+    /* the same port of all addresses, and back: the old listener has to go first */
+    world.host = "0.0.0.0";
+    reload("");
+    world_turn_until(one_listener);
+    assert_int_equal(get("/patroni"), 200);
+    world.host = "*";
+    reload("");
+    world_turn_until(one_listener);
+    assert_int_equal(get("/patroni"), 200);
+    world.host = "localhost"; /* no name to be looked up, but two addresses */
+    reload("");
+    world_turn_until(one_listener);
+    assert_int_equal(get("/patroni"), 200);
+    world.host = NULL;
+    reload("");
+    world_turn_until(one_listener);
+    assert_int_equal(get("/patroni"), 200);
+}
+
+/* While a name is looked up, and when there is no such name, the API stays where it was. */
+static void test_reconfigure__a_name_to_listen_on(void **state)
+{
+    struct rest_listener *listener = world.a.rest->listener;
+
+    (void)state;
+    world.host = "no-such-host.invalid";
+    reload("");
+    assert_true(world.a.rest->listen_query_busy);
+    assert_int_equal(get("/patroni"), 200);
+    world.host = NULL; /* taken back before the answer */
+    reload("");
+    assert_ptr_equal(world.a.rest->listener, listener);
+    assert_int_equal(get("/patroni"), 200);
+    world.host = "no-such-host.invalid";
+    reload("");
+    /* the teardown closes under the look-up */
+}
+
+/* ---- TLS -------------------------------------------------------------------------------- */
+
+static void copy_file(const char *from, const char *to)
+{
+    const char *source = getenv("PGVIGIL_SOURCE_DIR");
+    struct pgv_error err;
+    struct pgv_buf b;
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/tests/unit/data/http/%s", source ? source : ".", from);
+    pgv_buf_init(&b, 65536);
+    if (!pgv_file_read(path, &b, &err))
+        fail_msg("%s", err.msg);
+    snprintf(path, sizeof(path), "%s/%s", world.dir, to);
+    assert_true(pgv_file_replace(path, pgv_buf_view(&b), 0600, &err));
+    pgv_buf_done(&b);
+}
+
+static struct httpc_req https;
+static bool https_done, https_ok;
+static struct pgv_buf https_body;
+
+static void on_https(struct httpc_req *r, const struct pgv_error *err)
+{
+    https_ok = !err;
+    https_done = true;
+    pgv_buf_reset(&https_body);
+    if (!err)
+        pgv_buf_str(&https_body, pgv_buf_view(&r->answer));
+}
+
+static bool https_is_done(void)
+{
+    return https_done;
+}
+
+/* The status of a request over TLS; 0: no answer. */
+static int https_request(struct httpc *client, const char *method, const char *target)
+{
+    struct pgv_error err;
+    char url[128];
+
+    snprintf(url, sizeof(url), "https://127.0.0.1:%d%s", world.port, target);
+    https = (struct httpc_req){
+        .method = method, .url = url, .deadline_ms = pgv_clock_ms() + 4000, .fresh_connection = true
+    };
+    https_done = false;
+    assert_true(httpc_send(client, &https, on_https, &err));
+    world_turn_until(https_is_done);
+    return https_ok ? https.status : 0;
+}
+
+static int https_get(struct httpc *client, const char *target)
+{
+    return https_request(client, "GET", target);
+}
+
+static int https_post(struct httpc *client, const char *target)
+{
+    return https_request(client, "POST", target);
+}
+
+static void test_reconfigure__tls_comes_is_renewed_and_goes(void **state)
+{
+    struct agent *a = &world.a;
+    struct pgv_error err = { 0 };
+    struct rest_listener *listener = a->rest->listener;
+    char restapi[512], serial[128];
+    struct tls_context *context;
+    bool changed;
+
+    (void)state;
+    pgv_buf_init(&https_body, 65536);
+    copy_file("server.pem", "cert.pem");
+    copy_file("server.key", "key.pem");
+    copy_file("ca.pem", "ca.pem");
+    snprintf(restapi, sizeof(restapi),
+             "  certfile: %s/cert.pem\n  keyfile: %s/key.pem\n  cafile: %s/ca.pem\n"
+             "  verify_client: Optional\n  https_extra_headers: {X-C: d}\n",
+             world.dir, world.dir, world.dir);
+    reload(restapi);
+    assert_memory_equal(rest_api_url(a), "https://", 8);
+    assert_int_equal(https_get(&a->peers_client, "/patroni"), 200);
+    memcpy(serial, a->rest->cert_serial, sizeof(serial));
+
+    /* The same names, another certificate: seen although no option changed. */
+    context = a->rest->tls;
+    assert_true(rest_reconfigure(a, &err));
+    assert_ptr_equal(a->rest->tls, context);
+    copy_file("renewed.pem", "cert.pem");
+    copy_file("renewed.key", "key.pem");
+    assert_true(agent_config_reload(&a->config, &changed, &err));
+    assert_false(changed);
+    if (!rest_reconfigure(a, &err))
+        fail_msg("%s", err.msg);
+    assert_string_not_equal(a->rest->cert_serial, serial);
+    assert_int_equal(https_get(&a->peers_client, "/patroni"), 200);
+
+    /* A certificate without its key: said, and the one in use stays. */
+    copy_file("server.pem", "cert.pem");
+    assert_false(rest_reconfigure(a, &err));
+    assert_non_null(strstr(err.msg, "restapi.certfile"));
+    assert_int_equal(https_get(&a->peers_client, "/patroni"), 200);
+
+    reload("");
+    assert_memory_equal(rest_api_url(a), "http://", 7);
+    assert_int_equal(get("/patroni"), 200);
+    assert_ptr_equal(a->rest->listener, listener); /* all the time the same one */
+    pgv_buf_done(&https_body);
+}
+
+static void test_access__client_certificate(void **state)
+{
+    struct agent *a = &world.a;
+    struct pgv_error err = { 0 };
+    char restapi[512], ctl[512];
+    bool changed;
+
+    (void)state;
+    pgv_buf_init(&https_body, 65536);
+    copy_file("server.pem", "cert.pem");
+    copy_file("server.key", "key.pem");
+    copy_file("client.pem", "client.pem");
+    copy_file("client.key", "client.key");
+    copy_file("ca.pem", "ca.pem");
+    snprintf(restapi, sizeof(restapi),
+             "  certfile: %s/cert.pem\n  keyfile: %s/key.pem\n  cafile: %s/ca.pem\n"
+             "  verify_client: optional\n",
+             world.dir, world.dir, world.dir);
+    snprintf(ctl, sizeof(ctl), "ctl:\n  certfile: %s/client.pem\n  keyfile: %s/client.key\n",
+             world.dir, world.dir);
+    reload(restapi);
+    assert_int_equal(https_post(&a->peers_client, "/reload"), 403);
+    assert_string_equal(pgv_buf_cstr(&https_body), "client certificate required");
+    assert_int_equal(world.n_reloads, 0);
+    /* As an agent with a certificate asks: it trusts restapi.cafile when ctl names none. */
+    world_config_write(restapi, ctl);
+    assert_true(agent_config_reload(&a->config, &changed, &err));
+    if (!agent_peers_reconfigure(a, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(https_post(&a->peers_client, "/reload"), 202);
+    assert_int_equal(world.n_reloads, 1);
+    pgv_buf_done(&https_body);
 }
 
 int main(void)
@@ -616,6 +809,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_close__with_requests_under_way, up, down),
         cmocka_unit_test_setup_teardown(test_reconfigure__applies_everything_in_place, up, down),
         cmocka_unit_test_setup_teardown(test_reconfigure__moves_the_listener, up, down),
+        cmocka_unit_test_setup_teardown(test_reconfigure__a_name_to_listen_on, up, down),
+        cmocka_unit_test_setup_teardown(test_reconfigure__tls_comes_is_renewed_and_goes, up, down),
+        cmocka_unit_test_setup_teardown(test_access__client_certificate, up, down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-/* ---- a member that answers as the test wants ------------------------------------------------ */
+/* ---- a member that answers as the test wants -------------------------------------------- */
 
 static struct member {
     struct httpd http;
@@ -48,9 +48,10 @@ static void put_member(unsigned i, const char *name)
     char key[64], value[256];
 
     snprintf(key, sizeof(key), "members/%s", name);
-    snprintf(value, sizeof(value),
-             "{\"api_url\":\"http://127.0.0.1:%d/patroni\",\"state\":\"running\",\"role\":\"replica\"}",
-             members[i].port);
+    snprintf(
+        value, sizeof(value),
+        "{\"api_url\":\"http://127.0.0.1:%d/patroni\",\"state\":\"running\",\"role\":\"replica\"}",
+        members[i].port);
     world_put(key, value);
 }
 
@@ -106,7 +107,8 @@ static bool is_armed(void) /* the read after the write has been */
     return is_written() && !world.a.rest->calls->dcs_busy;
 }
 
-/* ---- refusals ---------------------------------------------------------------------------------- */
+/* ---- refusals ----------------------------------------------------------------------------------
+ */
 
 static void test_failover__refusals_in_order(void **state)
 {
@@ -159,7 +161,8 @@ static void test_failover__somebody_must_be_able(void **state)
     members[1].body = "{\"xlog\": {}, \"tags\": {\"nofailover\": true}}";
     says("/switchover", "{\"leader\":\"n1\"}", 412,
          "switchover is not possible: no good candidates have been found");
-    members[1].body = "{\"xlog\": {\"received_location\": 1}, \"tags\": {\"failover_priority\": 0}}";
+    members[1].body =
+        "{\"xlog\": {\"received_location\": 1}, \"tags\": {\"failover_priority\": 0}}";
     says("/switchover", "{\"leader\":\"n1\"}", 412,
          "switchover is not possible: no good candidates have been found");
     members[1].body = "{\"xlog\": {\"received_location\": 1}, \"watchdog_failed\": true}";
@@ -186,7 +189,7 @@ static void test_failover__in_synchronous_mode(void **state)
     assert_int_equal(members[1].n_asked, 1);
 }
 
-/* ---- outcomes --------------------------------------------------------------------------------------- */
+/* ---- outcomes --------------------------------------------------------------------------- */
 
 static void test_switchover__ends_with_the_new_leader(void **state)
 {
@@ -248,7 +251,8 @@ static void test_failover__of_a_cluster_without_leader(void **state)
     assert_string_equal(reply.body, "Successfully failed over to \"n2\"");
 }
 
-/* Before our own key has been seen its absence says nothing, even when reading fails for a while. */
+/* Before our own key has been seen its absence says nothing, even when reading fails for a while.
+ */
 static void test_switchover__a_view_older_than_the_key_is_no_failure(void **state)
 {
     int fd = world_send("POST", "/switchover", "", "{\"leader\":\"n1\"}");
@@ -256,7 +260,7 @@ static void test_switchover__a_view_older_than_the_key_is_no_failure(void **stat
     (void)state;
     world.then_fails = PGV_EUNREACHABLE; /* the read after the write */
     world_turn_until(is_armed);
-    world_put("failover", NULL); /* as if our write had never been seen */
+    world_put("failover", NULL);               /* as if our write had never been seen */
     assert_non_null(world.a.rest->calls->req); /* it waits still, and reads again */
     world.store_fails = PGV_OK;
     world_put("status", "{\"optime\":5}"); /* something moves */
@@ -349,7 +353,7 @@ static void test_switchover__shutdown_while_members_are_asked(void **state)
     up(NULL);
 }
 
-/* ---- asking members ----------------------------------------------------------------------------------- */
+/* ---- asking members --------------------------------------------------------------------- */
 
 static struct agent_peers_req asking;
 static unsigned n_answers;
@@ -501,10 +505,10 @@ static void test_agent_peer_parse__strictly(void **state)
     parses("[1]", false, false, 0);
     parses("", false, false, 0);
     parses("{\"xlog\":{}", false, false, 0);
-    assert_true(agent_peer_parse(
-        PGV_STR("{\"xlog\":{},\"timeline\":null,\"tags\":{\"nofailover\":false,"
-                "\"failover_priority\":-2},\"watchdog_failed\":1}"),
-        &p));
+    assert_true(
+        agent_peer_parse(PGV_STR("{\"xlog\":{},\"timeline\":null,\"tags\":{\"nofailover\":false,"
+                                 "\"failover_priority\":-2},\"watchdog_failed\":1}"),
+                         &p));
     assert_int_equal(p.timeline, 0);
     assert_false(p.nofailover); /* present: it decides alone */
     assert_true(p.watchdog_failed);
@@ -525,8 +529,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_switchover__to_another_than_was_asked, up, down),
         cmocka_unit_test_setup_teardown(test_failover__ends_when_the_key_has_gone, up, down),
         cmocka_unit_test_setup_teardown(test_failover__of_a_cluster_without_leader, up, down),
-        cmocka_unit_test_setup_teardown(
-            test_switchover__a_view_older_than_the_key_is_no_failure, up, down),
+        cmocka_unit_test_setup_teardown(test_switchover__a_view_older_than_the_key_is_no_failure,
+                                        up, down),
         cmocka_unit_test_setup_teardown(test_switchover__time_is_over, up, down),
         cmocka_unit_test_setup_teardown(test_switchover__the_store_refuses, up, down),
         cmocka_unit_test_setup_teardown(test_switchover__scheduled_and_taken_back, up, down),
@@ -535,8 +539,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_switchover__shutdown_while_members_are_asked, up,
                                         down),
         cmocka_unit_test_setup_teardown(test_agent_peers_ask__in_parallel_and_in_order, up, down),
-        cmocka_unit_test_setup_teardown(test_agent_peers_ask__times_out_and_is_cancelled, up,
-                                        down),
+        cmocka_unit_test_setup_teardown(test_agent_peers_ask__times_out_and_is_cancelled, up, down),
         cmocka_unit_test_setup_teardown(test_agent_peers_ask__nobody_or_no_memory, up, down),
         cmocka_unit_test_setup_teardown(test_agent_peers_ask__with_the_password, up, down),
         cmocka_unit_test(test_agent_peer_parse__strictly),

@@ -214,14 +214,14 @@ static void test_rest_health_code__lag(void **state)
     assert_int_equal(code("/replica", "lag=1999999", w), 503);
     assert_int_equal(code("/replica", "lag=1.95MB", w), 200);
     assert_int_equal(code("/replica", "lag=%202MB%20", w), 200);
-    assert_int_equal(code("/replica", "lag=1mb", w), 200);  /* no unit: unlimited */
-    assert_int_equal(code("/replica", "lag=10M", w), 200);  /* the same */
-    assert_int_equal(code("/replica", "lag=", w), 200);     /* as if it were not there */
+    assert_int_equal(code("/replica", "lag=1mb", w), 200);       /* no unit: unlimited */
+    assert_int_equal(code("/replica", "lag=10M", w), 200);       /* the same */
+    assert_int_equal(code("/replica", "lag=", w), 200);          /* as if it were not there */
     assert_int_equal(code("/replica", "lag=1&lag=9GB", w), 503); /* the first counts */
     assert_int_equal(code("/read-only", "lag=1kB", w), 503);
     assert_int_equal(code("/async", "lag=1kB", w), 503);
-    assert_int_equal(code("/health", "lag=1kB", w), 200);   /* nothing to do with it */
-    w.leader_optime = 0; /* unknown: nobody lags */
+    assert_int_equal(code("/health", "lag=1kB", w), 200); /* nothing to do with it */
+    w.leader_optime = 0;                                  /* unknown: nobody lags */
     assert_int_equal(code("/replica", "lag=0", w), 200);
     w.latest_end_lsn = 2000000; /* but the receiver has seen it */
     assert_int_equal(code("/replica", "lag=0", w), 503);
@@ -312,8 +312,7 @@ static void test_rest_readiness_code__rows(void **state)
     w.leader_optime = 1000 + 1048577;
     w.received = 1000 + 1048577;
     assert_int_equal(ready("", w, why), 503);
-    assert_string_equal(why,
-                        "Replication apply lag 1048577 exceeds maximum allowable 1048576");
+    assert_string_equal(why, "Replication apply lag 1048577 exceeds maximum allowable 1048576");
     assert_int_equal(ready("mode=write", w, why), 200);
     assert_int_equal(ready("mode=Write", w, why), 503);
     assert_int_equal(ready("lag=2MB", w, why), 200);

@@ -124,11 +124,11 @@ static void test_get_patroni__when_the_server_cannot_be_asked(void **state)
     world.a.pm.facts.sysid[0] = '\0';
     world_view_absent();
     assert_int_equal(get("/patroni"), 200);
-    assert_string_equal(reply.body,
-                        "{\"state\": \"stopped\", \"role\": \"primary\", \"cluster_unlocked\": true, "
-                        "\"dcs_last_seen\": 1692356718, \"patroni\": {\"version\": "
-                        "\"" PGV_PATRONI_VERSION "\", \"scope\": \"demo\", \"name\": \"n1\"}, "
-                        "\"pgvigil\": {\"version\": \"" PGVIGIL_VERSION "\"}}");
+    assert_string_equal(
+        reply.body, "{\"state\": \"stopped\", \"role\": \"primary\", \"cluster_unlocked\": true, "
+                    "\"dcs_last_seen\": 1692356718, \"patroni\": {\"version\": "
+                    "\"" PGV_PATRONI_VERSION "\", \"scope\": \"demo\", \"name\": \"n1\"}, "
+                    "\"pgvigil\": {\"version\": \"" PGVIGIL_VERSION "\"}}");
     assert_int_equal(world.n_status, 0);
     assert_int_equal(get("/primary"), 200); /* the lease decides */
     assert_int_equal(get("/health"), 503);
@@ -362,7 +362,7 @@ static void test_get_metrics__golden(void **state)
         "9=restarting, 10=restart_failed, 11=stopping, 12=stopped, 13=stop_failed, 14=crashed\n"
         "# TYPE patroni_postgres_state gauge\n"));
     assert_non_null(strstr(at, "\npgvigil_version{scope=\"demo\",name=\"n1\",version=\"" //
-                               PGVIGIL_VERSION "\"} 1\n"));
+                           PGVIGIL_VERSION "\"} 1\n"));
     assert_int_equal(reply.text[reply.n - 1], '\n');
 }
 
@@ -379,9 +379,8 @@ static void test_get_metrics__of_a_replica_and_of_nobody(void **state)
     assert_non_null(
         strstr(reply.body,
                "\npatroni_xlog_replayed_timestamp{scope=\"demo\",name=\"n1\"} 1724873966.0\n"));
-    assert_non_null(
-        strstr(reply.body,
-               "\npatroni_xlog_received_location{scope=\"demo\",name=\"n1\"} 67419744\n"));
+    assert_non_null(strstr(
+        reply.body, "\npatroni_xlog_received_location{scope=\"demo\",name=\"n1\"} 67419744\n"));
     assert_non_null(
         strstr(reply.body, "\npatroni_postgres_streaming{scope=\"demo\",name=\"n1\"} 1\n"));
     world.a.pm.facts.state = PGV_STATE_CRASHED;
@@ -434,13 +433,14 @@ static void test_agent_member_document__golden(void **state)
     a->ha.scheduled_start_time_wall_us = 1724873966352526;
     pgv_buf_puts(&a->scheduled_restart_json,
                  "{\"schedule\": \"2030-01-01T00:00:00+00:00\", \"restart_pending\": true}");
-    MEMBER(world.port,
-           "\"state\":\"running\",\"role\":\"primary\",\"version\":\"" PGV_PATRONI_VERSION
-           "\",\"proxy_url\":\"postgres://p:1/postgres\",\"checkpoint_after_promote\":false,\"tags\":"
-           "{\"clonefrom\":true,\"dc\":\"East\"},\"pending_restart\":true,\"pending_restart_reason\""
-           ":{\"port\":{\"old_value\":\"1\",\"new_value\":\"2\"}},\"scheduled_restart\":{"
-           "\"schedule\":\"2030-01-01T00:00:00+00:00\",\"restart_pending\":true,"
-           "\"postmaster_start_time\":\"2024-08-28 19:39:26.352526+00:00\"},\"pause\":true}");
+    MEMBER(
+        world.port,
+        "\"state\":\"running\",\"role\":\"primary\",\"version\":\"" PGV_PATRONI_VERSION
+        "\",\"proxy_url\":\"postgres://p:1/postgres\",\"checkpoint_after_promote\":false,\"tags\":"
+        "{\"clonefrom\":true,\"dc\":\"East\"},\"pending_restart\":true,\"pending_restart_reason\""
+        ":{\"port\":{\"old_value\":\"1\",\"new_value\":\"2\"}},\"scheduled_restart\":{"
+        "\"schedule\":\"2030-01-01T00:00:00+00:00\",\"restart_pending\":true,"
+        "\"postmaster_start_time\":\"2024-08-28 19:39:26.352526+00:00\"},\"pause\":true}");
     member_is(text);
     a->ha.scheduled_start_time_wall_us = 0;
     {
@@ -456,15 +456,17 @@ static void test_agent_member_document__golden(void **state)
     a->pm.proxy_url[0] = '\0';
     a->pm.job = PM_JOB_PROMOTE; /* …but under a promotion they are */
     world_be_replica();
-    MEMBER(world.port, "\"state\":\"running\",\"role\":\"replica\",\"version\":"
-                       "\"" PGV_PATRONI_VERSION "\",\"tags\":{\"clonefrom\":true,\"dc\":\"East\"},"
-                       "\"xlog_location\":67420024,\"replay_lsn\":67420024,\"receive_lsn\":67420024,"
-                       "\"replication_state\":\"streaming\",\"timeline\":5}");
+    MEMBER(world.port,
+           "\"state\":\"running\",\"role\":\"replica\",\"version\":"
+           "\"" PGV_PATRONI_VERSION "\",\"tags\":{\"clonefrom\":true,\"dc\":\"East\"},"
+           "\"xlog_location\":67420024,\"replay_lsn\":67420024,\"receive_lsn\":67420024,"
+           "\"replication_state\":\"streaming\",\"timeline\":5}");
     member_is(text);
     a->pm.facts.state = PGV_STATE_STOPPED;
     a->ha.pg.role = PGV_ROLE_DEMOTED;
-    MEMBER(world.port, "\"state\":\"stopped\",\"role\":\"demoted\",\"version\":"
-                       "\"" PGV_PATRONI_VERSION "\",\"tags\":{\"clonefrom\":true,\"dc\":\"East\"}}");
+    MEMBER(world.port,
+           "\"state\":\"stopped\",\"role\":\"demoted\",\"version\":"
+           "\"" PGV_PATRONI_VERSION "\",\"tags\":{\"clonefrom\":true,\"dc\":\"East\"}}");
     member_is(text);
 }
 

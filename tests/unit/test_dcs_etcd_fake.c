@@ -248,20 +248,61 @@ static void test_nodes__unavailable_is_answered_by_the_next_at_once(void **state
     assert_true(r.took_ms < 900);
 }
 
+#define STALE                                                                                      \
+    "{\"result\":{\"header\":{\"cluster_id\":\"77\",\"revision\":\"100\",\"raft_term\":\"4\"},"    \
+    "\"ID\":\"" OUR_LEASE "\",\"TTL\":\"20\"}}"
+
 static void test_nodes__a_stale_one_is_not_believed(void **state)
 {
-    static char stale[256];
     int first;
 
     (void)state;
+    fake_put_kv("leader", "n1", 9, OUR_LEASE);
     client_open(&c, "n1", fakes_open(2, NULL), false, 20000);
-    must(&c, DCS_READ, NULL);
+    must(&c, DCS_TOUCH_MEMBER, "{}");
     first = fake_seen[n_fake_seen - 1].server;
-    snprintf(stale, sizeof(stale),
-             "{\"header\":{\"cluster_id\":\"77\",\"revision\":\"100\",\"raft_term\":\"4\"}}");
-    fake_rule(first, "/kv/range", -1, ANSWER, 200, stale);
-    assert_int_equal(run(&c, &r, DCS_READ, NULL, NULL, 9000), PGV_OK);
-    assert_int_equal(fake_count(1 - first, "/kv/range", NULL), 1);
+    fake_rule(first, "/lease/keepalive", -1, ANSWER, 200, STALE);
+    assert_int_equal(run(&c, &r, DCS_RENEW_LEADER, NULL, NULL, 9000), PGV_OK);
+    assert_int_equal(fake_count(1 - first, "/lease/keepalive", NULL), 1);
+
+    /* But when all are like that, it is the term we know that is wrong. */
+    fake_rule(1 - first, "/lease/keepalive", -1, ANSWER, 200, STALE);
+    assert_int_equal(run(&c, &r, DCS_RENEW_LEADER, NULL, NULL, 9000), PGV_OK);
+    assert_true(r.took_ms < 3000);
+}
+
+/* One is silent, the others had no leader for a moment: they are asked again while it is. */
+static void test_nodes__failed_ones_are_asked_again_beside_a_silent_one(void **state)
+{
+    int first;
+
+    (void)state;
+    fake_put_kv("leader", "n1", 9, OUR_LEASE);
+    client_open(&c, "n1", fakes_open(3, NULL), false, 20000);
+    must(&c, DCS_TOUCH_MEMBER, "{}");
+    first = fake_seen[n_fake_seen - 1].server;
+    fake_rule(first, "/", -1, HANG, 0, NULL);
+    fake_rule((first + 1) % 3, "/lease/", 2, ANSWER, 500,
+              "{\"error\":\"etcdserver: no leader\",\"code\":2}");
+    fake_rule((first + 2) % 3, "/lease/", 2, ANSWER, 500,
+              "{\"error\":\"not a primary lessor\",\"code\":2}");
+    assert_int_equal(run(&c, &r, DCS_RENEW_LEADER, NULL, NULL, 9000), PGV_OK);
+    assert_true(r.took_ms < 6000);
+}
+
+/* The one that is well again is not left aside until the silent ones have used up our patience. */
+static void test_nodes__a_failed_one_is_asked_again_beside_two_silent_ones(void **state)
+{
+    (void)state;
+    fake_put_kv("leader", "n1", 9, OUR_LEASE);
+    client_open(&c, "n1", fakes_open(3, NULL), false, 20000);
+    must(&c, DCS_TOUCH_MEMBER, "{}");
+    fake_rule(-1, "/lease/", 1, HANG, 0, NULL); /* in the order in which they are asked */
+    fake_rule(-1, "/lease/", 1, ANSWER, 503, "{\"error\":\"x\",\"code\":14}");
+    fake_rule(-1, "/lease/", 1, HANG, 0, NULL);
+    assert_int_equal(run(&c, &r, DCS_RENEW_LEADER, NULL, NULL, 9000), PGV_OK);
+    assert_true(r.took_ms < 3200); /* a second for the first, at most one each for the others */
+    assert_int_equal(fake_count(-1, "/lease/keepalive", NULL), 4);
 }
 
 static bool members_were_told(void *data)
@@ -573,6 +614,8 @@ int main(void)
         T(test_nodes__a_silent_one_is_left_for_another_and_avoided),
         T(test_nodes__unavailable_is_answered_by_the_next_at_once),
         T(test_nodes__a_stale_one_is_not_believed),
+        T(test_nodes__failed_ones_are_asked_again_beside_a_silent_one),
+        T(test_nodes__a_failed_one_is_asked_again_beside_two_silent_ones),
         T(test_nodes__members_are_found_but_not_through_proxies),
         T(test_renew__steady_state_is_a_keepalive_alone),
         T(test_renew__a_lost_lease_is_replaced_and_the_key_bound_again),

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 
 #include <signal.h>
+#include <stdlib.h>
 
 static struct client a, b;
 static struct request r;
@@ -106,11 +107,11 @@ static void test_store__a_cluster_from_first_key_to_last(void **state)
     assert_string_equal(c->leader, "n1");
     assert_int_equal(c->n_members, 1);
     assert_int_equal(c->history_timeline, 2);
-    assert_string_equal(c->members[0].session, c->leader_session);
+    assert_string_equal(c->members[0].session, view(&a)->leader_session);
     assert_true(c->leader_session[0]);
     must(&b, DCS_READ, NULL);
-    assert_string_equal(view(&b)->leader_session, c->leader_session);
-    assert_string_equal(view(&b)->leader_version, c->leader_version);
+    assert_string_equal(view(&b)->leader_session, view(&a)->leader_session);
+    assert_string_equal(view(&b)->leader_version, view(&a)->leader_version);
 
     /* Compare and swap. */
     assert_int_equal(run(&a, &r, DCS_SET_SYNC, "{\"leader\":\"n1\"}", NULL, FULL_MS), PGV_OK);
@@ -378,6 +379,55 @@ static void test_frozen__one_of_three_never_costs_the_lease(void **state)
     client_close(&b);
 }
 
+static bool all_serve(void *data)
+{
+    (void)data;
+    for (int i = 0; i < 3; i++)
+        if (!etcd_serves(&etcds[i]))
+            return false;
+    return true;
+}
+
+/* PGVIGIL_SOAK_ROUNDS=500 for a long one. Whatever happens to one member, in the middle of what
+ * was healed just before: renewals succeed, with time to spare, and views follow. */
+static void test_soak__one_member_at_a_time(void **state)
+{
+    const char *rounds = getenv("PGVIGIL_SOAK_ROUNDS");
+    unsigned seed = (unsigned)pgv_clock_us();
+    uint64_t worst_ms = 0;
+
+    (void)state;
+    print_message("seed %u\n", seed);
+    client_open(&a, "n1", etcd_section(3, NULL), true, TTL_MS);
+    client_open(&b, "n2", etcd_section(3, NULL), true, TTL_MS);
+    must(&a, DCS_ACQUIRE_LEADER, NULL);
+    for (long i = 1; i <= (rounds ? strtol(rounds, NULL, 10) : 4); i++) {
+        uint64_t optime = 1000 + (uint64_t)i;
+        int node = rand_r(&seed) % 3;
+        bool kill = rand_r(&seed) % 2;
+        char status[64];
+
+        snprintf(status, sizeof(status), "{\"optime\":%llu}", (unsigned long long)optime);
+        wait_until(all_serve, NULL, 20000, "all members");
+        etcd_signal(&etcds[node], kill ? SIGKILL : SIGSTOP);
+        for (int k = rand_r(&seed) % 4; k >= 0; k--) {
+            if (run(&a, &r, DCS_RENEW_LEADER, NULL, NULL, FULL_MS) != PGV_OK)
+                fail_msg("round %ld, member %d %s: %s", i, node, kill ? "killed" : "frozen", r.msg);
+            worst_ms = r.took_ms > worst_ms ? r.took_ms : worst_ms;
+        }
+        assert_int_equal(run(&a, &r, DCS_SET_STATUS, status, NULL, FULL_MS), PGV_OK);
+        wait_until(b_knows_optime, &optime, 15000, "b's view");
+        if (kill)
+            etcd_start_again(&etcds[node]);
+        else
+            etcd_signal(&etcds[node], SIGCONT);
+    }
+    print_message("the slowest renewal took %llu ms\n", (unsigned long long)worst_ms);
+    must(&a, DCS_DELETE_CLUSTER, NULL);
+    client_close(&a);
+    client_close(&b);
+}
+
 static void test_minority__is_no_cluster_and_its_watch_not_live(void **state)
 {
     int leader = etcd_leader();
@@ -579,6 +629,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_tls__both_sides_are_verified, tls_etcd, no_etcd),
         cmocka_unit_test_setup_teardown(test_frozen__one_of_three_never_costs_the_lease,
                                         three_etcds, no_etcd),
+        cmocka_unit_test_setup_teardown(test_soak__one_member_at_a_time, three_etcds, no_etcd),
         cmocka_unit_test_setup_teardown(test_minority__is_no_cluster_and_its_watch_not_live,
                                         three_etcds, no_etcd),
         cmocka_unit_test_setup_teardown(test_discovery__one_host_is_enough_to_find_all, three_etcds,

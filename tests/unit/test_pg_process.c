@@ -203,6 +203,7 @@ static void test_pm_proc_leftovers__goes_by_binary_and_directory(void **state)
     /* we and the child at least: same binary, same directory */
     assert_true(pm_proc_leftovers(&whose, 0, found, 16) >= 2);
     assert_int_equal(pm_proc_leftovers(&whose, 0, found, 1), 1);
+    assert_false(pm_proc_is_backend(child)); /* a command line, no title */
     whose.data_dir = "/nowhere";
     assert_int_equal(pm_proc_leftovers(&whose, 0, found, 16), 0);
     close(fd[1]);

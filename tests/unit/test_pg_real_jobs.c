@@ -97,11 +97,10 @@ static void test_bootstrap__initdb(void **state)
     assert_false(f->announced);
     assert_int_equal(job(&a, PM_JOB_POST_BOOTSTRAP), PM_DONE);
     assert_string_not_equal(f->sysid, "");
-    assert_string_equal(a.callbacks, "");
-    pg_look(&a); /* the first look at a server nobody has announced */
+    assert_true(f->announced); /* by the owner, once he leads */
     pg_look(&a);
-    assert_true(f->announced);
-    assert_string_equal(a.callbacks, "on_start:primary");
+    pg_look(&a);
+    assert_string_equal(a.callbacks, "");
     pg_sql(&a, "SELECT count(*) FROM pg_hba_file_rules WHERE address = '10.9.8.7'", text);
     assert_string_equal(text, "1");
     pg_sql(&a, "SHOW data_checksums", text);

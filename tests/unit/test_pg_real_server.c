@@ -25,7 +25,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct pg_node primary, standby;
+static struct pg_node primary, standby, unused;
 static bool have_postgres;
 
 #define NEED_POSTGRES()                                                                            \
@@ -250,9 +250,9 @@ static void test_kill__is_known_at_once_and_restarts_fast(void **state)
     assert_string_equal(text, "3");
 }
 
-static void test_kill__a_busy_backend_is_waited_out(void **state)
+static void test_kill__a_busy_backend_does_not_hold_it_up(void **state)
 {
-    /* It does not look for its postmaster while it sleeps in SQL; the new one must wait for it. */
+    /* It does not look for its postmaster while it computes, and would keep the new one out. */
     struct postmaster_facts *f = &primary.pm.facts;
     char psql[300], port[16];
     const char *argv[] = {
@@ -769,6 +769,68 @@ static void test_stop__a_frozen_postmaster_does_not_outlive_the_lease(void **sta
     assert_int_equal(pg_job(&standby, &start_primary), PM_DONE);
 }
 
+/* ---- without memory ---- */
+
+static void test_memory__a_failed_allocation_fails_one_thing_only(void **state)
+{
+    struct postmaster_job_args stop = { .job = PM_JOB_STOP, .mode = PM_STOP_FAST };
+
+    NEED_POSTGRES();
+    for (unsigned long nth = 1; nth < 60; nth++) { /* looks, status and comparison go on */
+        pgv_alloc_fail_at(nth, false);
+        pg_look(&standby);
+        ask_status(&standby, 1);
+        (void)ask_follow(&standby, &(struct postmaster_node){ 0 });
+        pgv_alloc_fail_at(0, false);
+        assert_true(standby.pm.facts.alive);
+    }
+    pg_look(&standby);
+    assert_true(standby.pm.facts.look_ok);
+    /* fencing allocates nothing that it needs: every allocation fails from the signal on */
+    pgv_alloc_fail_at(1, true);
+    assert_int_equal(pg_job(&standby, &stop), PM_DONE);
+    pgv_alloc_fail_at(0, false);
+    assert_false(standby.pm.facts.alive);
+    for (unsigned long nth = 1; nth < 600; nth = nth * 3 / 2 + 1) {
+        enum postmaster_outcome how;
+
+        pgv_alloc_fail_at(nth, false);
+        how = pg_job(&standby, &start_primary);
+        pgv_alloc_fail_at(0, false);
+        assert_true(how == PM_DONE || how == PM_FAILED);
+        assert_int_equal(how == PM_DONE, standby.pm.facts.state == PGV_STATE_RUNNING);
+        assert_int_equal(pg_job(&standby, &stop), PM_DONE);
+    }
+    pgv_alloc_fail_at(1, true);
+    assert_int_equal(pg_job(&standby, &start_primary), PM_FAILED);
+    pgv_alloc_fail_at(0, false);
+    assert_int_equal(pg_job(&standby, &start_primary), PM_DONE);
+}
+
+static void test_open__fails_for_want_of_memory(void **state)
+{
+    struct pgv_error err;
+    bool ok = false;
+
+    NEED_POSTGRES();
+    for (unsigned long nth = 1; !ok; nth++) {
+        size_t blocks = pgv_alloc_blocks_in_use();
+
+        unused.pm = (struct postmaster){ .data = &unused };
+        pgv_alloc_fail_at(nth, false);
+        /* another directory: the running one must not be attached twice */
+        ok = postmaster_open(&unused.pm, pg_site_loop(), &unused.config, &err);
+        pgv_alloc_fail_at(0, false);
+        if (!ok) {
+            assert_int_equal(err.code, PGV_ENOMEM);
+            assert_int_equal(pgv_alloc_blocks_in_use(), blocks);
+            assert_true(nth < 200);
+        }
+    }
+    unused.open = true;
+    pg_node_close(&unused);
+}
+
 static void test_start__fails_on_bad_settings(void **state)
 {
     struct postmaster_job_args stop = { .job = PM_JOB_STOP };
@@ -808,6 +870,7 @@ static int setup(void **state)
     }
     pg_node_init(&primary, "one", NULL);
     pg_node_init(&standby, "two", NULL);
+    pg_node_init(&unused, "none", NULL);
     pg_initdb(&primary);
     return 0;
 }
@@ -818,6 +881,7 @@ static int teardown(void **state)
     if (have_postgres) {
         pg_node_done(&standby);
         pg_node_done(&primary);
+        pg_node_done(&unused);
         pg_site_close();
         assert_int_equal(pgv_alloc_blocks_in_use(), 0);
     }
@@ -834,7 +898,7 @@ int main(void)
         cmocka_unit_test(test_look__sees_a_primary),
         cmocka_unit_test(test_look__survives_a_killed_backend),
         cmocka_unit_test(test_kill__is_known_at_once_and_restarts_fast),
-        cmocka_unit_test(test_kill__a_busy_backend_is_waited_out),
+        cmocka_unit_test(test_kill__a_busy_backend_does_not_hold_it_up),
         cmocka_unit_test(test_close__leaves_the_server_and_attaches_again),
         cmocka_unit_test(test_restart__takes_effect),
         cmocka_unit_test(test_reconfigure__reloads_and_knows_what_waits),
@@ -852,6 +916,8 @@ int main(void)
         cmocka_unit_test(test_stop__goes_before_a_start),
         cmocka_unit_test(test_stop__takes_over_a_restart_and_an_earlier_stop),
         cmocka_unit_test(test_stop__a_frozen_postmaster_does_not_outlive_the_lease),
+        cmocka_unit_test(test_memory__a_failed_allocation_fails_one_thing_only),
+        cmocka_unit_test(test_open__fails_for_want_of_memory),
         cmocka_unit_test(test_start__fails_on_bad_settings),
         cmocka_unit_test(test_remove__leaves_an_empty_directory),
     };

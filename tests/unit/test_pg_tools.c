@@ -417,6 +417,23 @@ static void test_clone__basebackup(void **state)
     assert_string_equal(slurp("pgpass"), "10.0.0.2:5432:*:rep:secret\n");
 }
 
+static void test_clone__key_passphrase_in_a_service_file(void **state)
+{
+    struct stat st;
+
+    (void)state;
+    script("pg_basebackup", "mkdir -p $dir/data; touch $dir/data/x; cp $PGSERVICEFILE $dir/seen");
+    assert_int_equal(cloned("authentication: {replication: {username: rep, sslkey: /k,"
+                            " sslpassword: pass phrase}}\n",
+                            URL),
+                     PGCLONE_OK);
+    assert_non_null(strstr(slurp("calls"), " sslkey=/k service=pgvigil\n"));
+    assert_null(strstr(slurp("calls"), "phrase"));
+    assert_string_equal(slurp("seen"), "[pgvigil]\nsslpassword=pass phrase\n");
+    assert_int_equal(stat(path_of("pgpass.service"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+}
+
 static void test_clone__users_options(void **state)
 {
     const char *calls;
@@ -1010,6 +1027,111 @@ static void test_guc_query__once_per_binary(void **state)
     pgguc_names_done(&names);
 }
 
+/* ------------------------------------------------------------------------------ without memory */
+
+static struct pgclone oom_clone;
+static struct pgboot oom_boot;
+static struct pgarchive oom_archive;
+static struct pgcrash oom_crash;
+static struct pgwal_query oom_wal;
+static struct pgdata_job oom_data;
+static struct pgguc_query oom_query;
+static struct pgguc_names oom_names;
+static struct pgv_value *oom_bootstrap;
+static const char *oom_postgres;
+
+static bool start_clone(struct pgv_error *err)
+{
+    struct pgclone_args args = { .conf = conf_in_use, .source_conn_url = URL };
+
+    return pgclone_start(&oom_clone, &loop, &args, on_clone, err);
+}
+
+static bool start_boot(struct pgv_error *err)
+{
+    return pgboot_start(&oom_boot, &loop, conf_in_use, oom_bootstrap, on_boot, err);
+}
+
+static bool start_archive(struct pgv_error *err)
+{
+    return pgarchive_ready_start(&oom_archive, &loop, conf_in_use, 150000, on_archive, err);
+}
+
+static bool start_crash(struct pgv_error *err)
+{
+    return pgcrash_start(&oom_crash, &loop, conf_in_use, 150000, on_crash, err);
+}
+
+static bool start_wal(struct pgv_error *err)
+{
+    return pgwal_query_shutdown(&oom_wal, &loop, conf_in_use, 150000, 1, 0x2000028, on_wal, err);
+}
+
+static bool start_data(struct pgv_error *err)
+{
+    return pgdata_remove_start(&oom_data, &loop, conf_in_use, on_data_job, err);
+}
+
+static bool start_query(struct pgv_error *err)
+{
+    pgguc_names_done(&oom_names);
+    return pgguc_query_start(&oom_query, &loop, oom_postgres, 150000, &oom_names, on_names, err);
+}
+
+/** Fail the first, the second, … allocation of a whole job: it ends, says so, and keeps nothing. */
+static void test_jobs__without_memory(void **state)
+{
+    static bool (*const starts[])(struct pgv_error * err) = {
+        start_clone, start_boot, start_archive, start_crash, start_wal, start_data, start_query
+    };
+
+    (void)state;
+    script("method", "mkdir -p $dir/data; touch $dir/data/x");
+    script("initdb", "exit 0");
+    script("pg_waldump",
+           "echo '" RECORD("0/02000028", "0/015668B8", "CHECKPOINT_SHUTDOWN shutdown") "'");
+    put("archive_mode", "on");
+    put("archive_command", "true");
+    script("postgres", "if [ \"$3\" = -C ]; then cat $dir/$4; fi\n"
+                       "[ $1 = --describe-config ] && printf 'vendor\\tuser\\tx\\n'");
+    oom_postgres = path_of("bin/postgres");
+    oom_bootstrap = yaml("{initdb: [{encoding: UTF8}]}");
+    (void)conf(pgv_arena_printf(&arena,
+                                "create_replica_methods: [m]\n"
+                                "m: {command: %s/bin/method, a: 1}\n"
+                                "authentication: {replication: {username: r, password: p},"
+                                " superuser: {username: s, password: p}}\n",
+                                dir));
+    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+        unsigned refused = 0;
+
+        /* only that one (which an arena survives), and all from there on */
+        for (unsigned long n = 1; n <= 60; n++) {
+            struct pgv_error err = { 0 };
+            bool started;
+            size_t blocks;
+
+            make("data/pg_wal/archive_status");
+            make_ready(SEG "1", true);
+            put("data/postmaster.opts", "postgres \"--port=1\"\n");
+            blocks = pgv_alloc_blocks_in_use();
+            ended = false;
+            pgv_alloc_fail_at((n + 1) / 2, n % 2 == 0);
+            started = starts[i](&err);
+            if (started)
+                until_ended();
+            pgv_alloc_fail_at(0, false);
+            if (!started)
+                assert_int_equal(err.code, PGV_ENOMEM);
+            refused += !started || (starts[i] == start_query && !names_ok);
+            pgguc_names_done(&oom_names);
+            assert_int_equal(pgv_alloc_blocks_in_use(), blocks);
+        }
+        if (refused == 0 || refused == 60)
+            fail_msg("job %zu: %u", i, refused);
+    }
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -1022,6 +1144,7 @@ int main(void)
         T(test_remove__with_what_belongs_to_it),
         T(test_move_aside__keeps_it_for_later),
         T(test_clone__basebackup),
+        T(test_clone__key_passphrase_in_a_service_file),
         T(test_clone__users_options),
         T(test_clone__methods_one_after_the_other),
         T(test_clone__keep_data),
@@ -1043,6 +1166,7 @@ int main(void)
         T(test_wal_query__looks_behind_the_checkpoint),
         T(test_wal_query__end_of_the_checkpoint),
         T(test_guc_query__once_per_binary),
+        T(test_jobs__without_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

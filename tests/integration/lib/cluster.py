@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 
 from . import process
@@ -54,13 +55,33 @@ class Cluster:
         return self
 
     def close(self):
-        for helper in self.writers + self.samplers:
-            helper.stop()
+        self.rest()
         for node in self.nodes:
             node.close()
         self.etcd.close()
         if self.network:
             self.network.close()
+
+    def mend(self):
+        """After a test that failed: what it stopped or froze is up again, for the next one."""
+        for member in self.etcd.members:
+            if member.process and not member.process.alive():
+                member.start()
+            elif member.process:
+                member.process.thaw()
+        for node in self.nodes:
+            if node.agent:
+                postmaster = node.postmaster_pid()
+                pids = process.tree(postmaster) if postmaster else []
+                process.kill_all(pids + ([node.agent.pid] if node.agent.alive() else []), signal.SIGCONT)
+                if not node.agent.alive():
+                    node.start()
+
+    def rest(self):
+        """Whatever asked or wrote without end has stopped."""
+        for helper in self.writers + self.samplers:
+            helper.stop()
+        self.writers, self.samplers = [], []
 
     def remove(self):
         shutil.rmtree(self.dir, ignore_errors=True)

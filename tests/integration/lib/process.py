@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 """One child process: started as the right user, in the right network, its output in a file."""
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -17,16 +18,53 @@ def server_user():
     return pwd.getpwnam("postgres") if os.getuid() == 0 else None
 
 
-def scratch(prefix="pgvigil-"):
+PREFIX = "pgvigil-"
+OWNER = ".owner"  # locked as long as the run that made a scratch directory lives
+_owned = []
+
+
+def scratch():
     """A new directory that the server user may enter; in memory when there is room."""
     parent = os.environ.get("PGVIGIL_SCRATCH")
     if not parent:
         parent = "/var/tmp"
         if os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > 4 << 30:
             parent = "/dev/shm"
-    path = tempfile.mkdtemp(prefix=prefix, dir=parent)
+    sweep(parent)
+    path = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
     os.chmod(path, 0o755)
+    owner = os.open(os.path.join(path, "owner.new"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(owner, fcntl.LOCK_EX)
+    os.rename(os.path.join(path, "owner.new"), os.path.join(path, OWNER))  # not seen before it is locked
+    _owned.append(owner)
     return path
+
+
+def sweep(parent):
+    """Removes what a run that was killed left behind, its processes first."""
+    for name in os.listdir(parent):
+        path = os.path.join(parent, name)
+        try:
+            owner = os.open(os.path.join(path, OWNER), os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue  # not ours, or just being made
+        try:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            pids = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if path + "/" in cmdline(pid)]
+            kill_all({one for pid in pids for one in tree(pid)})
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            pass  # its run lives
+        finally:
+            os.close(owner)
+
+
+def cmdline(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def own_dir(path):

@@ -2,6 +2,7 @@
 """Waiting for a condition, with a deadline."""
 
 import http.client
+import os
 import time
 
 import psycopg2
@@ -12,6 +13,12 @@ NOT_YET = (OSError, psycopg2.Error, http.client.HTTPException)
 
 class Timeout(AssertionError):
     """The condition did not come true in time."""
+
+
+def patience():
+    """How many times longer things may take than on a machine that keeps up. Only for limits on
+    speed: what safety demands, such as stepping back before the lease ends, is never stretched."""
+    return max(1.0, os.getloadavg()[0] / os.cpu_count())
 
 
 def wait_for(condition, timeout, what=None, interval=0.03):
