@@ -16,7 +16,7 @@ all: deps-build release
 
 release: deps-build
 	@test -e build/release/build.ninja || cmake --preset release >/dev/null
-	@cmake --build --preset release
+	@cmake --build --preset release --target pgvigil pgvigilctl
 
 deps: deps-build deps-test deps-bench
 deps-build deps-test deps-bench deps-demo deps-format:
@@ -39,7 +39,7 @@ bench: release deps-bench
 # The unit file names the program's place, hence configuring again.
 install: deps-build
 	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
-	cmake --build --preset release
+	cmake --build --preset release --target pgvigil pgvigilctl
 	cmake --install build/release
 
 format: deps-format
