@@ -148,6 +148,11 @@ static bool can_stream(const struct sim *s, const struct sim_node *n)
     up = &s->nodes[n->pg.upstream];
     if (up == n || (up->pg.proc != PG_RUNNING && up->pg.proc != PG_STOPPING) || up->paused)
         return false;
+    for (const struct sim_node *v = up; v->pg.streaming && v->pg.upstream >= 0;) {
+        v = &s->nodes[v->pg.upstream];
+        if (v == n)
+            return false; /* a ring has no source */
+    }
     return node_linked(s, n, up) && strcmp(up->pg.sysid, n->pg.sysid) == 0;
 }
 

@@ -527,6 +527,8 @@ struct sim {
     unsigned faults_on; /* under way */
     bool healed;        /* the faults are over */
     uint64_t client_seq;
+    uint64_t busy_us; /* events at one instant: somebody may spin */
+    unsigned busy;
     int client_last; /* the server that took the last commit */
     uint64_t last_ack_us;
     bool stop; /* a violation ends the run */
