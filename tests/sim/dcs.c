@@ -480,7 +480,7 @@ void dcs_lost_try(struct sim *s, struct sim_node *n, uint32_t slot, uint32_t try
 static void send_step(struct sim *s, struct sim_node *n, struct sim_op *op, enum sim_step step)
 {
     struct sim_store *st = &s->store;
-    uint64_t there_us = sim_lat(s, s->plan.latency_us / 2, s->plan.latency_us);
+    uint64_t there_us = sim_lat(s, s->plan.latency_us / 2, s->plan.latency_us), slow_us = 0;
 
     op->step = (uint8_t)step;
     op->try++;
@@ -494,10 +494,10 @@ static void send_step(struct sim *s, struct sim_node *n, struct sim_op *op, enum
         return;
     }
     if (st->slow_us) {
-        there_us += sim_lat(s, st->slow_us / 4, st->slow_us);
+        slow_us = s->now_us + there_us + sim_lat(s, st->slow_us / 4, st->slow_us);
         arm_try(s, n, op, op->deadline_ms);
     }
-    sim_in(s, there_us, SIM_WORLD, n, store_arrive, slot_of(n, op), op->try, 0);
+    sim_in(s, there_us, SIM_WORLD, n, store_arrive, slot_of(n, op), op->try, slow_us);
 }
 
 /* ---- answers ------------------------------------------------------------------------------------------------------ */

@@ -464,7 +464,6 @@ void node_kill(struct sim *s, struct sim_node *n)
         n->pg.broken = true;
     n->up = n->running = n->frozen = false;
     n->life++;
-    n->n_deferred = 0;
     n->froze_us = s->now_us;
     s->check.dirty = true;
 }

@@ -175,6 +175,7 @@ struct sim_op {
     uint8_t step;
     bool ambiguous; /* an earlier sending may have happened */
     uint32_t try;   /* answers to others are not listened to */
+    uint64_t slow_until_us;
     uint64_t try_ms, sent_ms, deadline_ms, proven_ms;
     uint32_t lease;
     unsigned rebinds;

@@ -336,11 +336,25 @@ static enum sim_answer step(struct sim *s, struct sim_node *n, const struct sim_
     return SIM_ANSWER_DENIED;
 }
 
-/* ev: a = slot, b = try, c = what the answer will say (filled here) */
+/* A slow store is slow until it is well again: then it answers what has waited. */
+static void on_slow_reply(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    uint64_t due_us = n->dcs.ops[ev->a & 0xff].slow_until_us;
+
+    if (ev->life != n->life)
+        return;
+    if (s->store.slow_us && s->now_us < due_us)
+        sim_in(s, due_us - s->now_us < 200 * SIM_MS ? due_us - s->now_us : 200 * SIM_MS, SIM_WORLD,
+               n, on_slow_reply, ev->a, ev->b, ev->c);
+    else
+        sim_in(s, 0, SIM_AGENT, n, dcs_reply, ev->a, ev->b, ev->c);
+}
+
+/* ev: a = slot, b = try, c = when a slow store gets to it */
 void store_arrive(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
 {
     struct sim_store *st = &s->store;
-    const struct sim_op *op = &n->dcs.ops[ev->a];
+    struct sim_op *op = &n->dcs.ops[ev->a];
     enum sim_answer answer = SIM_ANSWER_OK;
     uint64_t ret = 0, back_us;
 
@@ -348,6 +362,13 @@ void store_arrive(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
      * was killed may have sent it all the same, which a lost reply shows as well. */
     if (ev->life != n->life || !op->used || op->try != (uint32_t)ev->b)
         return;
+    if (st->slow_us && s->now_us < ev->c) {
+        uint64_t left = ev->c - s->now_us;
+
+        sim_in(s, left < 200 * SIM_MS ? left : 200 * SIM_MS, SIM_WORLD, n, store_arrive, ev->a,
+               ev->b, ev->c);
+        return;
+    }
     if (st->no_quorum || n->cut_store) {
         dcs_lost_try(s, n, ev->a, (uint32_t)ev->b);
         return;
@@ -360,8 +381,10 @@ void store_arrive(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
         dcs_lost_try(s, n, ev->a, (uint32_t)ev->b);
         return;
     }
-    back_us = sim_lat(s, s->plan.latency_us / 2, s->plan.latency_us) +
-              (st->slow_us ? sim_lat(s, st->slow_us / 4, st->slow_us) : 0);
-    sim_in(s, back_us, SIM_AGENT, n, dcs_reply, ev->a | (uint32_t)answer << 8,
+    back_us = sim_lat(s, s->plan.latency_us / 2, s->plan.latency_us);
+    op->slow_until_us =
+        st->slow_us ? s->now_us + sim_lat(s, st->slow_us / 4, st->slow_us) : s->now_us;
+    sim_in(s, back_us, st->slow_us ? SIM_WORLD : SIM_AGENT, n,
+           st->slow_us ? on_slow_reply : dcs_reply, ev->a | (uint32_t)answer << 8,
            ev->b | ret << 32, st->keys.rev);
 }
