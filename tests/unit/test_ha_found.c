@@ -47,7 +47,7 @@ static void test_release_on_its_way__is_waited_for_without_spinning(void **state
     w_facts(w);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
-    w_tick(w, 0);
+    w_tick(w, 30); /* beyond the moment at which the peers would have been asked again */
     assert_true(w->wake_ms > w->now_ms);
 }
 
