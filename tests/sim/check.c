@@ -304,7 +304,7 @@ static void check_demotion(struct sim *s, struct sim_node *n)
     struct sim_check *c = &s->check;
 
     s->stats.demotions++;
-    if (s->now_us < s->plan.faults_from_us || s->plan.scripted)
+    if (s->now_us < s->plan.faults_from_us)
         return;
     if (!(k->leader && k->leader_node == (int)n->i))
         return; /* it must */
@@ -320,7 +320,7 @@ static void check_paused(struct sim *s, struct sim_node *n, const struct postmas
     bool asked = c->asked_us[n->i] + 240 * SIM_S >= s->now_us && c->asked_us[n->i];
 
     if (!config_of(s)->paused || !s->configs[n->config_id].paused || n->frozen || n->paused ||
-        !n->running || s->now_us < c->pause_from_us + 5 * SIM_S || asked || s->plan.scripted)
+        !n->running || s->now_us < c->pause_from_us + 5 * SIM_S || asked)
         return;
     if (args->job == PM_JOB_STOP && n->pg.dir == PM_DIR_OK && !n->pg.disk_gone &&
         !recently(s, c->manual_us, 240 * SIM_S))

@@ -257,7 +257,8 @@ void sim_begin(struct sim *s, const struct sim_plan *plan)
     for (unsigned i = 0; i < s->n; i++)
         node_init(s, i);
     for (unsigned i = 0; i < s->n; i++)
-        node_start(s, &s->nodes[i], sim_lat(s, 0, 2 * SIM_S));
+        node_start(s, &s->nodes[i],
+                   plan->scripted ? (i ? 8 * SIM_S : 0) : sim_lat(s, 0, 2 * SIM_S));
     client_start(s);
     for (unsigned i = 0; i < plan->n_faults; i++)
         if (!plan->faults[i].off)
