@@ -86,7 +86,7 @@ static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd 
 
     if (n->blind_until_us > s->now_us) {
         *ret = SIM_ODD_STOLEN;
-    } else if (c->paused || recently(s, s->check.pause_until_us, 2 * ttl_us)) {
+    } else if (c->paused || s->configs[n->config_id].paused || recently(s, s->check.pause_until_us, 2 * ttl_us)) {
         *ret = SIM_ODD_PAUSE_MODE;
     } else if (!n->up || !n->running ||
                recently(s, n->seen.agent_up_us,
@@ -358,9 +358,28 @@ void check_pause(struct sim *s, bool paused)
 
 /* ---- in the end --------------------------------------------------------------------------------------------- */
 
-static bool has_data(const struct sim_node *n)
+/* May it lead, as the configuration draws the line? */
+static bool has_data(const struct sim *s, const struct sim_node *n)
 {
-    return n->pg.dir == PM_DIR_OK && !n->pg.broken && !n->tags.nofailover;
+    const struct sim_keys *k = &s->store.keys;
+    const struct sim_config *c = config_of(s);
+
+    if (n->pg.dir != PM_DIR_OK || n->pg.broken)
+        return false;
+    if (k->leader && k->leader_node == (int)n->i)
+        return true;
+    return !n->tags.nofailover && (!k->status || k->optime <= n->pg.lsn + c->maximum_lag) &&
+           (!c->check_timeline || !k->history || k->history_tl <= pg_tli(s, n));
+}
+
+/* What only people can mend: a data directory left half-way that may not be removed. */
+static bool for_people(const struct sim *s, const struct sim_node *n)
+{
+    int from = node_by_name(s, n->tags.replicatefrom);
+
+    if (n->pg.broken && !s->plan.remove_on_rewind_failure && !s->plan.remove_on_diverged)
+        return true;
+    return n->seen.mixed || (from >= 0 && from != (int)n->i && for_people(s, &s->nodes[from]));
 }
 
 bool check_leader_settled(struct sim *s)
@@ -371,7 +390,7 @@ bool check_leader_settled(struct sim *s)
 
     for (unsigned i = 0; i < s->n; i++) {
         writable += takes_writes(&s->nodes[i]);
-        data |= has_data(&s->nodes[i]);
+        data |= has_data(s, &s->nodes[i]);
     }
     if (!data && s->n_branches)
         return true; /* nothing is left to lead with */
@@ -389,7 +408,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
     bool data = false;
 
     for (unsigned i = 0; i < s->n; i++)
-        data |= has_data(&s->nodes[i]);
+        data |= has_data(s, &s->nodes[i]);
     if (!data && s->n_branches)
         return true;
     if (!check_leader_settled(s)) {
@@ -407,6 +426,8 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
             snprintf(why, why_bytes, "%s: its agent does not run", n->name);
             return false;
         }
+        if (for_people(s, n))
+            continue;
         if (n->pm.working || n->pm.stop.active) {
             snprintf(why, why_bytes, "%s: job %d is under way", n->name, (int)n->pm.job);
             return false;
@@ -415,10 +436,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
             snprintf(why, why_bytes, "%s: no member key", n->name);
             return false;
         }
-        if (i == (unsigned)k->leader_node || n->seen.mixed)
-            continue;
-        /* What only people can mend. */
-        if (n->pg.broken && !s->plan.remove_on_rewind_failure && !s->plan.remove_on_diverged)
+        if (i == (unsigned)k->leader_node)
             continue;
         if (!follows(s, n)) {
             snprintf(why, why_bytes, "%s does not follow (%s)", n->name, n->ha.status);

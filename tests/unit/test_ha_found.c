@@ -120,11 +120,29 @@ static void test_pre_promote_failed__no_promotion_while_the_key_is_on_its_way_ou
     assert_true(w->wake_ms > w->now_ms);
 }
 
+/* The key was taken by somebody else before the last record was written: nobody is to be asked. */
+static void test_key_lost_while_stopping__does_not_spin(void **state)
+{
+    struct w *w = *state;
+
+    w_peer(w, "n2", 50000000);
+    w_failover(w, "n1", "n2");
+    w_view(w);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    w_leader(w, "n3");
+    w_view(w);
+    w_tick(w, 100);
+    shutdown_checkpoint(w);
+    w_tick(w, 100);
+    assert_true(w->wake_ms > w->now_ms);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_release_on_its_way__is_waited_for_without_spinning,
                                         leader, done),
+        cmocka_unit_test_setup_teardown(test_key_lost_while_stopping__does_not_spin, leader, done),
         cmocka_unit_test_setup_teardown(
             test_slow_shutdown__is_left_to_end_once_the_last_record_is_written, leader, done),
         cmocka_unit_test_setup_teardown(test_unproven__an_unfinished_stop_becomes_immediate, leader,
