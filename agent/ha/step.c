@@ -40,6 +40,9 @@ enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx)
         ha_ask_dcs(ha, fx, HA_DCS_READ, HA_WHY_cycle);
     if (cy->look == HA_ASK_WAITS)
         return HA_WAIT;
+    /* A key on its way out is no key: nothing is decided by it, and it is not renewed. */
+    if (ha->dcs_inflight[HA_DCS_RELEASE])
+        return HA_WAIT;
     if (ha->have_view && ha_has_lock(ha) && ha_is_primary(ha) && !taken &&
         !(ha->demotion.active && ha->demotion.release_ask != HA_ASK_NOT))
         ha_ask_dcs(ha, fx, HA_DCS_RENEW, HA_WHY_renew);
@@ -187,7 +190,10 @@ static uint64_t wake_at(const struct ha *ha)
 
     if (!ha->cycle.active && !ha->shutdown.asked)
         at = earliest(at, cycle_at(ha));
-    if (ha->demotion.active && ha->demotion.shutdown_seen && !ha->demotion.round)
+    /* As ha_demotion_go_on() asks: a moment at which nothing would be done must not be waited for. */
+    if (ha->demotion.active && ha->demotion.release && !ha->demotion.released &&
+        ha->demotion.release_ask == HA_ASK_NOT && !ha->demotion.stopped &&
+        ha->demotion.shutdown_seen && !ha->demotion.round)
         at = earliest(at, ha->demotion.ask_again_ms);
     if (ha->wait_leader_until_ms > ha->now_ms)
         at = earliest(at, ha->wait_leader_until_ms);
