@@ -117,7 +117,10 @@ static void fold_dcs(struct ha *ha, const struct ha_event *ev)
 {
     enum ha_dcs_op op = ev->u.dcs.op;
     enum ha_outcome o = ev->u.dcs.outcome;
-    uint64_t until = ev->u.dcs.sent_ms + ha->policy.ttl_ms;
+    uint64_t ttl_ms = ha->asked_ttl_ms[op] && ha->asked_ttl_ms[op] < ha->policy.ttl_ms
+                          ? ha->asked_ttl_ms[op]
+                          : ha->policy.ttl_ms;
+    uint64_t until = ev->u.dcs.sent_ms + ttl_ms;
 
     ha->dcs_inflight[op] = false;
     if (ha->cycle.active && ha->cycle.dcs[op] == HA_ASK_WAITS)

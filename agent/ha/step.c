@@ -190,7 +190,8 @@ static uint64_t wake_at(const struct ha *ha)
 
     if (!ha->cycle.active && !ha->shutdown.asked)
         at = earliest(at, cycle_at(ha));
-    /* As ha_demotion_go_on() asks: a moment at which nothing would be done must not be waited for. */
+    /* As ha_demotion_go_on() asks: a moment at which nothing would be done must not be waited for.
+     */
     if (ha->demotion.active && ha->demotion.release && !ha->demotion.released &&
         ha->demotion.release_ask == HA_ASK_NOT && !ha->demotion.stopped &&
         ha->demotion.shutdown_seen && !ha->demotion.round)

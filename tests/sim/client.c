@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* tests/sim/client.c - writers: whoever takes a commit gets one, and what is acknowledged counts. */
+/* tests/sim/client.c - writers: whoever takes a commit gets one, and what is acknowledged counts.
+ */
 #include "tests/sim/sim.h"
 
 static void on_client(struct sim *s, struct sim_node *none, const struct sim_ev *ev)

@@ -39,10 +39,9 @@ static void make_config(struct sim_config *c, struct sim_rng *r)
         if (c->ttl_ms < c->loop_wait_ms + 2 * c->retry_timeout_ms)
             c->ttl_ms = c->loop_wait_ms + 2 * c->retry_timeout_ms;
     }
-    c->primary_start_timeout_ms = sim_rng_permille(r, 200) ? 0
-                                  : sim_rng_permille(r, 300)
-                                      ? sim_rng_range(r, 5, 60) * 1000
-                                      : 300000;
+    c->primary_start_timeout_ms = sim_rng_permille(r, 200)   ? 0
+                                  : sim_rng_permille(r, 300) ? sim_rng_range(r, 5, 60) * 1000
+                                                             : 300000;
     c->maximum_lag = sim_rng_permille(r, 250) ? sim_rng_range(r, 1, 64) * 1024 : 1048576;
     c->check_timeline = sim_rng_permille(r, 300);
     c->primary_race_backoff_ms = sim_rng_permille(r, 150) ? sim_rng_range(r, 5, 40) * 1000 : 0;
@@ -151,8 +150,8 @@ void plan_make(struct sim_plan *p, uint64_t seed)
     }
     if (!n_allowed || sim_rng_permille(&r, 30))
         return;
-    p->n_faults = (unsigned)sim_rng_range(
-        &r, 2, 4 + (p->faults_until_us - p->faults_from_us) / SIM_S / 60);
+    p->n_faults =
+        (unsigned)sim_rng_range(&r, 2, 4 + (p->faults_until_us - p->faults_from_us) / SIM_S / 60);
     if (p->n_faults > SIM_FAULTS_MAX)
         p->n_faults = SIM_FAULTS_MAX;
     for (unsigned i = 0; i < p->n_faults; i++) {
