@@ -47,7 +47,12 @@ static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_
 enum ha_ask ha_ask_dcs(struct ha *ha, struct ha_effects *fx, enum ha_dcs_op op, enum ha_why why)
 {
     enum ha_ask *ask = &ha->cycle.dcs[op];
+    bool takes = op == HA_DCS_RENEW || op == HA_DCS_ACQUIRE || op == HA_DCS_TAKE;
 
+    /* A key on its way out is not asked for: the store might carry out the release first, and the
+     * renewal would put the key again under a session that gives it up. */
+    if (takes && *ask == HA_ASK_NOT && ha->dcs_inflight[HA_DCS_RELEASE])
+        return HA_ASK_WAITS;
     if (*ask == HA_ASK_NOT) {
         if (!ha->dcs_inflight[op])
             emit_dcs(ha, fx, op, why);

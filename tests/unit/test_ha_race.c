@@ -411,6 +411,33 @@ static void test_switchover__releases_after_the_stop_when_nobody_had_answered(vo
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
 }
 
+/* A renewal that reached the store after the release would take the key back. */
+static void test_switchover__no_renewal_beside_the_release(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_DCS };
+
+    w_peer(w, "n2", 50000000);
+    w_failover(w, "n1", "n2");
+    w_view(w);
+    w_forget(w);
+    w->hold[HA_DCS_RELEASE] = true;
+    w->pg.alive = false;
+    w->pg.state = PGV_STATE_STOPPED;
+    w_facts(w);
+    w_job_end(w, PM_JOB_STOP, PM_DONE);
+    w_cycle(w);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    assert_null(w_dcs(w, HA_DCS_RENEW));
+    assert_null(w_job(w, PM_JOB_START));
+    assert_string_equal(w_status(w), "giving up the leader key");
+    ev.u.dcs.op = HA_DCS_RELEASE;
+    ev.u.dcs.sent_ms = w->now_ms;
+    w_event(w, &ev);
+    assert_null(w_dcs(w, HA_DCS_RENEW));
+    assert_null(w_job(w, PM_JOB_START)); /* somebody else gets the time to take it */
+}
+
 static void test_switchover__failed_stop_keeps_the_key(void **state)
 {
     struct w *w = *state;
@@ -613,6 +640,7 @@ int main(void)
         LEADER(test_switchover__demotes_gracefully_and_releases_when_received),
         LEADER(test_switchover__releases_after_the_stop_when_nobody_had_answered),
         LEADER(test_switchover__failed_stop_keeps_the_key),
+        LEADER(test_switchover__no_renewal_beside_the_release),
         LEADER(test_switchover__release_waits_for_a_renewal_on_its_way),
         cmocka_unit_test(test_switchover__refused_rows),
         LEADER(test_scheduled_switchover__runs_at_its_moment),
