@@ -87,6 +87,7 @@ static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd 
     if (n->blind_until_us > s->now_us) {
         *ret = SIM_ODD_STOLEN;
     } else if (c->paused || s->configs[n->config_id].paused ||
+               recently(s, n->seen.pause_us, WAKE_GRACE_US) ||
                recently(s, s->check.pause_until_us, 2 * ttl_us)) {
         *ret = SIM_ODD_PAUSE_MODE;
     } else if (!n->up || !n->running ||

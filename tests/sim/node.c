@@ -164,6 +164,8 @@ static bool adopt(struct sim_node *n)
 {
     if (!n->dcs.keys.config || n->config_id == n->dcs.keys.config_id)
         return false;
+    if (n->sim->configs[n->config_id].paused)
+        n->seen.pause_us = n->sim->now_us;
     n->config_id = n->dcs.keys.config_id;
     if (n->dcs.lease && n->dcs.lease_ttl_ms != n->sim->configs[n->config_id].ttl_ms) {
         n->dcs.lease = 0; /* the old one expires by itself; our keys go over to a new one before */

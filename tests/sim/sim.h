@@ -379,6 +379,8 @@ struct sim_node {
         int key_lost;                       /* enum sim_loss */
         bool mixed;
         char shown[3];
+        uint64_t acked_us;
+        uint64_t pause_us; /* it believed in a pause until then */
         uint64_t agent_up_us;
     } seen;
 };
