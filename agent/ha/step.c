@@ -40,9 +40,6 @@ enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx)
         ha_ask_dcs(ha, fx, HA_DCS_READ, HA_WHY_cycle);
     if (cy->look == HA_ASK_WAITS)
         return HA_WAIT;
-    /* A key on its way out is no key: nothing is decided by it, and it is not renewed. */
-    if (ha->dcs_inflight[HA_DCS_RELEASE])
-        return HA_WAIT;
     if (ha->have_view && ha_has_lock(ha) && ha_is_primary(ha) && !taken &&
         !(ha->demotion.active && ha->demotion.release_ask != HA_ASK_NOT))
         ha_ask_dcs(ha, fx, HA_DCS_RENEW, HA_WHY_renew);

@@ -72,7 +72,7 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
         f->arg = (int64_t)sim_rng_range(r, 50, 1000);
         break;
     case SIM_FAULT_PG_CRASH:
-        f->arg = sim_rng_permille(r, 500) ? 0 : (int64_t)sim_rng_range(r, 1000, 20000);
+        f->arg = sim_rng_permille(r, 500) ? 0 : (int64_t)sim_rng_range(r, 1000, 90000);
         break;
     case SIM_FAULT_PG_CRASH_LOOP:
         f->arg = (int64_t)sim_rng_range(r, 500, 15000);
@@ -229,7 +229,7 @@ uint64_t plan_leader_bound_us(const struct sim_plan *p)
             (uint64_t)p->faults[i].arg * 1000 > ttl)
             ttl = (uint64_t)p->faults[i].arg * 1000;
     return (ttl + 3 * c->loop_wait_ms + 2 * c->retry_timeout_ms + c->primary_race_backoff_ms +
-            90000) *
+            180000) *
            SIM_MS;
 }
 
