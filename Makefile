@@ -34,7 +34,7 @@ test-%: deps-build deps-test
 # The simulator for as long as you like, and what it has reached; then what it would catch.
 MINUTES ?= 10
 soak: deps-build
-	@tests/sim/run --seconds $$(( $(MINUTES) * 60 )) --from $$(date +%s)000 --stats
+	@tests/sim/run --seconds $$(( $(MINUTES) * 60 )) --from now --stats
 
 mutate: deps-build deps-test
 	@tests/sim/mutate

@@ -254,9 +254,9 @@ static int stored(struct sim *s, const char *path)
 static int usage(void)
 {
     fprintf(stderr,
-            "sim --seed N [--trace] [--html FILE] [--record DIR]   one run\n"
+            "sim --seed N [--trace] [--html FILE]                  one run\n"
             "sim --seeds A-B [--max-failures N]                    many\n"
-            "sim --seconds S [--from N] [--stats]                  as many as there is time for\n"
+            "sim --seconds S [--from N|now] [--stats]              as many as there is time for\n"
             "sim --stored FILE                                     the seeds of a file\n"
             "sim --shrink N [--trace]                              a smaller schedule that fails\n"
             "sim --scenario FILE [--trace] [--html FILE]           a script\n"
@@ -299,7 +299,7 @@ int main(int argc, char **argv)
         else if (!strcmp(a, "--seconds"))
             seconds = strtod(v, NULL);
         else if (!strcmp(a, "--from"))
-            from = strtoull(v, NULL, 10);
+            from = !strcmp(v, "now") ? (uint64_t)time(NULL) * 1000 : strtoull(v, NULL, 10);
         else if (!strcmp(a, "--max-failures"))
             most = (unsigned)strtoul(v, NULL, 10);
         else if (!strcmp(a, "--stored"))

@@ -577,9 +577,7 @@ struct sim {
     unsigned n_marks, marks_max;
     struct sim_mark *marks;
     int marked_key;
-    const char *record_dir;
     uint32_t request_id;
-    uint64_t hash; /* of everything that happened */
 };
 
 static inline void sim_in(struct sim *s, uint64_t in_us, enum sim_owner owner, struct sim_node *n,

@@ -251,7 +251,6 @@ void sim_begin(struct sim *s, const struct sim_plan *plan)
     s->client_last = -1;
     s->last_ack_us = 0;
     s->request_id = 0;
-    s->hash = 0xcbf29ce484222325ull;
     sim_rng_seed(&s->rng, plan->seed * 2 + 1);
     s->n = plan->nodes;
     s->n_configs = 1;

@@ -172,6 +172,62 @@ static void test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one(void **s
     assert_int_equal(w->ha.lease_until_ms, sent + 30000);
 }
 
+/* ---- what the mutation check has found untested ---- */
+
+static void test_renewal_refused__nobody_is_told_that_we_lead(void **state)
+{
+    struct w *w = *state;
+
+    w->dcs[HA_DCS_RENEW] = HA_REFUSED;
+    w->pg.in_recovery = true; /* not running as the primary: no stop says it for us */
+    w->pg.role = PGV_ROLE_REPLICA;
+    w_facts(w);
+    w_cycle(w);
+    assert_false(ha_is_leader(&w->ha, w->now_ms));
+}
+
+static void test_other_owner_in_the_view__nobody_is_told_that_we_lead(void **state)
+{
+    struct w *w = *state;
+
+    w->pg.in_recovery = true;
+    w->pg.role = PGV_ROLE_REPLICA;
+    w_facts(w);
+    assert_true(ha_is_leader(&w->ha, w->now_ms));
+    w_leader(w, "n2");
+    w_view(w);
+    assert_false(ha_is_leader(&w->ha, w->now_ms));
+}
+
+static void test_renewal__does_not_queue_behind_a_read(void **state)
+{
+    struct w *w = *state;
+
+    w->live = false;
+    w->hold[HA_DCS_READ] = true;
+    w_view(w);
+    w_cycle(w);
+    assert_non_null(w_dcs(w, HA_DCS_READ));
+    assert_non_null(w_dcs(w, HA_DCS_RENEW));
+}
+
+static void test_peers__an_answer_to_an_older_question_is_none(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_PEERS };
+
+    w->hold_peers = true;
+    w_view(w);
+    w_tick(w, 1000);
+    assert_non_null(w_did(w, HA_DO_ASK_PEERS));
+    ev.u.peers.round = w->ha.asked_round - 1;
+    w_event(w, &ev);
+    assert_null(w_dcs(w, HA_DCS_ACQUIRE));
+    ev.u.peers.round = w->ha.asked_round;
+    w_event(w, &ev);
+    assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +237,13 @@ int main(void)
             test_lower_ttl__the_old_deadline_ends_with_the_first_request, leader, done),
         cmocka_unit_test_setup_teardown(test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one,
                                         leader, done),
+        cmocka_unit_test_setup_teardown(test_renewal_refused__nobody_is_told_that_we_lead, leader,
+                                        done),
+        cmocka_unit_test_setup_teardown(test_other_owner_in_the_view__nobody_is_told_that_we_lead,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(test_renewal__does_not_queue_behind_a_read, leader, done),
+        cmocka_unit_test_setup_teardown(test_peers__an_answer_to_an_older_question_is_none,
+                                        unlocked, done),
         cmocka_unit_test_setup_teardown(test_key_lost_while_stopping__does_not_spin, leader, done),
         cmocka_unit_test_setup_teardown(
             test_slow_shutdown__is_left_to_end_once_the_last_record_is_written, leader, done),
