@@ -113,8 +113,8 @@ class TestKilled:
         rng = random.Random(seed)
         print("seed", seed)
         for _ in range(8):
-            target = node.log_size() + rng.randrange(1, 3000)
-            wait_for(lambda: node.log_size() >= target, 20, "some lines of log")
+            target = node.log_size() + rng.randrange(1, 1500)
+            wait_for(lambda: node.log_size() >= target, 60, "some lines of log")
             node.kill_agent()
             assert_replays(node)
             node.start()
