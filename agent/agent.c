@@ -10,6 +10,7 @@
 
 #include "agent/documents.h"
 #include "agent/pump.h"
+#include "agent/recorder.h"
 #include "base/child.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -71,6 +72,8 @@ struct agent_pump {
 };
 
 static struct agent_pump the_pump; /* one agent per process; large, so not on a stack */
+
+static struct recorder the_recorder;
 
 static void push_view(struct agent *a);
 
@@ -770,6 +773,28 @@ void agent_forget(struct agent *a, struct agent_request *r)
         }
 }
 
+/* The recorder is a help for people: what is wrong with it is said and costs nothing else. */
+static void reconfigure_recorder(struct agent *a)
+{
+    struct recorder *r = a->recorder;
+    struct recorder_config c;
+    struct pgv_error err;
+
+    if (!recorder_config_read(pgv_get(a->config.local.root, "recorder"),
+                              pgv_stringz(pgv_path(a->config.effective, "log.dir")),
+                              pgv_stringz(pgv_path(a->config.effective, "postgresql.data_dir")),
+                              a->config.name, &c, &err)) {
+        pgv_log(PGV_ERROR, "agent", "%s; the recorder stays as it was", err.msg);
+        return;
+    }
+    if (c.enabled == (r->fd >= 0) && (!c.enabled || (c.size_bytes == r->config.size_bytes &&
+                                                     strcmp(c.file, r->config.file) == 0)))
+        return;
+    recorder_close(r);
+    if (!recorder_open(r, &c, a->config.name, &err))
+        pgv_log(PGV_WARNING, "agent", "going on without the flight recorder: %s", err.msg);
+}
+
 void agent_reload(struct agent *a)
 {
     struct pgv_error err;
@@ -788,6 +813,7 @@ void agent_reload(struct agent *a)
         pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
     if (a->pump->phase != PHASE_RUN)
         goto out;
+    reconfigure_recorder(a);
     if (!rest_reconfigure(a, &err))
         pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
     /* Also when no option changed: the files behind the names may be new. */
@@ -856,6 +882,7 @@ static bool open_rest_of(struct agent *a, struct pgv_error *err)
         return false;
     p->rest_open = true;
     p->phase = PHASE_RUN;
+    reconfigure_recorder(a);
     a->started_wall_us = pgv_wall_us();
     push_policy(a);
     ev.u.facts = &a->pm.facts;
@@ -1033,6 +1060,10 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     pgv_buf_init(&a->scheduled_restart_json, 16384);
     ha_init(&a->ha);
     pump_init(&p->pump, &a->ha, &real_ports, a);
+    recorder_init(&the_recorder);
+    a->recorder = &the_recorder;
+    p->pump.record = recorder_step;
+    p->pump.record_data = &the_recorder;
 
     if (!agent_peers_open(a, err))
         return false;

@@ -24,6 +24,8 @@ static const struct rest_route routes[] = {
     { HTTPD_GET, "liveness", rest_get_liveness, false, false },
     { HTTPD_GET, "readiness", rest_get_readiness, false, false },
     { HTTPD_GET, "cluster", rest_get_cluster, false, false },
+    { HTTPD_GET, "decisions", rest_get_decisions, false, false },
+    { HTTPD_GET, "explain", rest_get_explain, false, false },
     { HTTPD_GET, "history", rest_get_history, false, false },
     { HTTPD_GET, "config", rest_get_config, false, false },
     { HTTPD_GET, "failsafe", rest_get_failsafe, false, false },

@@ -255,6 +255,8 @@ const struct rest_route *rest_route_find(enum httpd_method method, struct pgv_st
  */
 
 void rest_get_cluster(struct rest *r, struct httpd_req *req);
+void rest_get_decisions(struct rest *r, struct httpd_req *req);
+void rest_get_explain(struct rest *r, struct httpd_req *req);
 void rest_get_history(struct rest *r, struct httpd_req *req);
 void rest_get_failsafe(struct rest *r, struct httpd_req *req);
 void rest_get_config(struct rest *r, struct httpd_req *req);
