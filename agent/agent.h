@@ -9,6 +9,7 @@
 
 #include "agent/config.h"
 #include "agent/ha/ha.h"
+#include "agent/measure.h"
 #include "dcs/dcs.h"
 #include "http/httpc.h"
 #include "http/httpd.h"
@@ -47,6 +48,7 @@ struct agent {
     struct pgv_buf scheduled_restart_json;
     uint64_t cycles; /* completed */
     uint64_t cycle_us_last;
+    struct measure measures[MEASURE_N];
     int exit_status;
     struct agent_pump *pump;
 };

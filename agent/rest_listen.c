@@ -372,7 +372,8 @@ bool rest_configure(struct rest *r, struct pgv_error *err)
     if (!listen)
         return pgv_fail(err, PGV_EINVALID, "Can not find \"restapi.listen\" config");
     if (!configure_tls(r, restapi, err) || !configure_headers(r, restapi, r->tls != NULL, err) ||
-        !configure_url(r, restapi, listen, err) || !rest_access_configure(r, restapi, err))
+        !configure_url(r, restapi, listen, err) || !rest_access_configure(r, restapi, err) ||
+        !rest_agent_check_configure(r, restapi, err))
         return false;
     return strcmp(listen, r->listen) == 0 || open_listener(r, listen, err);
 }

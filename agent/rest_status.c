@@ -118,6 +118,7 @@ static void on_status(struct postmaster_status_req *req, const struct postmaster
     bool again;
 
     r->looking = false;
+    measure_observe(&r->agent->measures[MEASURE_QUERY], pgv_clock_us() - r->asked_us);
     if (st->ok) {
         r->look.st = *st;
         r->look.st.replication_json = NULL;
@@ -155,6 +156,7 @@ static void ask(struct rest *r)
     if (r->looking)
         return;
     r->looking = true;
+    r->asked_us = pgv_clock_us();
     r->status_req.data = r;
     postmaster_status(&r->agent->pm, &r->status_req, on_status);
 }
@@ -412,6 +414,7 @@ void rest_status_write(struct rest *r, const struct rest_look *look, struct pgv_
 static void reply_status(struct rest *r, struct httpd_req *req, int code,
                          const struct rest_look *look)
 {
+    rest_observe_probe(r, req);
     pgv_buf_reset(&r->out);
     rest_status_write(r, look, &r->out);
     if (r->out.failed)
