@@ -105,6 +105,9 @@ bool rest_reconfigure(struct agent *a, struct pgv_error *err) PGV_MUST_CHECK;
 void rest_close(struct agent *a, void (*cb)(struct agent *a));
 /** Told by the pump after each step: waiting switchover answers and the like look again. */
 void rest_world_changed(struct agent *a);
+/** The state as it is shown: in pause a server that has ended is stopped, not crashed, for nobody
+ * will start it. Source: Patroni, Ha._run_cycle(). */
+enum pgv_state agent_state(const struct agent *a);
 /** The published api_url: http(s)://connect_address/patroni. */
 const char *rest_api_url(const struct agent *a);
 

@@ -99,6 +99,7 @@ void rest_with_look(struct rest *r, struct httpd_req *req, bool may_retry, rest_
 /** The document into @b. @look as above. */
 void rest_status_write(struct rest *r, const struct rest_look *look, struct pgv_buf *b);
 void rest_world_fill(struct rest *r, const struct rest_look *look, struct rest_world *ret);
+uint32_t rest_timeline(const struct rest *r, const struct postmaster_status *st);
 void rest_metrics_write(struct rest *r, const struct rest_look *look, struct pgv_buf *b);
 void rest_get_health(struct rest *r, struct httpd_req *req);
 void rest_head_health(struct rest *r, struct httpd_req *req);
@@ -172,8 +173,8 @@ struct rest {
     char listen[PGV_URL_BYTES];     /* as configured */
     char listen_host[256], listen_queried[256]; /* a name to be resolved, else empty */
     int listen_port;
-    char bound_host[256], move_host[256]; /* in use; wanted as soon as the old one has closed */
-    int bound_port, move_port;
+    char bound_host[256]; /* in use */
+    int bound_port;
     struct names_query listen_query;
     bool listen_query_busy;
     uv_timer_t listen_timer;

@@ -31,7 +31,7 @@ static void put_member(struct rest *r, struct pgv_buf *b)
     pgv_buf_puts(b, "event: member\ndata: {\"name\": ");
     pgv_json_write_string(b, pgv_str(a->config.name));
     pgv_buf_printf(b, ", \"state\": \"%s\", \"role\": \"%s\", \"leader\": %s, \"timeline\": %u",
-                   pgv_state_name(f->state), pgv_role_name(ha_role(&a->ha)),
+                   pgv_state_name(agent_state(a)), pgv_role_name(ha_role(&a->ha)),
                    ha_is_leader(&a->ha, now_ms) ? "true" : "false", (unsigned)f->timeline);
     if (f->look_ok && f->in_recovery && leader)
         pgv_buf_printf(b, ", \"lag\": %llu",

@@ -217,7 +217,7 @@ void rest_metrics_write(struct rest *r, const struct rest_look *look, struct pgv
     gauge(&m, "patroni_failsafe_member",
           "Value is 1 if this node is a member of failsafe, 0 otherwise.", is_failsafe_member(a));
     gauge(&m, "patroni_postgres_timeline",
-          "Postgres timeline of this node (if running), 0 otherwise.", st->timeline);
+          "Postgres timeline of this node (if running), 0 otherwise.", rest_timeline(r, st));
     gauge(&m, "patroni_dcs_last_seen",
           "Epoch timestamp when DCS was last contacted successfully by Patroni.",
           a->dcs.last_seen_wall_us > 0 ? (uint64_t)a->dcs.last_seen_wall_us / 1000000 : 0);
