@@ -42,8 +42,7 @@ static void put_member(struct rest *r, struct pgv_buf *b)
                    view ? "true" : "false");
     if (a->ha.job.kind != PM_JOB_NONE) {
         pgv_buf_puts(b, ", \"job\": {\"name\": ");
-        pgv_json_write_string(
-            b, pgv_str(a->ha.job.name[0] ? a->ha.job.name : postmaster_job_name(a->ha.job.kind)));
+        pgv_json_write_string(b, pgv_str(a->ha.job.name));
         pgv_buf_printf(b, ", \"seconds\": %llu}",
                        (unsigned long long)((now_ms - a->ha.job.since_ms) / 1000));
     }
