@@ -32,6 +32,14 @@ static void on_listener_closed(struct httpd *s)
     rest_close_when_done(r);
 }
 
+static void wrap_bind_error(const char *host, int port, struct pgv_error *err)
+{
+    pgv_error_wrap(err,
+                   "Couldn't start a service on '%.200s:%d', please check your `restapi.listen` "
+                   "configuration",
+                   host[0] && strcmp(host, "*") != 0 ? host : "None", port);
+}
+
 static bool listen_on(struct rest *r, const char *host, int port, struct pgv_error *err)
 {
     struct rest_listener *l = pgv_zalloc(sizeof(*l));
@@ -44,11 +52,7 @@ static bool listen_on(struct rest *r, const char *host, int port, struct pgv_err
     l->http.server_name = r->server_name;
     if (!httpd_open(&l->http, &r->agent->loop, host, port, r->tls, rest_on_request, err)) {
         pgv_free(l);
-        pgv_error_wrap(
-            err,
-            "Couldn't start a service on '%.200s:%d', please check your `restapi.listen` "
-            "configuration",
-            host[0] && strcmp(host, "*") != 0 ? host : "None", port);
+        wrap_bind_error(host, port, err);
         return false;
     }
     r->n_open++;
@@ -76,8 +80,10 @@ static bool move_to(struct rest *r, const char *host, int port, struct pgv_error
         return listen_on(r, host, port, err);
     if (port == r->bound_port && strcmp(host, r->bound_host) == 0)
         return true; /* there it is already */
-    if (!httpd_relisten(&r->listener->http, host, port, err))
+    if (!httpd_relisten(&r->listener->http, host, port, err)) {
+        wrap_bind_error(host, port, err);
         return false;
+    }
     pgv_copy_cut(r->bound_host, sizeof(r->bound_host), pgv_str(host));
     r->bound_port = port;
     pgv_log(PGV_INFO, "rest", "the REST API now listens on %s:%d", host[0] ? host : "*",
