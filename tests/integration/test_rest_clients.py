@@ -69,8 +69,10 @@ listen reads
 
     @staticmethod
     def servers(ports):
-        text = subprocess.run(["curl", "-s", f"http://127.0.0.1:{ports['stats']}/;csv"], capture_output=True, text=True,
-                              check=True).stdout
+        done = subprocess.run(["curl", "-s", f"http://127.0.0.1:{ports['stats']}/;csv"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ConnectionError("HAProxy is not up yet")
+        text = done.stdout
         return {row["svname"]: (row["status"], int(row["weight"])) for row in csv.DictReader(text.lstrip("# ").splitlines())
                 if row["pxname"] == "reads" and row["svname"] not in ("FRONTEND", "BACKEND")}
 
