@@ -28,7 +28,8 @@ static void on_abort(int sig)
     _exit(2);
 }
 
-/* ---- one run ------------------------------------------------------------------------------------------ */
+/* ---- one run
+ * ------------------------------------------------------------------------------------------ */
 
 static void print_failure(const struct sim *s)
 {
@@ -55,7 +56,8 @@ static bool run_plan(struct sim *s, const struct sim_plan *p, FILE *trace, bool 
     return ok;
 }
 
-/* ---- shrinking ---------------------------------------------------------------------------------------- */
+/* ---- shrinking
+ * ---------------------------------------------------------------------------------------- */
 
 static bool fails_alike(struct sim *s, const struct sim_plan *p, enum sim_rule rule)
 {
@@ -114,7 +116,9 @@ static int shrink(struct sim *s, uint64_t seed, FILE *trace)
     return 1;
 }
 
-/* ---- many ------------------------------------------------------------------------------------------------ */
+/* ---- many
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static double cpu_s(void)
 {
@@ -147,10 +151,10 @@ static void add_up(struct totals *t, const struct sim *s)
 }
 
 static const char *const classes[16] = {
-    "down",           "down+job",         "starting",    "starting+job", "standby",
-    "standby+job",    "leaderless",       "leaderless+job", "standby key", "standby key+job",
-    "primary key",    "primary key+job",  "primary no key", "primary no key+job", "down key",
-    "down key+job"
+    "down",           "down+job",           "starting",    "starting+job",
+    "standby",        "standby+job",        "leaderless",  "leaderless+job",
+    "standby key",    "standby key+job",    "primary key", "primary key+job",
+    "primary no key", "primary no key+job", "down key",    "down key+job"
 };
 
 static void print_stats(const struct sim *s, const struct totals *t, double cpu, bool table)

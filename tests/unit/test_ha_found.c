@@ -137,10 +137,49 @@ static void test_key_lost_while_stopping__does_not_spin(void **state)
     assert_true(w->wake_ms > w->now_ms);
 }
 
+/* The ttl is lowered. The next renewal binds the key to a shorter lease even if its answer is lost:
+ * the long deadline of the old one must not be believed any longer. */
+static void test_lower_ttl__the_old_deadline_ends_with_the_first_request(void **state)
+{
+    struct w *w = *state;
+
+    w->policy.ttl_ms = 60000;
+    w_policy(w);
+    w_cycle(w);
+    assert_true(w->ha.lease_until_ms >= w->now_ms + 60000);
+    w->policy.ttl_ms = 20000;
+    w->dcs[HA_DCS_RENEW] = HA_LOST;
+    w_policy(w);
+    assert_non_null(w_dcs(w, HA_DCS_RENEW));
+    assert_true(w->ha.lease_until_ms <= w->now_ms + 20000);
+}
+
+/* The ttl is raised while a renewal is on its way: its answer speaks of the old, shorter lease. */
+static void test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_DCS };
+    uint64_t sent;
+
+    w->hold[HA_DCS_RENEW] = true;
+    w_cycle(w);
+    sent = w->now_ms;
+    w->policy.ttl_ms = 60000;
+    w_policy(w);
+    ev.u.dcs.op = HA_DCS_RENEW;
+    ev.u.dcs.sent_ms = sent;
+    w_event(w, &ev);
+    assert_int_equal(w->ha.lease_until_ms, sent + 30000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_release_on_its_way__is_waited_for_without_spinning,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(
+            test_lower_ttl__the_old_deadline_ends_with_the_first_request, leader, done),
+        cmocka_unit_test_setup_teardown(test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one,
                                         leader, done),
         cmocka_unit_test_setup_teardown(test_key_lost_while_stopping__does_not_spin, leader, done),
         cmocka_unit_test_setup_teardown(
