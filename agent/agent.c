@@ -37,6 +37,7 @@ enum phase {
 struct dcs_slot {
     struct dcs_req req;
     bool used; /* a request is in flight */
+    uint64_t begun_us;
 };
 
 struct agent_pump {
@@ -326,6 +327,8 @@ static void on_dcs_reply(struct dcs_req *req, const struct pgv_error *err)
             break;
     slot = &a->pump->dcs[op];
     slot->used = false;
+    if (!err || err->code == PGV_ECONFLICT) /* it answered */
+        measure_observe(&a->measures[MEASURE_DCS], pgv_clock_us() - slot->begun_us);
     if (err && err->code != PGV_ECANCELED)
         pgv_log(err->code == PGV_ECONFLICT ? PGV_INFO : PGV_WARNING, "dcs", "%s: %s (%s)",
                 ha_dcs_op_name((enum ha_dcs_op)op), err->msg, pgv_code_name(err->code));
@@ -412,6 +415,7 @@ static void port_dcs(void *data, const struct ha_effect *e)
     memset(req, 0, sizeof(*req));
     req->data = a;
     req->op = ops[op];
+    slot->begun_us = pgv_clock_us();
     req->deadline_ms = e->u.dcs.deadline_ms;
     pgv_buf_reset(doc);
     slot->used = true;
@@ -658,6 +662,8 @@ static void port_cycle_done(void *data, enum ha_why why, const char *text)
 
     (void)why;
     a->cycles++;
+    a->cycle_us_last = (pgv_clock_ms() - a->ha.cycle.since_ms) * 1000;
+    measure_observe(&a->measures[MEASURE_CYCLE], a->cycle_us_last);
     if (a->ha.have_view && a->ha.cycle.regular)
         pgv_log(PGV_INFO, "ha", "Lock owner: %s; I am %s",
                 a->ha.view.has_leader ? a->ha.view.leader : "None", a->config.name);

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: PostgreSQL
+"""Ten thousand connections, most of them silent and the rest up to no good: probes are answered
+all the while, memory stays within a bound, and the lease is renewed on time."""
+
+import multiprocessing
+import resource
+import socket
+
+import pytest
+
+from lib import process
+from lib.wait import patience, wait_for
+
+pytestmark = pytest.mark.pgvigil
+
+IDLE, HOSTILE = 9900, 100
+SECONDS = 12
+P99_S = 0.005
+# What the connections may cost: about 2 kB each and the buffers of those that send.
+MEMORY_KB = 48 * 1024
+
+
+@pytest.fixture(scope="class")
+def node(make_cluster):
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(old[0], 12000), max(old[1], 12000)))
+    except (ValueError, PermissionError):
+        pytest.skip("needs 12000 file descriptors")
+    yield make_cluster(1).nodes[0]
+    resource.setrlimit(resource.RLIMIT_NOFILE, old)
+
+
+def connect(node, n):
+    socks = []
+    for _ in range(n):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex((node.host, node.rest_port))
+        socks.append(sock)
+    return socks
+
+
+class Mischief(multiprocessing.get_context("fork").Process):
+    """A process of its own, so that the interpreter's lock is not what is measured. Keeps HOSTILE connections busy: half heads, half bodies, floods of requests whose answers
+    nobody reads, half-closed sockets, handshakes of TLS that stall. Who is cut comes again."""
+
+    KINDS = ["head", "body", "flood", "half-closed", "tls"]
+
+    def __init__(self, node):
+        super().__init__(daemon=True)
+        context = multiprocessing.get_context("fork")
+        self.node, self.done = node, context.Event()
+        self.sent = {kind: context.Value("i", 0, lock=False) for kind in self.KINDS}
+
+    def begin(self, kind):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(5)
+        sock.connect((self.node.host, self.node.rest_port))
+        sock.setblocking(False)
+        self.sent[kind].value += 1
+        if kind == "half-closed":
+            sock.send(b"GET /primary HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.shutdown(socket.SHUT_WR)
+        return sock
+
+    PIECES = {"head": b"X", "body": b" ", "tls": b"\x16\x03\x01", "half-closed": b"",
+              "flood": b"GET /patroni HTTP/1.1\r\nHost: x\r\n\r\n" * 50}
+    FIRST = {"head": b"GET /primary HTTP/1.1\r\nX-", "body": b"PATCH /config HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"}
+
+    def run(self):
+        socks = []
+        try:
+            while not self.done.wait(0.02):
+                if len(socks) < HOSTILE:
+                    kind = self.KINDS[len(socks) % len(self.KINDS)]
+                    socks.append([kind, self.begin(kind)])
+                    if kind in self.FIRST:
+                        socks[-1][1].send(self.FIRST[kind])
+                for entry in socks:
+                    kind, sock = entry
+                    try:
+                        sock.send(self.PIECES[kind])
+                    except BlockingIOError:
+                        pass
+                    except OSError:
+                        sock.close()
+                        entry[1] = self.begin(kind)
+        finally:
+            for _, sock in socks:
+                sock.close()
+
+
+def probe(node, seconds):
+    """Durations of GET /primary over connections of their own, one after the other."""
+    found, end = [], process.now() + seconds
+    while process.now() < end:
+        begin = process.now()
+        with socket.create_connection((node.host, node.rest_port), 5) as sock:
+            sock.sendall(b"OPTIONS /primary HTTP/1.0\r\n\r\n")
+            answer = sock.recv(100)
+        found.append(process.now() - begin)
+        assert b" 200 " in answer
+    return sorted(found)
+
+
+class TestTenThousand:
+    def test_probes_memory_and_the_lease(self, node):
+        before = process.memory_kb(node.agent.pid)["private_dirty"]
+        quiet = probe(node, 1)
+        log_offset, idle = node.log_size(), []
+        mischief = Mischief(node)
+        try:
+            while len(idle) < IDLE:
+                idle += connect(node, 300)
+                probe(node, 0.01)  # the backlog has been taken up
+            wait_for(lambda: open_connections(node) >= IDLE, 10, "the connections to be open")
+            mischief.start()
+            durations = probe(node, SECONDS)
+            peak = process.memory_kb(node.agent.pid)["private_dirty"]
+            assert open_connections(node) >= IDLE
+        finally:
+            mischief.done.set()
+            if mischief.pid:
+                mischief.join(10)
+            for sock in idle:
+                sock.close()
+        sent = {kind: value.value for kind, value in mischief.sent.items()}
+        p99 = durations[int(len(durations) * 0.99)]
+        allowed = max(P99_S * patience(), 3 * quiet[int(len(quiet) * 0.99)])
+        print(f"{len(durations)} probes, p99 {p99 * 1000:.2f} ms, worst {durations[-1] * 1000:.2f} ms, "
+              f"quiet p99 {quiet[int(len(quiet) * 0.99)] * 1000:.2f} ms; {before} -> {peak} kB; {sent}")
+        assert p99 <= allowed
+        assert peak - before <= MEMORY_KB
+        assert all(sent.values())
+        said = node.log_text(log_offset)
+        assert "demot" not in said and "lease unproven" not in said
+        # and when all of them are gone the agent is as it was
+        wait_for(lambda: open_connections(node) < 10, 30, "the connections to be gone")
+        assert node.is_primary()
+
+
+def open_connections(node):
+    text = node.get("/metrics").text
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("pgvigil_rest_connections{"))
