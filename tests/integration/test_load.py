@@ -16,8 +16,8 @@ pytestmark = pytest.mark.pgvigil
 IDLE, HOSTILE = 9900, 100
 SECONDS = 12
 P99_S = 0.005
-# What the connections may cost: about 2 kB each and the buffers of those that send.
-MEMORY_KB = 48 * 1024
+# What the connections may cost: about 1 kB each and the buffers of those that send.
+MEMORY_KB = 24 * 1024
 
 
 @pytest.fixture(scope="class")
