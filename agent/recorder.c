@@ -16,8 +16,9 @@
 
 #include "base/banned.h"
 
-/** A write into the page cache that takes longer than this waited for the disk. */
-#define SLOW_MS 50
+/** A write into the page cache that takes longer than this waited for the disk; less may just be
+ * a machine that is busy. */
+#define SLOW_MS 300
 #define REST_MS 30000
 /** A ring holds this many keyframes: that much of its oldest part may have lost its beginning. */
 #define KEYFRAMES_PER_RING 16
@@ -75,6 +76,7 @@ void recorder_init(struct recorder *r)
 {
     memset(r, 0, sizeof(*r));
     r->fd = -1;
+    r->slow_ms = SLOW_MS;
     pgv_buf_init(&r->frame, RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES);
 }
 
@@ -281,7 +283,7 @@ void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
     }
     r->steps += ok;
     r->lost += !ok;
-    if (ok && pgv_clock_ms() - began > SLOW_MS)
+    if (ok && pgv_clock_ms() - began > r->slow_ms)
         rest(r, "the disk is slow", 0);
 }
 

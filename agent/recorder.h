@@ -38,6 +38,7 @@ struct recorder {
     uint64_t at, next_seq;
     uint64_t since_keyframe_bytes;
     bool keyframe_due;
+    uint64_t slow_ms;       /* a write that took longer waited for the disk */
     uint64_t rest_until_ms; /* the disk was slow or refused */
     struct pgv_buf frame;
     uint64_t steps, lost; /* since the start */
