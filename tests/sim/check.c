@@ -384,7 +384,8 @@ static void check_paused(struct sim *s, struct sim_node *n, const struct postmas
     if (!config_of(s)->paused || !s->configs[n->config_id].paused || n->frozen || n->paused ||
         !n->running || s->now_us < c->pause_from_us + 5 * SIM_S || asked)
         return;
-    if (args->job == PM_JOB_STOP && n->pg.dir == PM_DIR_OK && !n->pg.disk_gone &&
+    /* A standby that has left the history is rewound or copied anew in a pause, too. */
+    if (args->job == PM_JOB_STOP && n->pg.writable && n->pg.dir == PM_DIR_OK && !n->pg.disk_gone &&
         !recently(s, c->manual_us, 240 * SIM_S))
         check_violation(s, n, SIM_RULE_paused, "a server is stopped");
     if (args->job == PM_JOB_PROMOTE && !recently(s, c->manual_us, 240 * SIM_S) &&

@@ -228,6 +228,25 @@ static void test_peers__an_answer_to_an_older_question_is_none(void **state)
     assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
 }
 
+/* A pre_promote script that outlives the lease: what is about to take writes is fenced as well. */
+static void test_promotion_under_way__is_fenced_like_a_primary(void **state)
+{
+    struct w *w = *state;
+    uint64_t until;
+
+    w_view(w);
+    w_tick(w, 1000);
+    assert_non_null(w_job(w, PM_JOB_PROMOTE));
+    w_leader(w, "n1");
+    w_view(w);
+    for (unsigned i = 0; i < HA_DCS_OPS; i++)
+        w->hold[i] = true;
+    until = w->ha.lease_until_ms;
+    w_forget(w);
+    w_tick(w, until - HA_DEMOTE_MARGIN_MS - w->now_ms);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +262,8 @@ int main(void)
                                         leader, done),
         cmocka_unit_test_setup_teardown(test_renewal__does_not_queue_behind_a_read, leader, done),
         cmocka_unit_test_setup_teardown(test_peers__an_answer_to_an_older_question_is_none,
+                                        unlocked, done),
+        cmocka_unit_test_setup_teardown(test_promotion_under_way__is_fenced_like_a_primary,
                                         unlocked, done),
         cmocka_unit_test_setup_teardown(test_key_lost_while_stopping__does_not_spin, leader, done),
         cmocka_unit_test_setup_teardown(
