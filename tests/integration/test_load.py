@@ -16,6 +16,7 @@ pytestmark = pytest.mark.pgvigil
 IDLE, HOSTILE = 9900, 100
 SECONDS = 12
 P99_S = 0.005
+IDLE_S = 60  # then a silent connection is closed
 # What the connections may cost: about 1 kB each and the buffers of those that send.
 MEMORY_KB = 24 * 1024
 
@@ -139,7 +140,7 @@ def p99(durations):
 class TestTenThousand:
     def test_probes_memory_and_the_lease(self, node):
         before = process.memory_kb(node.agent.pid)["private_dirty"]
-        log_offset, idle, control = node.log_size(), [], Control()
+        log_offset, idle, control, begun = node.log_size(), [], Control(), process.now()
         mischief = Mischief(node)
         try:
             while len(idle) < IDLE:
@@ -149,7 +150,7 @@ class TestTenThousand:
             mischief.start()
             durations, controls = probe([node, control], SECONDS)
             peak = process.memory_kb(node.agent.pid)["private_dirty"]
-            still_open = open_connections(node)
+            still_open, held_s = open_connections(node), process.now() - begun
         finally:
             control.close()
             mischief.done.set()
@@ -161,6 +162,7 @@ class TestTenThousand:
         allowed = max(P99_S * patience(), 2 * p99(controls) + P99_S)
         print(f"{still_open} open, {len(durations)} probes, p99 {p99(durations) * 1000:.2f} ms, worst {durations[-1] * 1000:.2f} ms, "
               f"the control's p99 {p99(controls) * 1000:.2f} ms; {before} -> {peak} kB; {sent}")
+        assert still_open >= IDLE or held_s >= IDLE_S, f"{still_open} open after {held_s:.0f} s"
         assert p99(durations) <= allowed
         assert peak - before <= MEMORY_KB
         assert all(sent.values())
