@@ -173,7 +173,7 @@ static void promotion(const struct ha *ha, uint64_t now_ms, struct ha_rules *r)
              "primary_race_backoff of %llu ms since the key became free",
              (unsigned long long)ha->policy.primary_race_backoff_ms);
     if (ha_is_primary(ha)) {
-        rule(r, "timeline", pass_if(ha->policy.paused || ha->pg.timeline >= c->history_timeline),
+        rule(r, "timeline", pass_if(ha->pg.timeline >= c->history_timeline),
              "it is a running primary on timeline %u, the cluster's is %u", ha->pg.timeline,
              c->history_timeline);
         return;
