@@ -1,7 +1,7 @@
 # The front door: all that is done often, by its shortest name. CMake does the building.
 #
 #   make            the programs: build/release/pgvigil and pgvigilctl
-#   make test       everything that proves them (about 25 minutes on two cores)
+#   make test       everything that proves them
 #   make soak       clusters simulated for MINUTES=10, and what was reached
 #   make mutate     faults planted into the brain, and which check catches each
 #   make demo       a cluster on this machine, hurt before your eyes

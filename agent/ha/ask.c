@@ -31,6 +31,12 @@ static void cap_lease(struct ha *ha, enum ha_dcs_op op)
         ha->lease_until_ms = ha->now_ms + ha->policy.ttl_ms;
 }
 
+/* After it the leader key may be ours. */
+static bool takes_key(enum ha_dcs_op op)
+{
+    return op == HA_DCS_RENEW || op == HA_DCS_ACQUIRE || op == HA_DCS_TAKE;
+}
+
 static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_dcs_op op,
                                   enum ha_why why)
 {
@@ -39,7 +45,7 @@ static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_
     e->u.dcs.op = op;
     e->u.dcs.deadline_ms = deadline(ha, op);
     ha->dcs_inflight[op] = true;
-    if (op == HA_DCS_RENEW || op == HA_DCS_ACQUIRE || op == HA_DCS_TAKE)
+    if (takes_key(op))
         cap_lease(ha, op);
     return e;
 }
@@ -47,11 +53,10 @@ static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_
 enum ha_ask ha_ask_dcs(struct ha *ha, struct ha_effects *fx, enum ha_dcs_op op, enum ha_why why)
 {
     enum ha_ask *ask = &ha->cycle.dcs[op];
-    bool takes = op == HA_DCS_RENEW || op == HA_DCS_ACQUIRE || op == HA_DCS_TAKE;
 
     /* A key on its way out is not asked for: the store might carry out the release first, and the
      * renewal would put the key again under a session that gives it up. */
-    if (takes && *ask == HA_ASK_NOT && ha->dcs_inflight[HA_DCS_RELEASE])
+    if (takes_key(op) && *ask == HA_ASK_NOT && ha->dcs_inflight[HA_DCS_RELEASE])
         return HA_ASK_WAITS;
     if (*ask == HA_ASK_NOT) {
         if (!ha->dcs_inflight[op])

@@ -449,6 +449,7 @@ static void test_switchover__no_renewal_beside_the_release(void **state)
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
     assert_null(w_dcs(w, HA_DCS_RENEW));
     assert_null(w_job(w, PM_JOB_START));
+    assert_string_equal(w_status(w), "giving up the leader key");
     ev.u.dcs.op = HA_DCS_RELEASE;
     ev.u.dcs.sent_ms = w->now_ms;
     w_event(w, &ev);
