@@ -40,7 +40,7 @@ static void write_explanation(struct pgv_buf *b, const char *name, const struct 
     pgv_buf_printf(b, "  last status: %s\n", text_of(root, "status"));
     write_rules(b, "would it be promoted now?", pgv_get(root, "promotion"));
     write_rules(b, "could a switchover succeed now?", pgv_get(root, "switchover"));
-    pgv_buf_printf(b, "  a failover takes at most %lld s: %s\n",
+    pgv_buf_printf(b, "  a failover reaches its promotion within about %lld s: %s\n",
                    (long long)(pgv_int_like(pgv_get(root, "failover_worst_ms"), NULL, 0) / 1000),
                    text_of(root, "failover"));
 }

@@ -37,7 +37,8 @@ struct ha_explanation {
     struct ha_rules promotion;
     /** Could the leader hand over to somebody now? */
     struct ha_rules switchover;
-    /** From the death of the leader's whole machine until another accepts the promotion. */
+    /** From the death of the leader's whole machine until another is told to promote: a sum of
+     * configured times; what PostgreSQL takes comes on top. */
     uint64_t failover_worst_ms;
     char failover[HA_TEXT_BYTES]; /* what it is the sum of */
 };
