@@ -136,6 +136,7 @@ class SessionWriter(Writer):
 
     def _run_on(self, node):
         dsn = dict(self.dsn, host=node.host, port=str(node.pg_port), target_session_attrs="any")
+        dsn["options"] += " -c log_min_messages=fatal"  # a refused row is no news to the log
         connection = None
         while not self.stopping.is_set():
             row = self._row()
