@@ -600,6 +600,13 @@ static void port_checkpoint(void *data)
     postmaster_checkpoint(&a->pm, on_checkpoint);
 }
 
+static void port_resume_replay(void *data)
+{
+    struct agent *a = data;
+
+    postmaster_resume_replay(&a->pm);
+}
+
 static void on_slots(struct postmaster *pm, bool ok)
 {
     struct agent *a = pm->data;
@@ -703,6 +710,7 @@ static const struct pump_ports real_ports = {
     .job = port_job,
     .cancel_job = port_cancel_job,
     .checkpoint = port_checkpoint,
+    .resume_replay = port_resume_replay,
     .slots = port_slots,
     .callback = port_callback,
     .answer = port_answer,

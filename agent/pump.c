@@ -38,6 +38,9 @@ static bool carry_out(struct pump *p, const struct ha_effect *e)
     case HA_DO_CHECKPOINT:
         to->checkpoint(p->data);
         break;
+    case HA_DO_RESUME_REPLAY:
+        to->resume_replay(p->data);
+        break;
     case HA_DO_SLOTS:
         to->slots(p->data, e->u.slots.drop_others);
         break;

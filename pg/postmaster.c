@@ -439,6 +439,32 @@ void postmaster_checkpoint(struct postmaster *pm, void (*cb)(struct postmaster *
     pgsql_submit(&im->conn.checkpoint, &im->ckpt.query, on_checkpoint);
 }
 
+/** Resuming sets a flag in shared memory. */
+#define RESUME_MS_MAX 3000
+
+static void on_resumed(struct pgsql_query *q, const PGresult *res, const struct pgv_error *err)
+{
+    struct postmaster_impl *im = q->data;
+
+    (void)res;
+    im->resume.active = false;
+    if (err)
+        pgv_log(PGV_WARNING, "pg", "cannot resume WAL replay: %s", err->msg);
+}
+
+void postmaster_resume_replay(struct postmaster *pm)
+{
+    struct postmaster_impl *im = pm->impl;
+
+    if (im->resume.active || im->closing)
+        return;
+    im->resume.active = true;
+    im->resume.query.data = im;
+    im->resume.query.sql = "SELECT pg_catalog.pg_wal_replay_resume()";
+    im->resume.query.deadline_ms = pgv_clock_ms() + RESUME_MS_MAX;
+    pgsql_submit(&im->conn.heartbeat, &im->resume.query, on_resumed);
+}
+
 static void on_slots(struct pgslots *s, bool ok)
 {
     struct postmaster_impl *im = s->data;
