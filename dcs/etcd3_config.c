@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "http/tls.h"
 
 #include "base/banned.h"
 
@@ -193,8 +194,10 @@ bool etcd3_config_tls(const struct etcd3_config *c, struct tls_context **ret_tls
     };
 
     *ret_tls = NULL;
-    /* SRV records may name https services whatever the protocol option says. */
-    if (!c->https && !c->srv[0])
+    /* SRV records may name https services whatever the protocol option says. A system without CA
+     * certificates, which is what a small one comes with, cannot use those: they are refused when
+     * met, and the http ones serve. */
+    if (!c->https && (!c->srv[0] || !(c->cacert[0] || tls_has_system_ca())))
         return true;
     if (tls_context_new(&tls, false, ret_tls, err))
         return true;

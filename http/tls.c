@@ -156,13 +156,25 @@ static bool load_key(struct tls_context *c, const char *path, const char *passwo
     return true;
 }
 
-static bool load_ca(struct tls_context *c, const char *path, struct pgv_error *err)
+static const char *system_bundle(void)
 {
-    if (path)
-        return load_certs(&c->ca, path, false, err);
     for (size_t i = 0; i < sizeof(system_bundles) / sizeof(system_bundles[0]); i++)
         if (pgv_file_exists(system_bundles[i]))
-            return load_certs(&c->ca, system_bundles[i], false, err);
+            return system_bundles[i];
+    return NULL;
+}
+
+bool tls_has_system_ca(void)
+{
+    return system_bundle() != NULL;
+}
+
+static bool load_ca(struct tls_context *c, const char *path, struct pgv_error *err)
+{
+    if (!path)
+        path = system_bundle();
+    if (path)
+        return load_certs(&c->ca, path, false, err);
     return pgv_fail(err, PGV_EINVALID, "there is no CA file, and none of the system's was found");
 }
 
