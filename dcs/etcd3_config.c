@@ -194,12 +194,12 @@ bool etcd3_config_tls(const struct etcd3_config *c, struct tls_context **ret_tls
     };
 
     *ret_tls = NULL;
-    /* SRV records may name https services whatever the protocol option says. A system without CA
-     * certificates, which is what a small one comes with, cannot use those: they are refused when
-     * met, and the http ones serve. */
-    if (!c->https && (!c->srv[0] || !(c->cacert[0] || tls_has_system_ca())))
+    /* SRV records may name https services whatever the protocol option says. */
+    if (!c->https && !c->srv[0])
         return true;
-    if (tls_context_new(&tls, false, ret_tls, err))
+    if (c->https && !tls.ca_file && !tls_has_system_ca())
+        (void)pgv_fail(err, PGV_EINVALID, "%s", TLS_NO_CA);
+    else if (tls_context_new(&tls, false, ret_tls, err))
         return true;
     pgv_error_wrap(err, "etcd3");
     return false;
