@@ -5,6 +5,7 @@
 #   make soak       clusters simulated for MINUTES=10, and what was reached
 #   make mutate     faults planted into the brain, and which check catches each
 #   make demo       a cluster on this machine, hurt before your eyes
+#   make versions   the tests in other Debian releases, each with its PostgreSQL: SUITES="trixie sid"
 #   make bench      pgvigil and Patroni measured side by side
 #   make install    into PREFIX (/usr/local), honours DESTDIR
 #
@@ -39,6 +40,11 @@ soak: deps-build
 mutate: deps-build deps-test
 	@tests/sim/mutate
 
+# As root, in chroots below PEERS; about half an hour for each.
+SUITES ?= bullseye trixie sid
+versions:
+	@tests/versions $(SUITES)
+
 demo: release deps-demo
 	@$(PYTHON) tests/demo/demo.py
 
@@ -58,4 +64,4 @@ format: deps-format
 clean:
 	rm -rf build
 
-.PHONY: all release deps deps-build deps-test deps-bench deps-demo deps-format test soak mutate demo bench install format clean
+.PHONY: all release deps deps-build deps-test deps-bench deps-demo deps-format test soak mutate versions demo bench install format clean

@@ -15,7 +15,7 @@
 #include "base/banned.h"
 
 #define MARK 0xF19D7EC0u
-static const char magic[8] = "PGVREC\r\n";
+static const char magic[8] = { 'P', 'G', 'V', 'R', 'E', 'C', '\r', '\n' };
 
 /* ---- numbers ------------------------------------------------------------------------------ */
 

@@ -16,8 +16,8 @@ test=("${demo[@]}" etcd-client clang libclang-rt-dev llvm valgrind libc6-dbg str
   util-linux python3-pytest python3-pytest-xdist python3-pytest-timeout
   curl prometheus chromium chromium-driver python3-selenium
   # what Patroni, which the mixed clusters run, needs besides
-  python3-urllib3 python3-click python3-prettytable python3-dateutil python3-psutil
-  python3-dnspython python3-cdiff xz-utils)
+  python3-etcd python3-urllib3 python3-click python3-prettytable python3-dateutil
+  python3-psutil python3-dnspython python3-cdiff xz-utils)
 bench=("${test[@]}" wrk)
 format=(clang-format)
 

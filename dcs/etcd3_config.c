@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "http/tls.h"
 
 #include "base/banned.h"
 
@@ -196,7 +197,9 @@ bool etcd3_config_tls(const struct etcd3_config *c, struct tls_context **ret_tls
     /* SRV records may name https services whatever the protocol option says. */
     if (!c->https && !c->srv[0])
         return true;
-    if (tls_context_new(&tls, false, ret_tls, err))
+    if (c->https && !tls.ca_file && !tls_has_system_ca())
+        (void)pgv_fail(err, PGV_EINVALID, "%s", TLS_NO_CA);
+    else if (tls_context_new(&tls, false, ret_tls, err))
         return true;
     pgv_error_wrap(err, "etcd3");
     return false;

@@ -36,6 +36,7 @@
 struct tls_context {
     unsigned refs;
     bool server, check_host_name;
+    bool no_ca; /* a client that was to check, with nothing to check by */
     enum tls_verify verify;
     mbedtls_ssl_config conf;
     mbedtls_x509_crt cert, ca;
@@ -156,14 +157,25 @@ static bool load_key(struct tls_context *c, const char *path, const char *passwo
     return true;
 }
 
-static bool load_ca(struct tls_context *c, const char *path, struct pgv_error *err)
+static const char *system_bundle(void)
 {
-    if (path)
-        return load_certs(&c->ca, path, false, err);
     for (size_t i = 0; i < sizeof(system_bundles) / sizeof(system_bundles[0]); i++)
         if (pgv_file_exists(system_bundles[i]))
-            return load_certs(&c->ca, system_bundles[i], false, err);
-    return pgv_fail(err, PGV_EINVALID, "there is no CA file, and none of the system's was found");
+            return system_bundles[i];
+    return NULL;
+}
+
+bool tls_has_system_ca(void)
+{
+    return system_bundle() != NULL;
+}
+
+static bool load_ca(struct tls_context *c, const char *path, struct pgv_error *err)
+{
+    if (!path)
+        path = system_bundle();
+    c->no_ca = !path;
+    return !path || load_certs(&c->ca, path, false, err);
 }
 
 static bool set_ciphers(struct tls_context *c, const char *list, struct pgv_error *err)
@@ -398,10 +410,13 @@ static int on_verify(void *data, mbedtls_x509_crt *crt, int depth, uint32_t *fla
 bool tls_session_new(struct tls_context *c, const char *host_name, struct tls_session **ret,
                      struct pgv_error *err)
 {
-    struct tls_session *s = pgv_zalloc(sizeof(*s));
+    struct tls_session *s;
     struct sockaddr_storage a;
     int rc;
 
+    if (c->no_ca)
+        return pgv_fail(err, PGV_EINVALID, "%s", TLS_NO_CA);
+    s = pgv_zalloc(sizeof(*s));
     if (!s)
         return pgv_fail(err, PGV_ENOMEM, "no memory for a TLS session");
     mbedtls_ssl_init(&s->ssl);

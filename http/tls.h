@@ -21,6 +21,11 @@ struct tls_config {
 struct tls_context;
 bool tls_context_new(const struct tls_config *c, bool server, struct tls_context **ret,
                      struct pgv_error *err) PGV_MUST_CHECK;
+/** Whether the system has a bundle of CA certificates (Debian: the package ca-certificates), which
+ *  a client without a CA file of its own needs. Without, its context can be made all the same,
+ *  since http may be all that is spoken; tls_session_new() refuses. */
+bool tls_has_system_ca(void);
+#define TLS_NO_CA "there is no CA file, and none of the system's was found"
 struct tls_context *tls_context_ref(struct tls_context *c);
 void tls_context_unref(struct tls_context *c);
 /** Serial number of a certificate file as hex, to see whether it was renewed. */

@@ -319,8 +319,7 @@ void pg_initdb(struct pg_node *n)
 {
     char initdb[300];
     const char *argv[] = { initdb,  "-D", n->data_dir, "-N",          "-A",
-                           "trust", "-U", "postgres",  "--no-locale", "--no-instructions",
-                           NULL };
+                           "trust", "-U", "postgres",  "--no-locale", NULL };
 
     (void)snprintf(initdb, sizeof(initdb), "%s/initdb", site.bin);
     assert_true(pg_run(argv));

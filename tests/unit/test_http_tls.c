@@ -513,6 +513,25 @@ static void test_tls_context_new__says_what_is_wrong(void **state)
     assert_false(new_context(cfg, true, &err));
 }
 
+/* Where the package ca-certificates is not installed, as in the systems of tests/versions. */
+static void test_tls_session_new__needs_a_ca(void **state)
+{
+    struct tls_config cfg = { .verify = TLS_VERIFY_REQUIRED };
+    struct tls_context *c = NULL;
+    struct tls_session *s = NULL;
+    struct pgv_error err;
+    (void)state;
+
+    assert_true(tls_context_new(&cfg, false, &c, &err)); /* http may be all that is spoken */
+    assert_int_equal(tls_session_new(c, "localhost", &s, &err), tls_has_system_ca());
+    if (!s) {
+        assert_int_equal(err.code, PGV_EINVALID);
+        assert_non_null(strstr(err.msg, "no CA file"));
+    }
+    tls_session_free(s);
+    tls_context_unref(c);
+}
+
 static void test_tls_context_new__each_allocation_may_fail(void **state)
 {
     const char *cert = test_data("server.pem"), *key = test_data("server.key");
@@ -667,6 +686,7 @@ int main(void)
         cmocka_unit_test(test_tls__closed_at_any_moment),
         TEST(test_tls__each_allocation_of_the_client_may_fail),
         cmocka_unit_test(test_tls_context_new__says_what_is_wrong),
+        cmocka_unit_test(test_tls_session_new__needs_a_ca),
         cmocka_unit_test(test_tls_context_new__each_allocation_may_fail),
         cmocka_unit_test(test_tls_cert_serial__tells_certificates_apart),
         cmocka_unit_test(test_tls_name_matches__as_the_rules_say),

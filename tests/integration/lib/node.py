@@ -108,7 +108,9 @@ class Node:
                     "ttl": 20, "loop_wait": 2, "retry_timeout": 5,
                     "postgresql": {"use_pg_rewind": True, "parameters": {
                         "max_connections": 50, "wal_keep_size": "128MB", "wal_log_hints": True}}},
-                "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, "data-checksums", "no-sync"]},
+                # PostgreSQL 13 keeps the password as MD5 unless told to expect SCRAM.
+                "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, {"auth-host": "scram-sha-256"},
+                           "data-checksums", "no-sync"]},
             "postgresql": {
                 "listen": f"{self.host}:{self.pg_port}",
                 "connect_address": f"{self.host}:{self.pg_port}",
