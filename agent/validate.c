@@ -387,7 +387,7 @@ static void check_value(struct check *k, const struct option *o, const char *pat
                 "off, automatic or required");
             return;
         }
-        /* fall through */
+        __attribute__((fallthrough));
     case WORD:
     case WORD_NOCASE:
         (void)snprintf(hint, sizeof(hint), "one of: %s", o->words);
