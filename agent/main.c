@@ -5,6 +5,7 @@
 #include "agent/agent.h"
 #include "agent/validate.h"
 
+#include "agent/replay.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -23,7 +24,8 @@ static volatile sig_atomic_t init_child;
 static void usage(FILE *to, const char *program)
 {
     fprintf(to,
-            "usage: %s [-h] [--version] [--validate-config] [-i] [-p] [configfile]\n"
+            "usage: %s [-h] [--version] [--validate-config] [-i] [-p] [--replay FILE]\n"
+            "       [configfile]\n"
             "\n"
             "The node agent of a PostgreSQL high-availability cluster.\n"
             "\n"
@@ -38,7 +40,10 @@ static void usage(FILE *to, const char *program)
             "               say everything that is wrong with the configuration and exit\n"
             "  -i, --ignore-listen-port\n"
             "               with --validate-config: addresses to listen on may be in use\n"
-            "  -p, --print  with --validate-config: print the configuration when it is right\n",
+            "  -p, --print  with --validate-config: print the configuration when it is right\n"
+            "  --replay FILE\n"
+            "               tell the story of a flight recording and compare it with what this\n"
+            "               build decides: 0 the same, 1 it differs, 2 unreadable\n",
             program);
 }
 
@@ -98,6 +103,7 @@ int main(int argc, char **argv)
         { "ignore-listen-port", no_argument, NULL, 'i' },
         { "print", no_argument, NULL, 'p' },
         { "options-reference", no_argument, NULL, 'R' }, /* for docs/, not in the usage */
+        { "replay", required_argument, NULL, 'Y' },
         { NULL, 0, NULL, 0 },
     };
     const char *program = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
@@ -124,6 +130,8 @@ int main(int argc, char **argv)
             break;
         case 'R':
             return print_reference();
+        case 'Y':
+            return replay_file(optarg, stdout, stderr);
         default:
             usage(stderr, program);
             return 2;

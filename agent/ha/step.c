@@ -40,9 +40,6 @@ enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx)
         ha_ask_dcs(ha, fx, HA_DCS_READ, HA_WHY_cycle);
     if (cy->look == HA_ASK_WAITS)
         return HA_WAIT;
-    /* A key on its way out is no key: nothing is decided by it, and it is not renewed. */
-    if (ha->dcs_inflight[HA_DCS_RELEASE])
-        return HA_WAIT;
     if (ha->have_view && ha_has_lock(ha) && ha_is_primary(ha) && !taken &&
         !(ha->demotion.active && ha->demotion.release_ask != HA_ASK_NOT))
         ha_ask_dcs(ha, fx, HA_DCS_RENEW, HA_WHY_renew);
@@ -190,7 +187,8 @@ static uint64_t wake_at(const struct ha *ha)
 
     if (!ha->cycle.active && !ha->shutdown.asked)
         at = earliest(at, cycle_at(ha));
-    /* As ha_demotion_go_on() asks: a moment at which nothing would be done must not be waited for. */
+    /* As ha_demotion_go_on() asks: a moment at which nothing would be done must not be waited for.
+     */
     if (ha->demotion.active && ha->demotion.release && !ha->demotion.released &&
         ha->demotion.release_ask == HA_ASK_NOT && !ha->demotion.stopped &&
         ha->demotion.shutdown_seen && !ha->demotion.round)

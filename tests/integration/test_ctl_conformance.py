@@ -24,6 +24,7 @@ import yaml
 
 from lib.etcd import EtcdCluster
 from lib.node import ctl_binary
+from lib.origin import Origin
 from lib.ports import free_port, give_back
 from lib.process import scratch
 
@@ -90,6 +91,10 @@ class World:
         self.dead_port = free_port()
         self.config = os.path.join(self.dir, "ctl.yml")
         self.write_config()
+        self.env = {"PATH": os.environ["PATH"], "HOME": self.dir, "TZ": "Europe/Berlin", "LC_ALL": "C.UTF-8",
+                    "PATRONICTL_CONFIG_FILE": self.config}
+        self.origin = Origin(PATRONICTL, self.dir, self.env)
+        self.held = None  # the keys that are in the store for sure
 
     def write_config(self, **more):
         config = {"scope": "batman", "namespace": "/service/", "name": "here",
@@ -120,19 +125,28 @@ class World:
             "members/postgresql2": member(5434, state="stopped", api=self.api("patroni")),
         }
 
-    def put(self, keys):
-        """Replaces everything, in one transaction."""
+    def put(self, keys, known=False):
+        """Replaces everything, unless it is as it should be. known: found() is called before another
+        put()."""
         def b64(text):
             return base64.b64encode(text.encode()).decode()
 
-        puts = [{"requestPut": {"key": b64(f"{NAMESPACE}/{key}"),
-                                "value": b64(value if isinstance(value, str) else json.dumps(value))}}
-                for key, value in keys.items()]
+        wanted = {f"{NAMESPACE}/{key}": value if isinstance(value, str) else json.dumps(value)
+                  for key, value in keys.items()}
+        if self.held == wanted:
+            return
+        puts = [{"requestPut": {"key": b64(key), "value": b64(value)}} for key, value in wanted.items()]
         self.etcd.call("kv/deleterange", {"key": b64("/service/"), "range_end": b64("/service0")})
         if puts:
             self.etcd.call("kv/txn", {"success": puts})
+        self.held = wanted if known else None
+
+    def found(self):
+        self.held = self.etcd.prefix("/service/")
+        return self.held
 
     def close(self):
+        self.origin.close()
         self.members.close()
         self.etcd.close()
         give_back(self.dead_port)
@@ -166,27 +180,28 @@ def errors(text, status):
 
 
 def run(tool, world, args, keys, answers, stdin, env, files):
-    world.put(keys)
+    world.put(keys, known=True)
     world.members.answers = {key: list(value) if isinstance(value, list) else value for key, value in answers.items()}
     world.members.asked = []
     for name, text in files.items():
         with open(os.path.join(world.dir, name), "w", encoding="utf-8") as file:
             file.write(text)
-    environment = {"PATH": os.environ["PATH"], "HOME": world.dir, "TZ": "Europe/Berlin", "LC_ALL": "C.UTF-8",
-                   "PATRONICTL_CONFIG_FILE": world.config}
-    environment.update(env)
-    done = subprocess.run([tool, *args], input=stdin.encode(), capture_output=True, env=environment, timeout=60,
-                          cwd=world.dir, check=False)
-    found = world.etcd.prefix(NAMESPACE + "/")
+    environment = {**world.env, **env}
+    if tool == PATRONICTL:
+        status, out, err = world.origin.run(args, stdin.encode(), environment, world.dir)
+    else:
+        done = subprocess.run([tool, *args], input=stdin.encode(), capture_output=True, env=environment, timeout=60,
+                              cwd=world.dir, check=False)
+        status, out, err = done.returncode, done.stdout, done.stderr
+    found = world.found()
     stored = {}
     for key, value in found.items():
         try:
             stored[key] = json.loads(value)
         except ValueError:
             stored[key] = value
-    return {"status": done.returncode, "out": normal(done.stdout.decode()), "err": errors(done.stderr.decode(), done.returncode),
-            "asked": list(world.members.asked), "stored": stored,
-            "raw_config": found.get(NAMESPACE + "/config")}
+    return {"status": status, "out": normal(out.decode()), "err": errors(err.decode(), status),
+            "asked": list(world.members.asked), "stored": stored, "raw_config": found.get(NAMESPACE + "/config")}
 
 
 @pytest.fixture

@@ -86,7 +86,9 @@ static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd 
 
     if (n->blind_until_us > s->now_us) {
         *ret = SIM_ODD_STOLEN;
-    } else if (c->paused || s->configs[n->config_id].paused || recently(s, s->check.pause_until_us, 2 * ttl_us)) {
+    } else if (c->paused || s->configs[n->config_id].paused ||
+               recently(s, n->seen.pause_us, WAKE_GRACE_US) ||
+               recently(s, s->check.pause_until_us, 2 * ttl_us)) {
         *ret = SIM_ODD_PAUSE_MODE;
     } else if (!n->up || !n->running ||
                recently(s, n->seen.agent_up_us,
@@ -96,8 +98,7 @@ static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd 
         *ret = SIM_ODD_FROZEN;
     } else if (recently(s, n->thawed_us, WAKE_GRACE_US)) {
         *ret = n->thawed_machine ? SIM_ODD_PAUSED_MACHINE : SIM_ODD_FROZEN;
-    } else if (n->seen.key_lost == SIM_LOSS_REVOKED &&
-               recently(s, n->seen.key_until_us, ttl_us)) {
+    } else if (n->seen.key_lost == SIM_LOSS_REVOKED && recently(s, n->seen.key_until_us, ttl_us)) {
         *ret = SIM_ODD_SESSION;
     } else {
         return false;
@@ -139,8 +140,35 @@ static void check_two(struct sim *s)
     }
 }
 
+/* For the picture: what each node is, told when it changes. */
+static void mark_states(struct sim *s)
+{
+    static const char proc[] = { [PG_DOWN] = 'D', [PG_STARTING] = 'S', [PG_STOPPING] = 'O' };
+    int key = s->store.keys.leader ? s->store.keys.leader_node : -1;
+
+    for (unsigned i = 0; i < s->n; i++) {
+        struct sim_node *n = &s->nodes[i];
+        char p = n->pg.proc != PG_RUNNING ? proc[n->pg.proc]
+                 : n->pg.in_recovery      ? 'R'
+                 : n->pg.writable         ? 'P'
+                                          : 'O';
+        char a = n->paused ? 'z' : !n->up ? 'k' : n->frozen ? 'f' : '.';
+
+        if (n->seen.shown[0] == p && n->seen.shown[1] == a)
+            continue;
+        n->seen.shown[0] = p;
+        n->seen.shown[1] = a;
+        sim_mark(s, (int)i, SIM_MARK_STATE, n->seen.shown);
+    }
+    if (s->marked_key != key + 2)
+        sim_mark(s, key, SIM_MARK_KEY, "");
+    s->marked_key = key + 2;
+}
+
 void check_after_event(struct sim *s)
 {
+    if (s->mark)
+        mark_states(s);
     /* What was excused must end: it is looked at again while it lasts. */
     if (!s->check.dirty && !s->check.two)
         return;
@@ -148,7 +176,8 @@ void check_after_event(struct sim *s)
     check_two(s);
 }
 
-/* ---- the key ------------------------------------------------------------------------------------------ */
+/* ---- the key
+ * ------------------------------------------------------------------------------------------ */
 
 void check_key_won(struct sim *s, struct sim_node *n)
 {
@@ -163,11 +192,38 @@ void check_key_won(struct sim *s, struct sim_node *n)
     s->check.dirty = true;
 }
 
+/* The key is given up while the server still ends: somebody else must have all that it has said. */
+static bool somebody_has_it(struct sim *s, const struct sim_node *n)
+{
+    const struct sim_branch *b = &s->branches[n->pg.branch];
+
+    for (unsigned i = 0; i < s->n; i++) {
+        struct sim_node *other = &s->nodes[i];
+
+        if (other == n || other->pg.dir != PM_DIR_OK)
+            continue;
+        pg_catch_up(s, other);
+        if (other->pg.lsn >= b->acked_lsn &&
+            pg_fork_lsn(s, n->pg.branch, other->pg.branch, NULL) >= b->acked_lsn)
+            return true;
+    }
+    return false;
+}
+
 void check_key_lost(struct sim *s, struct sim_node *n, enum sim_loss how)
 {
+    enum sim_odd why;
+
     n->seen.key_until_us = s->now_us;
     n->seen.key_lost = (int)how;
     s->check.dirty = true;
+    if (how == SIM_LOSS_EXPIRED && takes_writes(n) && !excused(s, n, &why))
+        check_violation(s, n, SIM_RULE_writes_after_lease, "%s", n->ha.status);
+    if (how == SIM_LOSS_RELEASED && n->pg.branch >= 0 && n->pg.proc != PG_DOWN &&
+        !n->pg.in_recovery && !config_of(s)->paused && n->pg.dir == PM_DIR_OK &&
+        (n->pg.writable || !somebody_has_it(s, n)))
+        check_violation(s, n, SIM_RULE_released_too_early, "%s",
+                        n->pg.writable ? "it still takes writes" : "nobody has it");
 }
 
 void check_promote_signal(struct sim *s, struct sim_node *n)
@@ -185,6 +241,9 @@ void check_promote_signal(struct sim *s, struct sim_node *n)
         return;
     }
     s->stats.failovers++;
+    for (int b = n->pg.branch; b >= 0; b = s->branches[b].parent)
+        if (s->branches[b].acked_lsn > n->pg.lsn && b == n->pg.branch)
+            s->stats.lost_bytes += s->branches[b].acked_lsn - n->pg.lsn;
     if (s->check.won_manual[n->i] || (k->failover.exists && k->failover.candidate >= 0))
         return;
     if (s->check.won_optime[n->i] > n->pg.lsn + s->check.max_lag_before)
@@ -207,7 +266,8 @@ void check_attached(struct sim *s, struct sim_node *n, struct sim_node *up)
              up->name);
 }
 
-/* ---- commits ---------------------------------------------------------------------------------------------- */
+/* ---- commits
+ * ---------------------------------------------------------------------------------------------- */
 
 void check_ack(struct sim *s, struct sim_node *n)
 {
@@ -234,7 +294,9 @@ void check_ack(struct sim *s, struct sim_node *n)
     mine->acked_lsn = n->pg.lsn;
 }
 
-/* ---- deeds -------------------------------------------------------------------------------------------------- */
+/* ---- deeds
+ * --------------------------------------------------------------------------------------------------
+ */
 
 /* What may be a reason to demote a leader, and how long it may have its consequences. */
 void check_fault(struct sim *s, const struct sim_fault *f)
@@ -322,7 +384,8 @@ static void check_paused(struct sim *s, struct sim_node *n, const struct postmas
     if (!config_of(s)->paused || !s->configs[n->config_id].paused || n->frozen || n->paused ||
         !n->running || s->now_us < c->pause_from_us + 5 * SIM_S || asked)
         return;
-    if (args->job == PM_JOB_STOP && n->pg.dir == PM_DIR_OK && !n->pg.disk_gone &&
+    /* A standby that has left the history is rewound or copied anew in a pause, too. */
+    if (args->job == PM_JOB_STOP && n->pg.writable && n->pg.dir == PM_DIR_OK && !n->pg.disk_gone &&
         !recently(s, c->manual_us, 240 * SIM_S))
         check_violation(s, n, SIM_RULE_paused, "a server is stopped");
     if (args->job == PM_JOB_PROMOTE && !recently(s, c->manual_us, 240 * SIM_S) &&
@@ -356,7 +419,8 @@ void check_pause(struct sim *s, bool paused)
     }
 }
 
-/* ---- in the end --------------------------------------------------------------------------------------------- */
+/* ---- in the end
+ * --------------------------------------------------------------------------------------------- */
 
 /* May it lead, as the configuration draws the line? */
 static bool has_data(const struct sim *s, const struct sim_node *n)

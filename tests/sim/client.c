@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* tests/sim/client.c - writers: whoever takes a commit gets one, and what is acknowledged counts. */
+/* tests/sim/client.c - writers: whoever takes a commit gets one, and what is acknowledged counts.
+ */
 #include "tests/sim/sim.h"
 
 static void on_client(struct sim *s, struct sim_node *none, const struct sim_ev *ev)
@@ -17,10 +18,10 @@ static void on_client(struct sim *s, struct sim_node *none, const struct sim_ev 
         pg_write(s, n, s->plan.client_bytes / 2 + sim_rng_below(&s->rng, s->plan.client_bytes));
         s->stats.acks++;
         s->last_ack_us = s->now_us;
-        if (s->client_last != (int)i) {
-            s->client_last = (int)i;
+        s->client_last = (int)i;
+        if (!n->seen.acked_us || n->seen.acked_us + 5 * SIM_S < s->now_us)
             sim_note(s, n, SIM_NOTE_ACK, "acknowledges commits");
-        }
+        n->seen.acked_us = s->now_us;
         check_ack(s, n);
     }
     if (!any) {

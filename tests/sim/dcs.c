@@ -33,7 +33,8 @@ static bool decides_about_leader(enum ha_dcs_op op)
     return op == HA_DCS_READ || op == HA_DCS_RENEW || op == HA_DCS_ACQUIRE || op == HA_DCS_TAKE;
 }
 
-/* ---- the view ------------------------------------------------------------------------------------- */
+/* ---- the view
+ * ------------------------------------------------------------------------------------- */
 
 static void decimal(char *ret, size_t bytes, uint64_t v)
 {
@@ -123,7 +124,8 @@ static void replaced(struct sim *s, struct sim_node *n)
     node_on_view(s, n);
 }
 
-/* ---- the watch --------------------------------------------------------------------------------------- */
+/* ---- the watch
+ * --------------------------------------------------------------------------------------- */
 
 static void watch_cut(struct sim *s, struct sim_node *n, const char *why)
 {
@@ -283,7 +285,8 @@ void dcs_init_node(struct sim *s, struct sim_node *n)
     connect_soon(s, n);
 }
 
-/* ---- the end of a request -------------------------------------------------------------------------------- */
+/* ---- the end of a request
+ * -------------------------------------------------------------------------------- */
 
 static void finish(struct sim *s, struct sim_node *n, struct sim_op *op, enum ha_outcome outcome);
 
@@ -375,7 +378,9 @@ static void wrote(struct sim *s, struct sim_node *n, const struct sim_op *op, ui
     replaced(s, n);
 }
 
-/* ---- the lease ----------------------------------------------------------------------------------------------- */
+/* ---- the lease
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void leased(struct sim *s, struct sim_node *n, struct sim_op *op);
 
@@ -429,8 +434,8 @@ static void leased(struct sim *s, struct sim_node *n, struct sim_op *op)
         send_step(s, n, op, SIM_STEP_MAIN);
         break;
     case HA_DCS_RENEW:
-        if (d->have_view && d->live && !d->expect_us && k->leader &&
-            k->leader_node == (int)n->i && k->leader_lease == op->lease)
+        if (d->have_view && d->live && !d->expect_us && k->leader && k->leader_node == (int)n->i &&
+            k->leader_lease == op->lease)
             leader_is_ours(s, n, op);
         else if (op->rebinds)
             send_step(s, n, op, SIM_STEP_REBIND);
@@ -443,7 +448,9 @@ static void leased(struct sim *s, struct sim_node *n, struct sim_op *op)
     }
 }
 
-/* ---- sending --------------------------------------------------------------------------------------------------- */
+/* ---- sending
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void on_try_over(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
 {
@@ -500,7 +507,9 @@ static void send_step(struct sim *s, struct sim_node *n, struct sim_op *op, enum
     sim_in(s, there_us, SIM_WORLD, n, store_arrive, slot_of(n, op), op->try, slow_us);
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------ */
+/* ---- answers
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void got_lease(struct sim *s, struct sim_node *n, struct sim_op *op, uint32_t id)
 {
@@ -622,7 +631,7 @@ void dcs_reply(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
     enum sim_answer answer = (enum sim_answer)(ev->a >> 8);
     const struct sim_keys *then = &s->store.ring[ev->c % SIM_RING];
 
-    if (!op->used || op->try != (uint32_t)ev->b || n->cut_store)  {
+    if (!op->used || op->try != (uint32_t)ev->b || n->cut_store) {
         if (op->used && op->try == (uint32_t)ev->b)
             dcs_lost_try(s, n, ev->a & 0xff, op->try);
         return;
@@ -673,7 +682,9 @@ void dcs_reply(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
     }
 }
 
-/* ---- the port ----------------------------------------------------------------------------------------------------- */
+/* ---- the port
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void on_skipped(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
 {

@@ -21,7 +21,8 @@ static void on_job(struct sim *s, struct sim_node *n, const struct sim_ev *ev);
 static void stop_begin(struct sim *s, struct sim_node *n, const struct postmaster_job_args *args,
                        bool own);
 
-/* ---- facts ------------------------------------------------------------------------------------------- */
+/* ---- facts
+ * ------------------------------------------------------------------------------------------- */
 
 void pm_read(struct sim *s, struct sim_node *n)
 {
@@ -59,8 +60,7 @@ static void set_state(struct sim *s, struct sim_node *n, enum pgv_state state)
 
 static bool is_starting(const struct sim_node *n)
 {
-    return pgv_state_is_starting(n->pm.facts.state) ||
-           n->pm.facts.state == PGV_STATE_RESTARTING;
+    return pgv_state_is_starting(n->pm.facts.state) || n->pm.facts.state == PGV_STATE_RESTARTING;
 }
 
 void pm_tell_facts(struct sim *s, struct sim_node *n)
@@ -156,7 +156,9 @@ void pm_port_look(void *data)
            SIM_AGENT, n, on_look, 0, 0, 0);
 }
 
-/* ---- ends ------------------------------------------------------------------------------------------------- */
+/* ---- ends
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void tell_job(struct sim *s, struct sim_node *n, enum postmaster_job job,
                      enum postmaster_outcome outcome)
@@ -238,7 +240,9 @@ void pm_port_cancel_job(void *data)
     cancel_work(n->sim, n);
 }
 
-/* ---- STOP -------------------------------------------------------------------------------------------------- */
+/* ---- STOP
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static void stop_ended(struct sim *s, struct sim_node *n, bool ok);
 
@@ -370,7 +374,7 @@ static void on_stop_go(struct sim *s, struct sim_node *n, const struct sim_ev *e
     if (ev->a != n->pm.stop.gen || !n->pm.stop.active || n->pm.stop.signalled)
         return;
     if (n->pg.proc == PG_DOWN)
-        return; /* its end is on its way */
+        return;       /* its end is on its way */
     if (n->pg.hung) { /* the query gets no answer */
         sim_in(s, SIM_S, SIM_AGENT, n, on_stop_go, ev->a, 0, 0);
         return;
@@ -475,7 +479,8 @@ static void stop_ended(struct sim *s, struct sim_node *n, bool ok)
         later(s, n, 0, P_RUN); /* the job for which it was stopped */
 }
 
-/* ---- the server changed by itself ----------------------------------------------------------------------------- */
+/* ---- the server changed by itself
+ * ----------------------------------------------------------------------------- */
 
 static void on_gone(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
 {
@@ -531,7 +536,8 @@ void pm_server_ready(struct sim *s, struct sim_node *n)
         sim_in(s, sim_lat(s, SIM_MS, 30 * SIM_MS), SIM_AGENT, n, on_accepting, n->pg.life, 0, 0);
 }
 
-/* ---- START and what contains one ----------------------------------------------------------------------------------- */
+/* ---- START and what contains one
+ * ----------------------------------------------------------------------------------- */
 
 static uint64_t recovery_us(struct sim *s, struct sim_node *n)
 {
@@ -556,8 +562,8 @@ static void start(struct sim *s, struct sim_node *n, enum pgv_role role)
     struct sim_pg *pg = &n->pg;
     struct postmaster_facts *f = &n->pm.facts;
     bool standby = role != PGV_ROLE_PRIMARY;
-    int up = n->pm.args.job == PM_JOB_RESTART ? pg->upstream
-                                              : node_by_name(s, n->pm.args.node.name);
+    int up =
+        n->pm.args.job == PM_JOB_RESTART ? pg->upstream : node_by_name(s, n->pm.args.node.name);
 
     if (pg->proc != PG_DOWN) {
         if (pg->proc == PG_RUNNING) {
@@ -583,7 +589,9 @@ static void start(struct sim *s, struct sim_node *n, enum pgv_role role)
     wait_accepting(s, n);
 }
 
-/* ---- the data directory ------------------------------------------------------------------------------------------------ */
+/* ---- the data directory
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static struct sim_node *source_of(struct sim *s, struct sim_node *n)
 {
@@ -695,7 +703,9 @@ static void rewind_end(struct sim *s, struct sim_node *n, uint32_t source_life)
     job_end(s, n, PM_DONE);
 }
 
-/* ---- the jobs ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the jobs
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 static void begin(struct sim *s, struct sim_node *n)
 {
@@ -811,8 +821,7 @@ static void run(struct sim *s, struct sim_node *n)
             return;
         }
         pm->phase = P_END;
-        sim_in(s, sim_lat(s, SIM_S, 15 * SIM_S), SIM_AGENT, n, on_job, pm->gen, P_END,
-               up->pg.life);
+        sim_in(s, sim_lat(s, SIM_S, 15 * SIM_S), SIM_AGENT, n, on_job, pm->gen, P_END, up->pg.life);
         return;
     }
     case PM_JOB_BOOTSTRAP: {
@@ -955,7 +964,9 @@ bool pm_port_job(void *data, const struct postmaster_job_args *args, const char 
     return true;
 }
 
-/* ---- small questions ----------------------------------------------------------------------------------------------------------- */
+/* ---- small questions
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 static void on_follow(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
 {
@@ -981,8 +992,7 @@ static void on_checkpointed(struct sim *s, struct sim_node *n, const struct sim_
 
     if (!n->running)
         return;
-    out.u.ok = ev->a == n->pg.life && n->pg.proc == PG_RUNNING && !n->pg.in_recovery &&
-               !n->pg.hung;
+    out.u.ok = ev->a == n->pg.life && n->pg.proc == PG_RUNNING && !n->pg.in_recovery && !n->pg.hung;
     node_feed(s, n, &out);
 }
 
@@ -1013,7 +1023,9 @@ void pm_port_slots(void *data, bool drop_others)
     sim_in(n->sim, 800, SIM_AGENT, n, on_slots, 0, 0, 0);
 }
 
-/* ---- a new agent ------------------------------------------------------------------------------------------------------------------ */
+/* ---- a new agent
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 void pm_init_node(struct sim *s, struct sim_node *n)
 {

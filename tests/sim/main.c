@@ -28,7 +28,8 @@ static void on_abort(int sig)
     _exit(2);
 }
 
-/* ---- one run ------------------------------------------------------------------------------------------ */
+/* ---- one run
+ * ------------------------------------------------------------------------------------------ */
 
 static void print_failure(const struct sim *s)
 {
@@ -55,7 +56,8 @@ static bool run_plan(struct sim *s, const struct sim_plan *p, FILE *trace, bool 
     return ok;
 }
 
-/* ---- shrinking ---------------------------------------------------------------------------------------- */
+/* ---- shrinking
+ * ---------------------------------------------------------------------------------------- */
 
 static bool fails_alike(struct sim *s, const struct sim_plan *p, enum sim_rule rule)
 {
@@ -114,7 +116,9 @@ static int shrink(struct sim *s, uint64_t seed, FILE *trace)
     return 1;
 }
 
-/* ---- many ------------------------------------------------------------------------------------------------ */
+/* ---- many
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static double cpu_s(void)
 {
@@ -147,10 +151,10 @@ static void add_up(struct totals *t, const struct sim *s)
 }
 
 static const char *const classes[16] = {
-    "down",           "down+job",         "starting",    "starting+job", "standby",
-    "standby+job",    "leaderless",       "leaderless+job", "standby key", "standby key+job",
-    "primary key",    "primary key+job",  "primary no key", "primary no key+job", "down key",
-    "down key+job"
+    "down",           "down+job",           "starting",    "starting+job",
+    "standby",        "standby+job",        "leaderless",  "leaderless+job",
+    "standby key",    "standby key+job",    "primary key", "primary key+job",
+    "primary no key", "primary no key+job", "down key",    "down key+job"
 };
 
 static void print_stats(const struct sim *s, const struct totals *t, double cpu, bool table)
@@ -250,9 +254,9 @@ static int stored(struct sim *s, const char *path)
 static int usage(void)
 {
     fprintf(stderr,
-            "sim --seed N [--trace] [--html FILE] [--record DIR]   one run\n"
+            "sim --seed N [--trace] [--html FILE]                  one run\n"
             "sim --seeds A-B [--max-failures N]                    many\n"
-            "sim --seconds S [--from N] [--stats]                  as many as there is time for\n"
+            "sim --seconds S [--from N|now] [--stats]              as many as there is time for\n"
             "sim --stored FILE                                     the seeds of a file\n"
             "sim --shrink N [--trace]                              a smaller schedule that fails\n"
             "sim --scenario FILE [--trace] [--html FILE]           a script\n"
@@ -295,7 +299,7 @@ int main(int argc, char **argv)
         else if (!strcmp(a, "--seconds"))
             seconds = strtod(v, NULL);
         else if (!strcmp(a, "--from"))
-            from = strtoull(v, NULL, 10);
+            from = !strcmp(v, "now") ? (uint64_t)time(NULL) * 1000 : strtoull(v, NULL, 10);
         else if (!strcmp(a, "--max-failures"))
             most = (unsigned)strtoul(v, NULL, 10);
         else if (!strcmp(a, "--stored"))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* tests/sim/node.c - one agent: the real brain and pump, ports that are models, a clock of its own. */
+/* tests/sim/node.c - one agent: the real brain and pump, ports that are models, a clock of its own.
+ */
 #include "tests/sim/sim.h"
 
 #include <string.h>
@@ -7,7 +8,8 @@
 #define START_WAIT_US (5 * SIM_S)
 #define WALL_EPOCH_US 1700000000000000ll
 
-/* ---- clocks -------------------------------------------------------------------------------------- */
+/* ---- clocks
+ * -------------------------------------------------------------------------------------- */
 
 static uint64_t node_us(const struct sim_node *n, uint64_t world_us)
 {
@@ -54,7 +56,8 @@ bool node_linked(const struct sim *s, const struct sim_node *a, const struct sim
     return !a->cut_peers && !b->cut_peers;
 }
 
-/* ---- events for the brain ----------------------------------------------------------------------------- */
+/* ---- events for the brain
+ * ----------------------------------------------------------------------------- */
 
 static unsigned state_class(const struct sim_node *n)
 {
@@ -161,6 +164,8 @@ static bool adopt(struct sim_node *n)
 {
     if (!n->dcs.keys.config || n->config_id == n->dcs.keys.config_id)
         return false;
+    if (n->sim->configs[n->config_id].paused)
+        n->seen.pause_us = n->sim->now_us;
     n->config_id = n->dcs.keys.config_id;
     if (n->dcs.lease && n->dcs.lease_ttl_ms != n->sim->configs[n->config_id].ttl_ms) {
         n->dcs.lease = 0; /* the old one expires by itself; our keys go over to a new one before */
@@ -180,7 +185,8 @@ void node_on_view(struct sim *s, struct sim_node *n)
     node_push_view(s, n);
 }
 
-/* ---- ports ---------------------------------------------------------------------------------------------- */
+/* ---- ports
+ * ---------------------------------------------------------------------------------------------- */
 
 static uint64_t port_now_ms(void *data)
 {
@@ -379,7 +385,9 @@ static const struct pump_ports ports = {
     .exit = port_exit,
 };
 
-/* ---- life ---------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 void node_init(struct sim *s, unsigned i)
 {

@@ -39,10 +39,9 @@ static void make_config(struct sim_config *c, struct sim_rng *r)
         if (c->ttl_ms < c->loop_wait_ms + 2 * c->retry_timeout_ms)
             c->ttl_ms = c->loop_wait_ms + 2 * c->retry_timeout_ms;
     }
-    c->primary_start_timeout_ms = sim_rng_permille(r, 200) ? 0
-                                  : sim_rng_permille(r, 300)
-                                      ? sim_rng_range(r, 5, 60) * 1000
-                                      : 300000;
+    c->primary_start_timeout_ms = sim_rng_permille(r, 200)   ? 0
+                                  : sim_rng_permille(r, 300) ? sim_rng_range(r, 5, 60) * 1000
+                                                             : 300000;
     c->maximum_lag = sim_rng_permille(r, 250) ? sim_rng_range(r, 1, 64) * 1024 : 1048576;
     c->check_timeline = sim_rng_permille(r, 300);
     c->primary_race_backoff_ms = sim_rng_permille(r, 150) ? sim_rng_range(r, 5, 40) * 1000 : 0;
@@ -73,7 +72,7 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
         f->arg = (int64_t)sim_rng_range(r, 50, 1000);
         break;
     case SIM_FAULT_PG_CRASH:
-        f->arg = sim_rng_permille(r, 500) ? 0 : (int64_t)sim_rng_range(r, 1000, 20000);
+        f->arg = sim_rng_permille(r, 500) ? 0 : (int64_t)sim_rng_range(r, 1000, 90000);
         break;
     case SIM_FAULT_PG_CRASH_LOOP:
         f->arg = (int64_t)sim_rng_range(r, 500, 15000);
@@ -151,8 +150,8 @@ void plan_make(struct sim_plan *p, uint64_t seed)
     }
     if (!n_allowed || sim_rng_permille(&r, 30))
         return;
-    p->n_faults = (unsigned)sim_rng_range(
-        &r, 2, 4 + (p->faults_until_us - p->faults_from_us) / SIM_S / 60);
+    p->n_faults =
+        (unsigned)sim_rng_range(&r, 2, 4 + (p->faults_until_us - p->faults_from_us) / SIM_S / 60);
     if (p->n_faults > SIM_FAULTS_MAX)
         p->n_faults = SIM_FAULTS_MAX;
     for (unsigned i = 0; i < p->n_faults; i++) {
@@ -230,7 +229,7 @@ uint64_t plan_leader_bound_us(const struct sim_plan *p)
             (uint64_t)p->faults[i].arg * 1000 > ttl)
             ttl = (uint64_t)p->faults[i].arg * 1000;
     return (ttl + 3 * c->loop_wait_ms + 2 * c->retry_timeout_ms + c->primary_race_backoff_ms +
-            90000) *
+            180000) *
            SIM_MS;
 }
 

@@ -85,7 +85,8 @@ bool pg_is_ancestor(const struct sim *s, int branch, uint64_t lsn, int of)
     return branch >= 0 && of >= 0 && lsn <= pg_fork_lsn(s, branch, of, NULL);
 }
 
-/* ---- shipping ------------------------------------------------------------------------------------ */
+/* ---- shipping
+ * ------------------------------------------------------------------------------------ */
 
 static uint64_t written_until(const struct sim_pg *up, uint64_t us)
 {
@@ -169,8 +170,7 @@ static void on_attach(struct sim *s, struct sim_node *n, const struct sim_ev *ev
     up = &s->nodes[pg->upstream];
     if (up->pg.streaming)
         pg_catch_up(s, up);
-    if (!can_stream(s, n) || up->pg.proc != PG_RUNNING || up->pg.hung ||
-        !history_fits(s, n, up)) {
+    if (!can_stream(s, n) || up->pg.proc != PG_RUNNING || up->pg.hung || !history_fits(s, n, up)) {
         pg_try_attach(s, n, RETRY_US);
         return;
     }
@@ -207,7 +207,8 @@ void pg_write(struct sim *s, struct sim_node *n, uint64_t bytes)
     remember_write(s, &n->pg);
 }
 
-/* ---- life and death --------------------------------------------------------------------------------- */
+/* ---- life and death
+ * --------------------------------------------------------------------------------- */
 
 /* Those who stream have got what they have got by now. */
 static void settle_standbys(struct sim *s, struct sim_node *n)

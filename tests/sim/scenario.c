@@ -11,7 +11,7 @@
  *
  * Times are seconds since n1, whose agent starts first, leads and all others follow it. WHAT:
  *   leader n1 | leader other n1 | leader none | writable n1 | writable none | following n2
- *   promotions N | demotions N | odd N | settled | status n1 SOME TEXT
+ *   promotions N | demotions N | lost BYTES | odd N | settled | status n1 SOME TEXT
  * That no checker complains is always expected.
  */
 #include "tests/sim/sim.h"
@@ -24,7 +24,7 @@ struct script {
     struct sim_plan plan;
     bool begun, ok;
     uint64_t base_us;
-    uint64_t promotions, demotions;
+    uint64_t promotions, demotions, lost;
     unsigned line;
     struct pgv_error *err;
 };
@@ -50,8 +50,8 @@ static bool begin(struct script *x)
     sim_begin(x->s, &x->plan);
     while (x->s->now_us < 300 * SIM_S) {
         if (!sim_run_until(x->s, x->s->now_us + SIM_S))
-            return complain(x, "a checker complains before the first leader leads:",
-                            x->s->check.text);
+            return complain(x,
+                            "a checker complains before the first leader leads:", x->s->check.text);
         if (x->s->now_us > 20 * SIM_S && check_all_settled(x->s, why, sizeof(why)) &&
             x->s->store.keys.leader && x->s->store.keys.leader_node == 0)
             break;
@@ -61,6 +61,7 @@ static bool begin(struct script *x)
     x->base_us = x->s->now_us + 2 * SIM_S;
     x->promotions = x->s->stats.promotions;
     x->demotions = x->s->stats.demotions;
+    x->lost = x->s->stats.lost_bytes;
     return sim_run_until(x->s, x->base_us);
 }
 
@@ -101,6 +102,8 @@ static bool holds(struct script *x, char **w, unsigned n, bool *ret)
         *ret = s->stats.promotions - x->promotions == strtoull(arg, NULL, 10);
     } else if (!strcmp(what, "demotions")) {
         *ret = s->stats.demotions - x->demotions == strtoull(arg, NULL, 10);
+    } else if (!strcmp(what, "lost")) {
+        *ret = s->stats.lost_bytes - x->lost == strtoull(arg, NULL, 10);
     } else if (!strcmp(what, "odd")) {
         for (unsigned o = 0; o < SIM_ODDS; o++)
             odd += s->check.odd_n[o];
@@ -276,8 +279,8 @@ bool scenario_run(struct sim *s, const char *path, bool *ret_ok, struct pgv_erro
             w[n++] = t;
         if (!n)
             continue;
-        if (n > 3 && (!strcmp(w[0], "at") || !strcmp(w[0], "within") ||
-                      !strcmp(w[0], "throughout"))) {
+        if (n > 3 &&
+            (!strcmp(w[0], "at") || !strcmp(w[0], "within") || !strcmp(w[0], "throughout"))) {
             if (!timed(x, w, n))
                 goto out;
         } else if (!setting(x, w, n)) {

@@ -39,7 +39,7 @@ struct sim_rng {
 };
 void sim_rng_seed(struct sim_rng *r, uint64_t seed);
 uint64_t sim_rng_next(struct sim_rng *r);
-uint64_t sim_rng_below(struct sim_rng *r, uint64_t n);                /* n > 0 */
+uint64_t sim_rng_below(struct sim_rng *r, uint64_t n);                 /* n > 0 */
 uint64_t sim_rng_range(struct sim_rng *r, uint64_t from, uint64_t to); /* both included */
 bool sim_rng_permille(struct sim_rng *r, unsigned p);
 
@@ -79,14 +79,24 @@ enum sim_note {
     SIM_NOTE_BAD,   /* a violation */
     SIM_NOTE_ODD,   /* what only fencing hardware could have prevented */
 };
+/** Marks beyond the notes, for the picture. */
+enum { SIM_MARK_STATE = 10, SIM_MARK_KEY };
+void sim_mark(struct sim *s, int node, unsigned what, const char *text);
 bool sim_noting(const struct sim *s, enum sim_note what);
 void sim_note(struct sim *s, const struct sim_node *n, enum sim_note what, const char *fmt, ...)
     PGV_PRINTF(4, 5);
 
 /* ---- the store ------------------------------------------------------------------------------- */
 
-enum sim_key { SIM_KEY_INIT, SIM_KEY_CONFIG, SIM_KEY_LEADER, SIM_KEY_STATUS, SIM_KEY_FAILOVER,
-               SIM_KEY_HISTORY, SIM_KEY_MEMBER /* + node */ };
+enum sim_key {
+    SIM_KEY_INIT,
+    SIM_KEY_CONFIG,
+    SIM_KEY_LEADER,
+    SIM_KEY_STATUS,
+    SIM_KEY_FAILOVER,
+    SIM_KEY_HISTORY,
+    SIM_KEY_MEMBER /* + node */
+};
 
 struct sim_member {
     uint64_t rev;
@@ -139,8 +149,14 @@ enum sim_answer {
     SIM_ANSWER_NO_LEADER, /* election, overload, a sick member: the node failed */
 };
 
-enum sim_step { SIM_STEP_KEEPALIVE = 1, SIM_STEP_GRANT, SIM_STEP_STATUS, SIM_STEP_MAIN,
-                SIM_STEP_CHECK, SIM_STEP_REBIND };
+enum sim_step {
+    SIM_STEP_KEEPALIVE = 1,
+    SIM_STEP_GRANT,
+    SIM_STEP_STATUS,
+    SIM_STEP_MAIN,
+    SIM_STEP_CHECK,
+    SIM_STEP_REBIND
+};
 
 struct sim_store {
     struct sim_keys keys;
@@ -167,7 +183,8 @@ void store_set_failover(struct sim *s, int leader, int candidate, int64_t at_wal
 void store_set_config(struct sim *s, uint32_t config_id);
 void store_delete_member(struct sim *s, unsigned node);
 
-/* ---- dcs.c: the agent's side ------------------------------------------------------------------ */
+/* ---- dcs.c: the agent's side ------------------------------------------------------------------
+ */
 
 struct sim_op {
     bool used;
@@ -215,7 +232,8 @@ void dcs_lost_try(struct sim *s, struct sim_node *n, uint32_t slot, uint32_t try
 void dcs_reply(struct sim *s, struct sim_node *n, const struct sim_ev *ev);
 void dcs_fill_view(struct sim *s, struct sim_node *n);
 
-/* ---- PostgreSQL -------------------------------------------------------------------------------- */
+/* ---- PostgreSQL --------------------------------------------------------------------------------
+ */
 
 /** One line of history; several may bear the same timeline number. */
 struct sim_branch {
@@ -278,7 +296,8 @@ void pg_try_attach(struct sim *s, struct sim_node *n, uint64_t in_us);
 void pg_links_changed(struct sim *s); /* the network or a server changed: streams may end */
 uint32_t pg_tli(const struct sim *s, const struct sim_node *n);
 
-/* ---- jobs.c: the supervision of one server ------------------------------------------------------ */
+/* ---- jobs.c: the supervision of one server ------------------------------------------------------
+ */
 
 struct sim_pm {
     struct postmaster_facts facts;
@@ -315,7 +334,8 @@ void pm_port_cancel_job(void *data);
 void pm_port_checkpoint(void *data);
 void pm_port_slots(void *data, bool drop_others);
 
-/* ---- node.c -------------------------------------------------------------------------------------- */
+/* ---- node.c
+ * -------------------------------------------------------------------------------------- */
 
 struct sim_node {
     struct sim *sim;
@@ -356,8 +376,11 @@ struct sim_node {
     /* for the checkers */
     struct {
         uint64_t key_from_us, key_until_us; /* held the key, as the store knows; until 0: holds */
-        int key_lost; /* enum sim_loss */
+        int key_lost;                       /* enum sim_loss */
         bool mixed;
+        char shown[3];
+        uint64_t acked_us;
+        uint64_t pause_us; /* it believed in a pause until then */
         uint64_t agent_up_us;
     } seen;
 };
@@ -376,14 +399,16 @@ void node_push_view(struct sim *s, struct sim_node *n);
 void node_on_view(struct sim *s, struct sim_node *n);
 void node_push_policy(struct sim *s, struct sim_node *n);
 bool node_linked(const struct sim *s, const struct sim_node *a, const struct sim_node *b);
-void node_go_on(struct sim *s, struct sim_node *n); /* the first view is there */
+void node_go_on(struct sim *s, struct sim_node *n);      /* the first view is there */
 int node_by_name(const struct sim *s, const char *name); /* -1: none */
 
-/* ---- client.c ------------------------------------------------------------------------------------- */
+/* ---- client.c
+ * ------------------------------------------------------------------------------------- */
 
 void client_start(struct sim *s);
 
-/* ---- plan.c, fault.c -------------------------------------------------------------------------------- */
+/* ---- plan.c, fault.c
+ * -------------------------------------------------------------------------------- */
 
 enum sim_fault_kind {
 #define SIM_FAULT(id, name, needs) SIM_FAULT_##id,
@@ -434,11 +459,17 @@ void fault_heal(struct sim *s);
 uint64_t plan_leader_bound_us(const struct sim_plan *p);
 uint64_t plan_settled_bound_us(const struct sim_plan *p);
 
-/* ---- check.c ------------------------------------------------------------------------------------------ */
+/* ---- check.c
+ * ------------------------------------------------------------------------------------------ */
 
 /** Why a node does not hold the key any more. */
-enum sim_loss { SIM_LOSS_NONE, SIM_LOSS_EXPIRED, SIM_LOSS_RELEASED, SIM_LOSS_REVOKED,
-                SIM_LOSS_TAKEN };
+enum sim_loss {
+    SIM_LOSS_NONE,
+    SIM_LOSS_EXPIRED,
+    SIM_LOSS_RELEASED,
+    SIM_LOSS_REVOKED,
+    SIM_LOSS_TAKEN
+};
 
 enum sim_rule {
 #define SIM_RULE(id, text) SIM_RULE_##id,
@@ -447,8 +478,15 @@ enum sim_rule {
     SIM_RULES,
 };
 /** Two writable servers that no agent could have prevented, by cause. */
-enum sim_odd { SIM_ODD_FROZEN, SIM_ODD_DEAD, SIM_ODD_PAUSED_MACHINE, SIM_ODD_STOLEN,
-               SIM_ODD_SESSION, SIM_ODD_PAUSE_MODE, SIM_ODDS };
+enum sim_odd {
+    SIM_ODD_FROZEN,
+    SIM_ODD_DEAD,
+    SIM_ODD_PAUSED_MACHINE,
+    SIM_ODD_STOLEN,
+    SIM_ODD_SESSION,
+    SIM_ODD_PAUSE_MODE,
+    SIM_ODDS
+};
 extern const char *const sim_odd_names[SIM_ODDS];
 
 void check_init(struct sim *s);
@@ -492,7 +530,8 @@ struct sim_check {
     bool won_manual[SIM_NODES_MAX];
 };
 
-/* ---- the run --------------------------------------------------------------------------------------------- */
+/* ---- the run
+ * --------------------------------------------------------------------------------------------- */
 
 struct sim_mark { /* kept for the picture */
     uint64_t us;
@@ -507,7 +546,7 @@ struct sim_stats {
     uint64_t pairs[HA_EV_SHUTDOWN + 1][16]; /* event x what the node was then */
     uint64_t whys[HA_WHYS];
     uint64_t faults[SIM_FAULTS];
-    uint64_t unavailable_us;
+    uint64_t unavailable_us, lost_bytes;
 };
 
 struct sim {
@@ -537,9 +576,8 @@ struct sim {
     bool mark;
     unsigned n_marks, marks_max;
     struct sim_mark *marks;
-    const char *record_dir;
+    int marked_key;
     uint32_t request_id;
-    uint64_t hash; /* of everything that happened */
 };
 
 static inline void sim_in(struct sim *s, uint64_t in_us, enum sim_owner owner, struct sim_node *n,

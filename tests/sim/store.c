@@ -59,7 +59,8 @@ void store_init(struct sim *s)
     st->error_pm = 0;
 }
 
-/* ---- leases ---------------------------------------------------------------------------------------- */
+/* ---- leases
+ * ---------------------------------------------------------------------------------------- */
 
 static struct sim_lease *find_lease(struct sim *s, uint32_t id)
 {
@@ -161,7 +162,8 @@ void store_compact(struct sim *s)
     s->store.compacted = s->store.keys.rev;
 }
 
-/* ---- what people do --------------------------------------------------------------------------------- */
+/* ---- what people do
+ * --------------------------------------------------------------------------------- */
 
 void store_set_failover(struct sim *s, int leader, int candidate, int64_t at_wall_us)
 {
@@ -190,7 +192,8 @@ void store_delete_member(struct sim *s, unsigned node)
     commit(s, SIM_KEY_MEMBER, &s->nodes[node], "member key deleted");
 }
 
-/* ---- requests ----------------------------------------------------------------------------------------- */
+/* ---- requests
+ * ----------------------------------------------------------------------------------------- */
 
 static void give_leader(struct sim *s, struct sim_node *n, uint32_t lease, const char *what)
 {

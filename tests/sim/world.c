@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- randomness: xoshiro256**, seeded by splitmix64 (public domain, Blackman and Vigna) ---------- */
+/* ---- randomness: xoshiro256**, seeded by splitmix64 (public domain, Blackman and Vigna)
+ * ---------- */
 
 static uint64_t rotl(uint64_t x, int k)
 {
@@ -51,7 +52,8 @@ bool sim_rng_permille(struct sim_rng *r, unsigned p)
     return p && sim_rng_below(r, 1000) < p;
 }
 
-/* ---- the queue: a binary heap ordered by time, then by sequence ------------------------------------ */
+/* ---- the queue: a binary heap ordered by time, then by sequence
+ * ------------------------------------ */
 
 static bool before(const struct sim_ev *a, const struct sim_ev *b)
 {
@@ -160,7 +162,8 @@ bool sim_run_until(struct sim *s, uint64_t until_us)
     return true;
 }
 
-/* ---- notes -------------------------------------------------------------------------------------------- */
+/* ---- notes
+ * -------------------------------------------------------------------------------------------- */
 
 bool sim_noting(const struct sim *s, enum sim_note what)
 {
@@ -168,7 +171,7 @@ bool sim_noting(const struct sim *s, enum sim_note what)
            what == SIM_NOTE_BAD;
 }
 
-static void mark(struct sim *s, const struct sim_node *n, enum sim_note what, const char *text)
+void sim_mark(struct sim *s, int node, unsigned what, const char *text)
 {
     struct sim_mark *m;
     size_t len = strlen(text);
@@ -182,14 +185,14 @@ static void mark(struct sim *s, const struct sim_node *n, enum sim_note what, co
     m = &s->marks[s->n_marks++];
     memset(m, 0, sizeof(*m));
     m->us = s->now_us;
-    m->node = n ? (int8_t)n->i : -1;
+    m->node = (int8_t)node;
     m->what = (uint8_t)what;
     memcpy(m->text, text, len < sizeof(m->text) ? len : sizeof(m->text) - 1);
 }
 
 void sim_note(struct sim *s, const struct sim_node *n, enum sim_note what, const char *fmt, ...)
 {
-    static const char *const words[] = { "event", "effect", "status", "log",   "pg",
+    static const char *const words[] = { "event", "effect", "status", "log", "pg",
                                          "key",   "fault",  "ack",    "BAD", "ODD" };
     char text[400];
     va_list args;
@@ -203,10 +206,11 @@ void sim_note(struct sim *s, const struct sim_node *n, enum sim_note what, const
         fprintf(s->trace, "%8llu.%06llu %-2s %-6s %s\n", (unsigned long long)(s->now_us / SIM_S),
                 (unsigned long long)(s->now_us % SIM_S), n ? n->name : "-", words[what], text);
     if (s->mark && what != SIM_NOTE_EVENT && what != SIM_NOTE_EFFECT)
-        mark(s, n, what, text);
+        sim_mark(s, n ? (int)n->i : -1, what, text);
 }
 
-/* ---- a run ---------------------------------------------------------------------------------------------- */
+/* ---- a run
+ * ---------------------------------------------------------------------------------------------- */
 
 struct sim *sim_new(void)
 {
@@ -239,6 +243,7 @@ void sim_begin(struct sim *s, const struct sim_plan *plan)
     s->busy = 0;
     s->n_heap = 0;
     s->n_marks = 0;
+    s->marked_key = 0;
     s->n_branches = 0;
     s->faults_on = 0;
     s->healed = s->stop = false;
@@ -246,7 +251,6 @@ void sim_begin(struct sim *s, const struct sim_plan *plan)
     s->client_last = -1;
     s->last_ack_us = 0;
     s->request_id = 0;
-    s->hash = 0xcbf29ce484222325ull;
     sim_rng_seed(&s->rng, plan->seed * 2 + 1);
     s->n = plan->nodes;
     s->n_configs = 1;

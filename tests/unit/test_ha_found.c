@@ -137,11 +137,134 @@ static void test_key_lost_while_stopping__does_not_spin(void **state)
     assert_true(w->wake_ms > w->now_ms);
 }
 
+/* The ttl is lowered. The next renewal binds the key to a shorter lease even if its answer is lost:
+ * the long deadline of the old one must not be believed any longer. */
+static void test_lower_ttl__the_old_deadline_ends_with_the_first_request(void **state)
+{
+    struct w *w = *state;
+
+    w->policy.ttl_ms = 60000;
+    w_policy(w);
+    w_cycle(w);
+    assert_true(w->ha.lease_until_ms >= w->now_ms + 60000);
+    w->policy.ttl_ms = 20000;
+    w->dcs[HA_DCS_RENEW] = HA_LOST;
+    w_policy(w);
+    assert_non_null(w_dcs(w, HA_DCS_RENEW));
+    assert_true(w->ha.lease_until_ms <= w->now_ms + 20000);
+}
+
+/* The ttl is raised while a renewal is on its way: its answer speaks of the old, shorter lease. */
+static void test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_DCS };
+    uint64_t sent;
+
+    w->hold[HA_DCS_RENEW] = true;
+    w_cycle(w);
+    sent = w->now_ms;
+    w->policy.ttl_ms = 60000;
+    w_policy(w);
+    ev.u.dcs.op = HA_DCS_RENEW;
+    ev.u.dcs.sent_ms = sent;
+    w_event(w, &ev);
+    assert_int_equal(w->ha.lease_until_ms, sent + 30000);
+}
+
+/* ---- what the mutation check has found untested ---- */
+
+static void test_renewal_refused__nobody_is_told_that_we_lead(void **state)
+{
+    struct w *w = *state;
+
+    w->dcs[HA_DCS_RENEW] = HA_REFUSED;
+    w->pg.in_recovery = true; /* not running as the primary: no stop says it for us */
+    w->pg.role = PGV_ROLE_REPLICA;
+    w_facts(w);
+    w_cycle(w);
+    assert_false(ha_is_leader(&w->ha, w->now_ms));
+}
+
+static void test_other_owner_in_the_view__nobody_is_told_that_we_lead(void **state)
+{
+    struct w *w = *state;
+
+    w->pg.in_recovery = true;
+    w->pg.role = PGV_ROLE_REPLICA;
+    w_facts(w);
+    assert_true(ha_is_leader(&w->ha, w->now_ms));
+    w_leader(w, "n2");
+    w_view(w);
+    assert_false(ha_is_leader(&w->ha, w->now_ms));
+}
+
+static void test_renewal__does_not_queue_behind_a_read(void **state)
+{
+    struct w *w = *state;
+
+    w->live = false;
+    w->hold[HA_DCS_READ] = true;
+    w_view(w);
+    w_cycle(w);
+    assert_non_null(w_dcs(w, HA_DCS_READ));
+    assert_non_null(w_dcs(w, HA_DCS_RENEW));
+}
+
+static void test_peers__an_answer_to_an_older_question_is_none(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_PEERS };
+
+    w->hold_peers = true;
+    w_view(w);
+    w_tick(w, 1000);
+    assert_non_null(w_did(w, HA_DO_ASK_PEERS));
+    ev.u.peers.round = w->ha.asked_round - 1;
+    w_event(w, &ev);
+    assert_null(w_dcs(w, HA_DCS_ACQUIRE));
+    ev.u.peers.round = w->ha.asked_round;
+    w_event(w, &ev);
+    assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
+}
+
+/* A pre_promote script that outlives the lease: what is about to take writes is fenced as well. */
+static void test_promotion_under_way__is_fenced_like_a_primary(void **state)
+{
+    struct w *w = *state;
+    uint64_t until;
+
+    w_view(w);
+    w_tick(w, 1000);
+    assert_non_null(w_job(w, PM_JOB_PROMOTE));
+    w_leader(w, "n1");
+    w_view(w);
+    for (unsigned i = 0; i < HA_DCS_OPS; i++)
+        w->hold[i] = true;
+    until = w->ha.lease_until_ms;
+    w_forget(w);
+    w_tick(w, until - HA_DEMOTE_MARGIN_MS - w->now_ms);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_release_on_its_way__is_waited_for_without_spinning,
                                         leader, done),
+        cmocka_unit_test_setup_teardown(
+            test_lower_ttl__the_old_deadline_ends_with_the_first_request, leader, done),
+        cmocka_unit_test_setup_teardown(test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(test_renewal_refused__nobody_is_told_that_we_lead, leader,
+                                        done),
+        cmocka_unit_test_setup_teardown(test_other_owner_in_the_view__nobody_is_told_that_we_lead,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(test_renewal__does_not_queue_behind_a_read, leader, done),
+        cmocka_unit_test_setup_teardown(test_peers__an_answer_to_an_older_question_is_none,
+                                        unlocked, done),
+        cmocka_unit_test_setup_teardown(test_promotion_under_way__is_fenced_like_a_primary,
+                                        unlocked, done),
         cmocka_unit_test_setup_teardown(test_key_lost_while_stopping__does_not_spin, leader, done),
         cmocka_unit_test_setup_teardown(
             test_slow_shutdown__is_left_to_end_once_the_last_record_is_written, leader, done),

@@ -337,6 +337,25 @@ static void test_race__primary_of_an_old_timeline_demotes(void **state)
     assert_non_null(w_job(w, PM_JOB_STOP));
 }
 
+/* Somebody has led since: in a pause it is left running, and the key is not for it. */
+static void test_race__primary_of_an_old_timeline_takes_no_key_in_a_pause(void **state)
+{
+    struct w *w = *state;
+
+    w->policy.paused = true;
+    w_policy(w);
+    w->pg.in_recovery = false;
+    w->pg.role = PGV_ROLE_PRIMARY;
+    w->view.history_timeline = 4;
+    w_view(w);
+    assert_null(w_dcs(w, HA_DCS_ACQUIRE));
+    assert_null(w_job(w, PM_JOB_STOP));
+    w->view.history_timeline = w->pg.timeline;
+    w_view(w);
+    w_cycle(w);
+    assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
+}
+
 static void test_race__loser_looks_again_soon(void **state)
 {
     struct w *w = *state;
@@ -636,6 +655,7 @@ int main(void)
         ORPHAN(test_race__backoff_waits_while_wal_moves),
         ORPHAN(test_race__running_primary_takes_the_key_back),
         ORPHAN(test_race__primary_of_an_old_timeline_demotes),
+        ORPHAN(test_race__primary_of_an_old_timeline_takes_no_key_in_a_pause),
         ORPHAN(test_race__loser_looks_again_soon),
         LEADER(test_switchover__demotes_gracefully_and_releases_when_received),
         LEADER(test_switchover__releases_after_the_stop_when_nobody_had_answered),
