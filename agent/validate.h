@@ -16,11 +16,16 @@ struct agent_findings {
 void agent_findings_init(struct agent_findings *f);
 void agent_findings_done(struct agent_findings *f);
 
+/** What else to look at. */
+#define AGENT_LOOK_PORTS 1u /* addresses to listen on are free */
+#define AGENT_LOOK_NAMES 2u /* hosts are known, and stores accept connections */
+#define AGENT_LOOK_FILES 4u /* PostgreSQL's programs are there, and data_dir is theirs */
+
 /**
- * Check the merged local configuration against agent/options.def. @ports: also look whether the
- * addresses to listen on are free. False only when memory ran out or there was too much to say.
+ * Check the merged local configuration against agent/options.def. @look: AGENT_LOOK_*; looking
+ * blocks. False only when memory ran out or there was too much to say.
  */
-bool agent_validate(const struct pgv_value *local, bool ports, struct agent_findings *f,
+bool agent_validate(const struct pgv_value *local, unsigned look, struct agent_findings *f,
                     struct pgv_error *err) PGV_MUST_CHECK;
 /** The worst cases that follow from the times of bootstrap.dcs, in words. */
 void agent_validate_times(const struct pgv_value *local, struct pgv_buf *b);

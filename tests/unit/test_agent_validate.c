@@ -31,7 +31,7 @@ static void look(const char *yaml, struct agent_findings *f)
     pgv_arena_init(&a, 1 << 20);
     agent_findings_init(f);
     assert_true(pgv_yaml_parse(&a, "x.yml", pgv_str(yaml), &v, &err));
-    assert_true(agent_validate(v, false, f, &err));
+    assert_true(agent_validate(v, 0, f, &err));
     pgv_arena_done(&a);
 }
 
