@@ -54,8 +54,7 @@ static bool is_secret(const char *path, const struct pgv_value *v)
 {
     static const char *const secret[] = {
         "password",  "keyfile_password", "key_password", "sslpassword", "token",
-        "auth_data", "set_acls",         "url",          "proxy",       "authentication",
-        "superuser", "replication",      "rewind"
+        "auth_data", "set_acls",         "url",          "proxy"
     };
     const char *key = last_key(path);
     struct pgv_buf text;
@@ -65,6 +64,8 @@ static bool is_secret(const char *path, const struct pgv_value *v)
         if (strcmp(key, secret[i]) == 0)
             return true;
     }
+    if (strstr(path, "authentication") && strcmp(key, "username") != 0)
+        return true;
     pgv_buf_init(&text, AGENT_FINDINGS_BYTES_MAX);
     if (!pgv_value_text(&text, v) || strcasestr(pgv_buf_cstr(&text), "password") ||
         strcasestr(pgv_buf_cstr(&text), "token") ||

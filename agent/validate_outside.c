@@ -162,7 +162,7 @@ static void store_complaint(const struct validate_check *k, struct pgv_str text,
     rest = pgv_str(host);
     if (!(k->look & AGENT_LOOK_NAMES) || !next_host(&rest, bare, sizeof(bare)))
         return;
-    if (ask(rest.n ? host : bare, port, ret, ret_bytes) == REFUSES)
+    if (strcmp(bare, "*") == 0 || ask(rest.n ? host : bare, port, ret, ret_bytes) == REFUSES)
         (void)snprintf(ret, ret_bytes, INVALID "%.*s is not reachable",
                        (int)(text.n < 512 ? text.n : 512), text.p);
 }
@@ -197,7 +197,8 @@ void validate_address(struct validate_check *k, const struct pgv_value *v)
         k->soft = k->soft || k->o->kind == CONNECT;
         validate_bad(k, v, INVALID "contains a wrong value", "the port is from 1 to 65535");
         k->soft = soft;
-        return;
+        if (k->o->kind != CONNECT)
+            return;
     }
     if (k->o->kind != CONNECT) {
         check_listen(k, v, hosts, port);

@@ -20,22 +20,24 @@ enum validate_kind {
     FORMAT,
     LIST, /* of texts, not empty */
     ANYLIST,
-    OPTIONS,  /* of a program: a list of texts and maps */
-    MAP,      /* any keys */
-    SECTION,  /* the keys of the table */
-    TAGS,     /* the keys of the table, and others */
-    LISTEN,   /* host:port of ours */
-    LISTENS,  /* host[,host]:port of ours */
-    CONNECT,  /* host:port others can use */
-    REACH,    /* host:port of a store */
-    HOSTS,    /* several of them: a list, or a text with commas */
-    ADDRS,    /* several of them: a list, which may be empty */
-    IP,       /* a numeric address */
-    PORTS,    /* a list of names with ports */
-    CODES,    /* an integer or a list of them */
-    DATA_DIR, /* absent, empty, or a data directory of our version */
-    BIN_DIR,  /* a folder with PostgreSQL's programs */
-    BIN,      /* the name of one of them */
+    OPTIONS,     /* of a program: a list of texts and maps */
+    OPTIONS_MAP, /* the same, or a map, or nothing */
+    MAP,         /* any keys */
+    SECTION,     /* the keys of the table */
+    TAGS,        /* the keys of the table, and others */
+    LISTEN,      /* host:port of ours */
+    LISTENS,     /* host[,host]:port of ours */
+    CONNECT,     /* host:port others can use */
+    REACH,       /* host:port of a store */
+    HOSTS,       /* several of them: a list, or a text with commas */
+    ADDRS,       /* several of them: a list, which may be empty */
+    IP,          /* a numeric address */
+    PORTS,       /* a list of names with ports */
+    CODES,       /* an integer or a list of them */
+    DATA_DIR,    /* absent, empty, or a data directory of our version */
+    BIN_DIR,     /* a folder with PostgreSQL's programs */
+    BIN,         /* the name of one of them */
+    ANYTHING,
 };
 enum validate_demand { NEED, MAY, SOFT };
 enum validate_where { LOCAL, DYNAMIC, BOTH };

@@ -91,8 +91,11 @@ static void check_real(struct validate_check *k, const struct pgv_value *v)
 
 static void check_list(struct validate_check *k, const struct pgv_value *v)
 {
+    bool maps = k->o->kind == OPTIONS || k->o->kind == OPTIONS_MAP;
     unsigned i = 0;
 
+    if (k->o->kind == OPTIONS_MAP && (pgv_is(v, PGV_MAP) || !pgv_truthy(v)))
+        return;
     if (!pgv_is(v, PGV_LIST)) {
         validate_bad(k, v, "is not a list", "a list, each item on a line with '- '");
         return;
@@ -102,9 +105,9 @@ static void check_list(struct validate_check *k, const struct pgv_value *v)
     PGV_EACH(item, v)
     {
         if (k->o->kind != ANYLIST && !pgv_is(item, PGV_STRING) &&
-            !(k->o->kind == OPTIONS && pgv_is(item, PGV_MAP))) {
+            !(maps && pgv_is(item, PGV_MAP))) {
             validate_bad_item(k, item, i, "", "is not a string", "put it into quotes");
-            if (k->o->kind == OPTIONS)
+            if (maps)
                 validate_bad_item(k, item, i, "", "is not a dictionary", "or make it 'option: x'");
         }
         i++;
@@ -149,6 +152,7 @@ static void check_ports(struct validate_check *k, const struct pgv_value *v)
 static void check_codes(struct validate_check *k, const struct pgv_value *v)
 {
     unsigned i = 0;
+    bool wrong = false;
 
     if (pgv_is(v, PGV_INT) || pgv_is(v, PGV_BOOL))
         return;
@@ -159,6 +163,12 @@ static void check_codes(struct validate_check *k, const struct pgv_value *v)
     }
     if (!v->u.c.first)
         validate_bad(k, v, "is an empty list", "leave the key out instead");
+    PGV_EACH(item, v)
+    {
+        wrong = wrong || (!pgv_is(item, PGV_INT) && !pgv_is(item, PGV_BOOL));
+    }
+    if (wrong)
+        validate_bad(k, v, "is not an integer", "one status, or a list of them");
     PGV_EACH(item, v)
     {
         if (!pgv_is(item, PGV_INT) && !pgv_is(item, PGV_BOOL))
@@ -284,6 +294,7 @@ void validate_value(struct validate_check *k, const struct pgv_value *v)
     case LIST:
     case ANYLIST:
     case OPTIONS:
+    case OPTIONS_MAP:
         check_list(k, v);
         return;
     case MAP:
@@ -319,6 +330,8 @@ void validate_value(struct validate_check *k, const struct pgv_value *v)
         return;
     case BIN:
         validate_bin(k, v);
+        return;
+    case ANYTHING:
         return;
     }
 }
