@@ -179,6 +179,11 @@ static const struct validate_option *option_at(const char *path)
     return NULL;
 }
 
+bool agent_option_known(const char *path)
+{
+    return option_at(path) != NULL;
+}
+
 /* Letters to add, drop or change; at most 31 letters are looked at. */
 static unsigned distance(const char *a, const char *b)
 {

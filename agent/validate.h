@@ -29,6 +29,8 @@ bool agent_validate(const struct pgv_value *local, unsigned look, struct agent_f
                     struct pgv_error *err) PGV_MUST_CHECK;
 /** The worst cases that follow from the times of bootstrap.dcs, in words. */
 void agent_validate_times(const struct pgv_value *local, struct pgv_buf *b);
+/** Is there an option at this dotted path? */
+bool agent_option_known(const char *path);
 /** docs/configuration.md, from the table. */
 bool agent_options_markdown(struct pgv_buf *b);
 /** pgvigil --validate-config: the exit code. Takes the environment. */
