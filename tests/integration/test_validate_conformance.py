@@ -7,6 +7,7 @@ Skipped when Patroni is not set up (tests/peers/install patroni).
 
 import copy
 import os
+import socket
 import subprocess
 
 import pytest
@@ -60,6 +61,32 @@ CASES = {
     "citus without a group": ({"citus": {"database": "c"}}, 1),
     "pg_hba is a text": ({"postgresql.pg_hba": "local all all trust"}, 1),
     "rewind number": ({"postgresql.use_pg_rewind": 1}, 1),
+    "zeros": ({"bootstrap.dcs": {"maximum_lag_on_failover": 0, "primary_stop_timeout": 0, "member_slots_ttl": 0},
+               "log": {"mode": 0, "file_num": 0, "file_size": 0}, "watchdog.safety_margin": 0,
+               "restapi.request_queue_size": 0, "tags.sync_priority": 0}, 0),
+    "word of another type": ({"log.level": 5}, 1),
+    "parameter of all members": ({"bootstrap.dcs": {"postgresql": {"parameters": {"max_connections": 0}}}}, 1),
+    "initdb is a map": ({"bootstrap": {"dcs": {}, "initdb": {"encoding": "UTF8"}}}, 1),
+    "initdb has a number": ({"bootstrap": {"dcs": {}, "initdb": ["data-checksums", 5]}}, 1),
+    "standby port": ({"bootstrap.dcs": {"standby_cluster": {"port": 65536}}}, 1),
+    "kubernetes ports": ({"kubernetes": {"labels": {}, "ports": [{"name": 1}, {"name": "x", "port": 65536}]}}, 1),
+    "kubernetes address": ({"kubernetes": {"labels": {}, "pod_ip": "x", "retriable_http_codes": ["x"]}}, 1),
+    "raft partners": ({"raft": {"self_addr": "10.0.0.1:1", "partner_addrs": "10.0.0.2:1"}}, 1),
+    "consul checks": ({"consul": {"url": "x", "checks": [5], "port": 65536}}, 1),
+    "store that is not there": ({"etcd3": {"hosts": "127.0.0.1:1"}}, 1),
+    "stores that are not there": ({"etcd3": {"hosts": ["127.0.0.1:1", "a:b"]}}, 1),
+    "listens on a name": ({"restapi.listen": "nobody.invalid:58008"}, 1),
+    "listens without a host": ({"postgresql.listen": ":55432"}, 1),
+    "star and more": ({"postgresql.listen": "127.0.0.1,*:55432"}, 1),
+    "port is a word": ({"postgresql.connect_address": "10.0.0.1:x"}, 1),
+    "no such bin_dir": ({"postgresql.bin_dir": "/nonexistent/pgvigil"}, 1),
+    "bin_dir without programs": ({"postgresql.bin_dir": "/etc"}, 1),
+    "bin_dir is a file": ({"postgresql.bin_dir": "/etc/passwd"}, 1),
+    "bin_name": ({"postgresql.bin_name": {"pg_ctl": "nonexistent"}}, 1),
+    "data_dir is a file": ({"postgresql.data_dir": "/etc/passwd"}, 1),
+    "data_dir is something else": ({"postgresql.data_dir": "/etc"}, 1),
+    "everything": ({"name": 1, "scope": None, "log.level": "info", "restapi.listen": "x:y", "etcd3": {},
+                    "postgresql.connect_address": "localhost:5432", "tags": {"nosync": 5}}, 1),
 }
 
 
@@ -76,10 +103,10 @@ def document(changes):
     return root
 
 
-def validate(program, path):
-    return subprocess.run([program, "--validate-config", path], stdout=subprocess.PIPE,
+def validate(program, path, *options, env=None):
+    return subprocess.run([program, "--validate-config", *options, path], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, timeout=60,
-                          env={"PATH": os.environ["PATH"]})
+                          env=env or {"PATH": os.environ["PATH"]})
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -91,5 +118,54 @@ def test_the_same_verdict(name, tmp_path):
     theirs, ours = validate(PATRONI, path), validate(PGVIGIL, path)
     assert (theirs.returncode, ours.returncode) == (status, status), (theirs.stderr, ours.stderr)
     assert theirs.stdout == ours.stdout == ""
-    for line in theirs.stderr.splitlines():
-        assert any(mine.startswith(line) for mine in ours.stderr.splitlines()), (line, ours.stderr)
+    same_lines(theirs.stderr, ours.stderr)
+
+
+def same_lines(theirs, ours):
+    """Each line of theirs begins one of ours, in the same order."""
+    mine = ours.splitlines()
+    for line in theirs.splitlines():
+        while mine and not mine[0].startswith(line):
+            mine.pop(0)
+        assert mine, (line, ours)
+
+
+def good_with(tmp_path, changes):
+    path = str(tmp_path / "a.yml")
+    with open(path, "w") as f:
+        yaml.safe_dump(document(changes), f)
+    return path
+
+
+def test_an_address_in_use(tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen(16)
+        address = f"127.0.0.1:{s.getsockname()[1]}"
+        path = good_with(tmp_path, {"restapi.listen": address, "etcd3": {"host": address}})
+        theirs, ours = validate(PATRONI, path), validate(PGVIGIL, path)
+        assert (theirs.returncode, ours.returncode) == (1, 1), ours.stderr
+        same_lines(theirs.stderr, ours.stderr)
+        assert "already in use" in ours.stderr and "not reachable" not in ours.stderr
+        theirs, ours = validate(PATRONI, path, "-i"), validate(PGVIGIL, path, "-i")
+        assert (theirs.returncode, ours.returncode) == (0, 0), (theirs.stderr, ours.stderr)
+
+
+@pytest.mark.parametrize("version, wal, status", [(None, "pg_wal", 0), (None, "gone", 1), ("9.6", "pg_xlog", 1)])
+def test_a_data_directory(tmp_path, version, wal, status):
+    data = tmp_path / "data"
+    (data / wal).mkdir(parents=True)
+    (data / "PG_VERSION").write_text((version or pg_bin_dir().split("/")[4]) + "\n")
+    path = good_with(tmp_path, {"postgresql.data_dir": str(data)})
+    theirs, ours = validate(PATRONI, path), validate(PGVIGIL, path)
+    assert (theirs.returncode, ours.returncode) == (status, status), (theirs.stderr, ours.stderr)
+    same_lines(theirs.stderr, ours.stderr)
+
+
+def test_print(tmp_path):
+    path = good_with(tmp_path, {"postgresql.bin_dir": None, "name": "\u00e9"})
+    env = {"PATH": pg_bin_dir() + ":" + os.environ["PATH"]}
+    theirs, ours = validate(PATRONI, path, "-p", env=env), validate(PGVIGIL, path, "-p", env=env)
+    assert (theirs.returncode, ours.returncode) == (0, 0), (theirs.stderr, ours.stderr)
+    assert yaml.safe_load(theirs.stdout) == yaml.safe_load(ours.stdout)
+    assert theirs.stdout == ours.stdout

@@ -12,15 +12,20 @@
 
 #include <cmocka.h>
 
-#define BARE                                                                                       \
+/* @rest and @pg: further keys of restapi and of postgresql. */
+#define BARE_WITH(rest, pg)                                                                        \
     "name: a\nscope: s\n"                                                                          \
-    "restapi: {listen: '127.0.0.1:1', connect_address: '10.0.0.1:8008'}\n"                         \
+    "restapi: {listen: '127.0.0.1:1', connect_address: '10.0.0.1:8008', " rest "}\n"               \
     "postgresql:\n"                                                                                \
     "  listen: '127.0.0.1,10.0.0.1:5432'\n"                                                        \
     "  connect_address: '10.0.0.1:5432'\n"                                                         \
     "  data_dir: /nowhere\n"                                                                       \
-    "  authentication: {superuser: {username: p}, replication: {username: r}}\n"
-#define GOOD BARE "etcd3: {hosts: '10.0.0.1:2379,10.0.0.2:2379'}\n"
+    "  authentication: {superuser: {username: p}, replication: {username: r}}\n"                   \
+    "  " pg "\n"
+#define ETCD3 "etcd3: {hosts: '10.0.0.1:2379,10.0.0.2:2379'}\n"
+#define BARE BARE_WITH("", "")
+#define GOOD BARE ETCD3
+#define GOOD_WITH(rest, pg) BARE_WITH(rest, pg) ETCD3
 
 static void look(const char *yaml, struct agent_findings *f)
 {
@@ -52,7 +57,7 @@ static void test_agent_validate__each_problem_in_its_words(void **state)
         const char *yaml, *error;
     } cases[] = {
         { GOOD "bootstrap: {dcs: {ttl: 5}}\n",
-          "bootstrap.dcs.ttl 5 didn't pass validation: Wrong value [x.yml line 10" },
+          "bootstrap.dcs.ttl 5 didn't pass validation: Wrong value [x.yml line 11" },
         { GOOD "bootstrap: {dcs: {ttl: '30'}, initdb: x}\n", "bootstrap.initdb x is not a list" },
         { GOOD "bootstrap: {method: x}\n", "bootstrap.dcs  is not defined." },
         { GOOD "bootstrap: {dcs: {synchronous_mode: maybe}}\n",
@@ -197,9 +202,9 @@ static void test_agent_validate__warnings_are_no_errors(void **state)
         { GOOD "bootstrap: {dcs: {postgresql: {paramters: x}}}\n", "did you mean 'parameters'?" },
         { GOOD "recorder: {size: 1kB}\n", "recorder.size 1kB didn't pass validation: Wrong value" },
         { GOOD "recorder: {enabeld: false}\n", "did you mean 'enabled'?" },
-        { GOOD "restapi: {agent_check: 5}\n", "restapi.agent_check 5 is not a string" },
-        { GOOD "postgresql: {bin_dir: 5}\n", "postgresql.bin_dir 5 is not a string" },
-        { GOOD "postgresql: {connect_address: 'h:70000'}\n", "the port is from 1 to 65535" },
+        { GOOD_WITH("agent_check: 5", ""), "restapi.agent_check 5 is not a string" },
+        { GOOD_WITH("", "bin_dir: 5"), "postgresql.bin_dir 5 is not a string" },
+        { GOOD_WITH("", "proxy_address: 'h:70000'"), "the port is from 1 to 65535" },
         { GOOD "thread_pool_size: 5\n", "has no effect" },
         { GOOD "ttl: 40\n", "it belongs to bootstrap.dcs" },
         { GOOD "bootstrap: {dcs: {ttl: 20, retry_timeout: 10}}\n", "are impossible together" },
