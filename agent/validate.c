@@ -10,10 +10,12 @@
 #include "agent/validate_private.h"
 
 #include "agent/config_private.h"
+#include "agent/ha/ha.h"
 #include "base/config.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -287,6 +289,11 @@ static int64_t time_of(const struct pgv_value *local, const char *key, int64_t o
     return pgv_int_like(pgv_get(pgv_path(local, "bootstrap.dcs"), key), NULL, otherwise);
 }
 
+static long long at_least(int64_t seconds, int64_t least)
+{
+    return seconds < least ? least : seconds > INT32_MAX ? INT32_MAX : seconds;
+}
+
 static void check_times(struct validate_check *k)
 {
     static const char *const local_only[] = { "ttl", "loop_wait", "retry_timeout" };
@@ -373,21 +380,45 @@ bool agent_validate(const struct pgv_value *local, unsigned look, struct agent_f
     return true;
 }
 
+/*
+ * The sum of a failover is the one of ha_explain() (ha/explain.c), the fence the margin of ha.h; a
+ * renewal is at most loop_wait old when the store falls silent. Impossible times are first lowered
+ * as the agent will (config contract §7.2).
+ */
 void agent_validate_times(const struct pgv_value *local, struct pgv_buf *b)
 {
-    long long ttl = time_of(local, "ttl", 30), wait = time_of(local, "loop_wait", 10);
-    long long retry = time_of(local, "retry_timeout", 10);
+    long long ttl = at_least(time_of(local, "ttl", 30), 20);
+    long long wait = at_least(time_of(local, "loop_wait", 10), 1);
+    long long retry = at_least(time_of(local, "retry_timeout", 10), 3);
     long long start = time_of(local, "primary_start_timeout", 300);
+    long long backoff = at_least(time_of(local, "primary_race_backoff", 0), 0);
+    long long margin = HA_DEMOTE_MARGIN_MS / 1000;
 
-    pgv_buf_printf(
-        b,
-        "With ttl %lld s, loop_wait %lld s, retry_timeout %lld s and "
-        "primary_start_timeout %lld s, at worst:\n"
-        "  a node is lost: its lease ends after %lld s, then the others elect\n"
-        "  the store is silent: the primary is stopped 3 s before its lease ends, at the "
-        "earliest %lld s after the silence began\n"
-        "  the primary crashes: it may recover for %lld s before the key is given away\n",
-        ttl, wait, retry, start, ttl, ttl > wait + 3 ? ttl - wait - 3 : 0, start);
+    if (1 + 2 * retry > ttl) {
+        wait = 1;
+        retry = (ttl - 1) / 2;
+    } else if (wait + 2 * retry > ttl) {
+        wait = ttl - 2 * retry;
+    }
+    pgv_buf_printf(b,
+                   "With ttl %lld s, loop_wait %lld s, retry_timeout %lld s and "
+                   "primary_start_timeout %lld s:\n",
+                   ttl, wait, retry, start);
+    pgv_buf_printf(b,
+                   "  the primary's machine is lost: at worst another takes over after ttl + "
+                   "loop_wait + retry_timeout + primary_race_backoff = %lld s\n",
+                   ttl + wait + retry + backoff);
+    pgv_buf_printf(b,
+                   "  the store is silent: the primary is stopped %lld s before its lease ends, "
+                   "that is %lld to %lld s after the silence began\n",
+                   margin, ttl > wait + margin ? ttl - wait - margin : 0, ttl - margin);
+    if (start > 0)
+        pgv_buf_printf(b,
+                       "  PostgreSQL crashes: it may recover for %lld s before another takes "
+                       "over\n",
+                       start);
+    else
+        pgv_buf_puts(b, "  PostgreSQL crashes: another takes over at once if one can\n");
 }
 
 bool agent_options_markdown(struct pgv_buf *b)
@@ -428,6 +459,10 @@ int agent_validate_main(const char *path, bool print, bool ignore_listen_port)
         !agent_validate(config.root, look, &f, &err)) {
         fprintf(stderr, "%s\n", err.msg);
         goto out;
+    }
+    if (*path && access(path, F_OK) != 0) { /* a typing error must not pass for an empty file */
+        f.warnings_n++;
+        pgv_buf_printf(&f.warnings, "%s is not there: the environment alone was looked at\n", path);
     }
     fputs(pgv_buf_cstr(&f.errors), stderr);
     if (f.warnings_n)

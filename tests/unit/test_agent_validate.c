@@ -256,6 +256,40 @@ static void test_agent_validate__secrets_in_the_wrong_place(void **state)
     }
 }
 
+static void test_agent_validate_times__in_words(void **state)
+{
+    static const struct {
+        const char *yaml, *said;
+    } cases[] = {
+        { "x: 1\n", "another takes over after ttl + loop_wait + retry_timeout + "
+                    "primary_race_backoff = 50 s" },
+        { "x: 1\n", "that is 17 to 27 s after the silence began" },
+        { "x: 1\n", "it may recover for 300 s" },
+        { "bootstrap: {dcs: {primary_start_timeout: 0}}\n", "at once if one can" },
+        { "bootstrap: {dcs: {primary_race_backoff: 5}}\n", "= 55 s" },
+        { "bootstrap: {dcs: {ttl: 20}}\n", "With ttl 20 s, loop_wait 1 s, retry_timeout 9 s" },
+        { "bootstrap: {dcs: {ttl: 25}}\n", "With ttl 25 s, loop_wait 5 s, retry_timeout 10 s" },
+        { "bootstrap: {dcs: {ttl: 99999999999}}\n", "With ttl 2147483647 s" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct pgv_value *v = NULL;
+        struct pgv_error err;
+        struct pgv_arena a;
+        struct pgv_buf b;
+
+        pgv_arena_init(&a, 1 << 20);
+        pgv_buf_init(&b, AGENT_FINDINGS_BYTES_MAX);
+        assert_true(pgv_yaml_parse(&a, "x.yml", pgv_str(cases[i].yaml), &v, &err));
+        agent_validate_times(v, &b);
+        if (!strstr(pgv_buf_cstr(&b), cases[i].said))
+            fail_msg("'%s' is not in '%s'", cases[i].said, pgv_buf_cstr(&b));
+        pgv_buf_done(&b);
+        pgv_arena_done(&a);
+    }
+}
+
 static char *source_text(const char *file)
 {
     const char *source = getenv("PGVIGIL_SOURCE_DIR");
@@ -346,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_agent_validate__warnings_are_no_errors),
         cmocka_unit_test(test_agent_validate__secrets_are_not_printed),
         cmocka_unit_test(test_agent_validate__secrets_in_the_wrong_place),
+        cmocka_unit_test(test_agent_validate_times__in_words),
         cmocka_unit_test(test_agent_option_known__all_that_is_read),
         cmocka_unit_test(test_agent_options_markdown__is_the_manual),
     };
