@@ -429,10 +429,22 @@ bool agent_options_markdown(struct pgv_buf *b)
                                            "accepted, no effect" };
 
     pgv_buf_puts(
-        b, "# Configuration reference\n\n"
-           "Generated from `agent/options.def`, which the validator follows, too; do not edit.\n\n"
-           "| option | default | unit | environment | where | applied by | meaning |\n"
-           "|---|---|---|---|---|---|---|\n");
+        b,
+        "# Configuration reference\n\n"
+        "Generated from `agent/options.def`, which the validator follows, too; do not edit.\n\n"
+        "`pgvigil --validate-config FILE` says all that is wrong with a configuration at once: "
+        "the option, its value,\nwhat is wrong, the file with the line, and what would be right. "
+        "Exit status 0: nothing is wrong (warnings and\nthe worst cases that follow from the "
+        "times may be told), 1: something is. It looks whether stores accept a\nconnection, "
+        "whether "
+        "the programs of PostgreSQL are in `bin_dir`, whether `data_dir` is theirs, and whether "
+        "the\naddresses to listen on are free; `-i` passes over the last, for a node that runs. "
+        "`-p` prints the configuration\nwith all files and variables in it, secrets included, when "
+        "nothing is wrong.\n\n"
+        "Where: *local* is the file or the environment, *dynamic* what `pgvigilctl edit-config` "
+        "changes (`bootstrap.dcs`\nis its first state), *both* may stand in either.\n\n"
+        "| option | default | unit | environment | where | applied by | meaning |\n"
+        "|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < COUNT(options); i++) {
         const struct validate_option *o = &options[i];
 

@@ -4,6 +4,8 @@
  */
 #include "agent/validate.h"
 
+#include "base/config.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -356,6 +358,34 @@ static void test_agent_option_known__all_that_is_read(void **state)
     }
 }
 
+/* Each variable of the table is one that is read (and thereby removed). */
+static void test_agent_options_markdown__variables_are_read(void **state)
+{
+    struct pgv_config_env env;
+    struct pgv_error err;
+    struct pgv_buf b;
+    const char *at;
+    unsigned n = 0;
+
+    (void)state;
+    pgv_buf_init(&b, AGENT_FINDINGS_BYTES_MAX);
+    assert_true(agent_options_markdown(&b));
+    for (at = pgv_buf_cstr(&b); (at = strstr(at, "| PATRONI_")) != NULL; n++) {
+        char name[128];
+
+        at += 2;
+        (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(at, " "), at);
+        /* A user of etcd counts beside an address only, but is taken in any case. */
+        assert_int_equal(setenv(name, "1", 1), 0);
+        assert_true(pgv_config_env_take(&env, &err));
+        if (getenv(name))
+            fail_msg("%s is not read", name);
+        pgv_config_env_done(&env);
+    }
+    assert_true(n > 100);
+    pgv_buf_done(&b);
+}
+
 /* docs/configuration.md is what the table says today. */
 static void test_agent_options_markdown__is_the_manual(void **state)
 {
@@ -382,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_agent_validate__secrets_in_the_wrong_place),
         cmocka_unit_test(test_agent_validate_times__in_words),
         cmocka_unit_test(test_agent_option_known__all_that_is_read),
+        cmocka_unit_test(test_agent_options_markdown__variables_are_read),
         cmocka_unit_test(test_agent_options_markdown__is_the_manual),
     };
 
