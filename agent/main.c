@@ -3,6 +3,7 @@
  * agent/main.c - pgvigil [options] [configfile]: the command line, and life as process 1.
  */
 #include "agent/agent.h"
+#include "agent/validate.h"
 
 #include "agent/replay.h"
 #include "base/alloc.h"
@@ -25,7 +26,8 @@ static volatile sig_atomic_t init_child;
 static void usage(FILE *to, const char *program)
 {
     fprintf(to,
-            "usage: %s [-h] [--version] [--replay FILE] [configfile]\n"
+            "usage: %s [-h] [--version] [--validate-config] [-i] [-p] [--replay FILE]\n"
+            "       [configfile]\n"
             "\n"
             "The node agent of a PostgreSQL high-availability cluster.\n"
             "\n"
@@ -36,6 +38,11 @@ static void usage(FILE *to, const char *program)
             "options:\n"
             "  -h, --help   show this help message and exit\n"
             "  --version    show the version and exit\n"
+            "  --validate-config\n"
+            "               say everything that is wrong with the configuration and exit\n"
+            "  -i, --ignore-listen-port\n"
+            "               with --validate-config: addresses to listen on may be in use\n"
+            "  -p, --print  with --validate-config: print the configuration when it is right\n"
             "  --replay FILE\n"
             "               tell the story of a flight recording and compare it with what this\n"
             "               build decides: 0 the same, 1 it differs, 2 unreadable\n",
@@ -77,19 +84,36 @@ static void be_init(void)
     }
 }
 
+/* The text of docs/configuration.md. */
+static int print_reference(void)
+{
+    struct pgv_buf b;
+    bool ok;
+
+    pgv_buf_init(&b, AGENT_FINDINGS_BYTES_MAX);
+    ok = agent_options_markdown(&b) && fputs(pgv_buf_cstr(&b), stdout) >= 0;
+    pgv_buf_done(&b);
+    return ok ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
-        { "replay", required_argument, NULL, 'R' },
+        { "validate-config", no_argument, NULL, 'C' },
+        { "ignore-listen-port", no_argument, NULL, 'i' },
+        { "print", no_argument, NULL, 'p' },
+        { "options-reference", no_argument, NULL, 'R' }, /* for docs/, not in the usage */
+        { "replay", required_argument, NULL, 'Y' },
         { NULL, 0, NULL, 0 },
     };
     const char *program = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
     struct pgv_error err = { 0 };
+    bool validate = false, ignore_port = false, print = false;
     int c;
 
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "hip", options, NULL)) != -1) {
         switch (c) {
         case 'h':
             usage(stdout, program);
@@ -97,7 +121,18 @@ int main(int argc, char **argv)
         case 'V':
             printf("%s %s (Patroni %s)\n", program, PGVIGIL_VERSION, PGV_PATRONI_VERSION);
             return 0;
+        case 'C':
+            validate = true;
+            break;
+        case 'i':
+            ignore_port = true;
+            break;
+        case 'p':
+            print = true;
+            break;
         case 'R':
+            return print_reference();
+        case 'Y':
             return replay_file(optarg, stdout, stderr);
         default:
             usage(stderr, program);
@@ -109,6 +144,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: error: unrecognized arguments: %s\n", program, argv[optind + 1]);
         return 2;
     }
+    if (validate)
+        return agent_validate_main(optind < argc ? argv[optind] : "", print, ignore_port);
     if (getpid() == 1)
         be_init();
     pgv_reserve_open();

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* agent/validate.h - --validate-config: everything that is wrong with a configuration, at once. */
+#pragma once
+
+#include "base/value.h"
+
+/** What a look at a configuration found. Lines are complete, with their newline. */
+struct agent_findings {
+    struct pgv_buf errors;   /* each makes the exit code 1; Patroni's words come first */
+    struct pgv_buf warnings; /* unknown keys, thread options, impossible times */
+    unsigned errors_n, warnings_n;
+};
+
+#define AGENT_FINDINGS_BYTES_MAX (1u << 20)
+
+void agent_findings_init(struct agent_findings *f);
+void agent_findings_done(struct agent_findings *f);
+
+/** What else to look at. */
+#define AGENT_LOOK_PORTS 1u /* addresses to listen on are free */
+#define AGENT_LOOK_NAMES 2u /* hosts are known, and stores accept connections */
+#define AGENT_LOOK_FILES 4u /* PostgreSQL's programs are there, and data_dir is theirs */
+
+/**
+ * Check the merged local configuration against agent/options.def. @look: AGENT_LOOK_*; looking
+ * blocks. False only when memory ran out or there was too much to say.
+ */
+bool agent_validate(const struct pgv_value *local, unsigned look, struct agent_findings *f,
+                    struct pgv_error *err) PGV_MUST_CHECK;
+/** The worst cases that follow from the times of bootstrap.dcs, in words. */
+void agent_validate_times(const struct pgv_value *local, struct pgv_buf *b);
+/** Is there an option at this dotted path? */
+bool agent_option_known(const char *path);
+/** docs/configuration.md, from the table. */
+bool agent_options_markdown(struct pgv_buf *b);
+/** pgvigil --validate-config: the exit code. Takes the environment. */
+int agent_validate_main(const char *path, bool print, bool ignore_listen_port);
