@@ -164,6 +164,7 @@ def normal(text):
     """Without what differs in every run or by intent."""
     text = text.replace("patronictl", "pgvigilctl")
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{5}", "<stamp>", text)
+    text = re.sub(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= cluster is )", "<second>", text)
     return re.sub(r"\(e\.g\. \d{4}-\d\d-\d\dT\d\d:\d\d", "(e.g. <minute>", text)
 
 
@@ -402,7 +403,8 @@ def test_usage(same, args):
     same(*args, but=("out",) if args in ([], ["--help"]) else ())
 
 
-@pytest.mark.parametrize("command", ["dsn", "edit-config", "failover", "flush", "history", "list", "pause", "reinit",
+@pytest.mark.parametrize("command", ["demote-cluster", "promote-cluster", "dsn", "edit-config", "failover", "flush",
+                                     "history", "list", "pause", "reinit",
                                      "reload", "remove", "restart", "resume", "show-config", "switchover", "topology"])
 @pytest.mark.parametrize("columns", ["80", "60", "200", "20"])
 def test_help(same, command, columns):
@@ -689,6 +691,63 @@ def test_a_group_of_a_citus_cluster(world, same):
     same("show-config", "--group", "1", keys=keys)
     same("switchover", "--group", "1", "--force", keys=keys, answers={("POST", "/switchover"): (200, "ok")})
     same("list", "--group", "2", keys=keys)
+
+
+ROLE_CHANGES = [
+    (["demote-cluster"], ""), (["demote-cluster", "--primary-slot-name", "s", "--force"], ""),
+    (["demote-cluster", "--host", "", "--force"], ""), (["demote-cluster", "--port", "x"], ""),
+    (["demote-cluster", "--host", "h"], "n\n"), (["demote-cluster", "--host", "h"], ""),
+    (["demote-cluster", "--host", "h", "--port", "5433", "--primary-slot-name", "s"], "y\n"),
+    (["demote-cluster", "--restore-command", "cp /x/%f %p", "--force"], ""),
+    (["promote-cluster"], "n\n"), (["promote-cluster", "batman"], "y\n"), (["promote-cluster", "nosuch", "--force"], ""),
+]
+
+
+@pytest.mark.parametrize("args,stdin", ROLE_CHANGES,
+                         ids=lambda value: repr(value) if isinstance(value, str) else " ".join(value))
+@pytest.mark.parametrize("state", ["done", "already", "refused", "no leader", "dead"])
+def test_the_role_of_a_cluster(world, same, args, stdin, state):
+    roles = ["primary", "standby_leader"]
+    if args[0] == "promote-cluster":
+        roles.reverse()
+    keys = world.keys()
+    keys["members/postgresql0"]["role"] = roles[state == "already"]
+    if state == "no leader":
+        del keys["leader"]
+    elif state == "dead":
+        keys["members/postgresql0"]["api_url"] = world.dead_api()
+
+    def change():
+        if state == "refused":
+            return 409, "busy"
+        keys["members/postgresql0"]["role"] = roles[1]
+        world.etcd.put(f"{NAMESPACE}/members/postgresql0", json.dumps(keys["members/postgresql0"]))
+        keys["members/postgresql0"]["role"] = roles[0]
+        return 200, "{}"
+
+    same(*args, keys=keys, stdin=stdin, answers={("PATCH", "/config"): change})
+
+
+def test_the_way_to_another_role_is_told(world):
+    """The former leader is still starting after somebody else has become the standby leader."""
+    keys = world.keys()
+
+    def change():
+        document = {**keys["members/postgresql1"], "role": "standby_leader", "state": "running"}
+        world.etcd.put(f"{NAMESPACE}/members/postgresql1", json.dumps(document))
+        world.etcd.put(f"{NAMESPACE}/leader", "postgresql1")
+        document = {**keys["members/postgresql0"], "role": "replica", "state": "starting"}
+        world.etcd.put(f"{NAMESPACE}/members/postgresql0", json.dumps(document))
+        document["state"] = "running"
+        timer = threading.Timer(1.5, world.etcd.put, (f"{NAMESPACE}/members/postgresql0", json.dumps(document)))
+        timer.start()
+        return 200, "{}"
+
+    for tool in (PATRONICTL, PGVIGILCTL):
+        got = run(tool, world, ["demote-cluster", "--host", "h", "--force"], keys, {("PATCH", "/config"): change}, "", {}, {})
+        assert "<second> cluster is unlocked: False, leader role: standby_leader, leader state: running, " \
+               "previous leader state: 'starting'\n" in got["out"]
+        assert "<second> cluster is successfully demoted\n+ Cluster: batman" in got["out"]
 
 
 # Where we differ on purpose
