@@ -164,7 +164,7 @@ def normal(text):
     """Without what differs in every run or by intent."""
     text = text.replace("patronictl", "pgvigilctl")
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{5}", "<stamp>", text)
-    text = re.sub(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= cluster is )", "<second>", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= cluster is )", "<second>", text)
     return re.sub(r"\(e\.g\. \d{4}-\d\d-\d\dT\d\d:\d\d", "(e.g. <minute>", text)
 
 
