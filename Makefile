@@ -1,7 +1,9 @@
 # The front door: all that is done often, by its shortest name. CMake does the building.
 #
 #   make            the programs: build/release/pgvigil and pgvigilctl
-#   make test       everything that proves them (about 25 minutes on two cores)
+#   make test       everything that proves them
+#   make soak       clusters simulated for MINUTES=10, and what was reached
+#   make mutate     faults planted into the brain, and which check catches each
 #   make demo       a cluster on this machine, hurt before your eyes
 #   make bench      pgvigil and Patroni measured side by side
 #   make install    into PREFIX (/usr/local), honours DESTDIR
@@ -29,6 +31,14 @@ test: deps-build deps-test
 test-%: deps-build deps-test
 	@tests/run $*
 
+# The simulator for as long as you like, and what it has reached; then what it would catch.
+MINUTES ?= 10
+soak: deps-build
+	@tests/sim/run --seconds $$(( $(MINUTES) * 60 )) --from now --stats
+
+mutate: deps-build deps-test
+	@tests/sim/mutate
+
 demo: release deps-demo
 	@$(PYTHON) tests/demo/demo.py
 
@@ -48,4 +58,4 @@ format: deps-format
 clean:
 	rm -rf build
 
-.PHONY: all release deps deps-build deps-test deps-bench deps-demo deps-format test demo bench install format clean
+.PHONY: all release deps deps-build deps-test deps-bench deps-demo deps-format test soak mutate demo bench install format clean

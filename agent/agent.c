@@ -10,6 +10,7 @@
 
 #include "agent/documents.h"
 #include "agent/pump.h"
+#include "agent/recorder.h"
 #include "base/child.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -36,6 +37,7 @@ enum phase {
 struct dcs_slot {
     struct dcs_req req;
     bool used; /* a request is in flight */
+    uint64_t begun_us;
 };
 
 struct agent_pump {
@@ -71,6 +73,8 @@ struct agent_pump {
 };
 
 static struct agent_pump the_pump; /* one agent per process; large, so not on a stack */
+
+static struct recorder the_recorder;
 
 static void push_view(struct agent *a);
 
@@ -323,6 +327,8 @@ static void on_dcs_reply(struct dcs_req *req, const struct pgv_error *err)
             break;
     slot = &a->pump->dcs[op];
     slot->used = false;
+    if (!err || err->code == PGV_ECONFLICT) /* it answered */
+        measure_observe(&a->measures[MEASURE_DCS], pgv_clock_us() - slot->begun_us);
     if (err && err->code != PGV_ECANCELED)
         pgv_log(err->code == PGV_ECONFLICT ? PGV_INFO : PGV_WARNING, "dcs", "%s: %s (%s)",
                 ha_dcs_op_name((enum ha_dcs_op)op), err->msg, pgv_code_name(err->code));
@@ -409,6 +415,7 @@ static void port_dcs(void *data, const struct ha_effect *e)
     memset(req, 0, sizeof(*req));
     req->data = a;
     req->op = ops[op];
+    slot->begun_us = pgv_clock_us();
     req->deadline_ms = e->u.dcs.deadline_ms;
     pgv_buf_reset(doc);
     slot->used = true;
@@ -655,6 +662,8 @@ static void port_cycle_done(void *data, enum ha_why why, const char *text)
 
     (void)why;
     a->cycles++;
+    a->cycle_us_last = (pgv_clock_ms() - a->ha.cycle.since_ms) * 1000;
+    measure_observe(&a->measures[MEASURE_CYCLE], a->cycle_us_last);
     if (a->ha.have_view && a->ha.cycle.regular)
         pgv_log(PGV_INFO, "ha", "Lock owner: %s; I am %s",
                 a->ha.view.has_leader ? a->ha.view.leader : "None", a->config.name);
@@ -770,6 +779,28 @@ void agent_forget(struct agent *a, struct agent_request *r)
         }
 }
 
+/* The recorder is a help for people: what is wrong with it is said and costs nothing else. */
+static void reconfigure_recorder(struct agent *a)
+{
+    struct recorder *r = a->recorder;
+    struct recorder_config c;
+    struct pgv_error err;
+
+    if (!recorder_config_read(pgv_get(a->config.local.root, "recorder"),
+                              pgv_stringz(pgv_path(a->config.effective, "log.dir")),
+                              pgv_stringz(pgv_path(a->config.effective, "postgresql.data_dir")),
+                              a->config.name, &c, &err)) {
+        pgv_log(PGV_ERROR, "agent", "%s; the recorder stays as it was", err.msg);
+        return;
+    }
+    if (c.enabled == (r->fd >= 0) && (!c.enabled || (c.size_bytes == r->config.size_bytes &&
+                                                     strcmp(c.file, r->config.file) == 0)))
+        return;
+    recorder_close(r);
+    if (!recorder_open(r, &c, a->config.name, &err))
+        pgv_log(PGV_WARNING, "agent", "going on without the flight recorder: %s", err.msg);
+}
+
 void agent_reload(struct agent *a)
 {
     struct pgv_error err;
@@ -788,6 +819,7 @@ void agent_reload(struct agent *a)
         pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
     if (a->pump->phase != PHASE_RUN)
         goto out;
+    reconfigure_recorder(a);
     if (!rest_reconfigure(a, &err))
         pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
     /* Also when no option changed: the files behind the names may be new. */
@@ -856,6 +888,7 @@ static bool open_rest_of(struct agent *a, struct pgv_error *err)
         return false;
     p->rest_open = true;
     p->phase = PHASE_RUN;
+    reconfigure_recorder(a);
     a->started_wall_us = pgv_wall_us();
     push_policy(a);
     ev.u.facts = &a->pm.facts;
@@ -1033,6 +1066,10 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     pgv_buf_init(&a->scheduled_restart_json, 16384);
     ha_init(&a->ha);
     pump_init(&p->pump, &a->ha, &real_ports, a);
+    recorder_init(&the_recorder);
+    a->recorder = &the_recorder;
+    p->pump.record = recorder_step;
+    p->pump.record_data = &the_recorder;
 
     if (!agent_peers_open(a, err))
         return false;

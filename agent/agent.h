@@ -9,6 +9,7 @@
 
 #include "agent/config.h"
 #include "agent/ha/ha.h"
+#include "agent/measure.h"
 #include "dcs/dcs.h"
 #include "http/httpc.h"
 #include "http/httpd.h"
@@ -27,6 +28,7 @@ struct agent_request {
 };
 
 struct agent_peers_req;
+struct recorder;
 struct rest;
 struct callbacks;
 
@@ -42,11 +44,13 @@ struct agent {
     void (*peers_close_cb)(struct agent *a);
     struct rest *rest;
     struct callbacks *callbacks;
+    struct recorder *recorder; /* NULL in tests; its fd is -1 when it does not record */
     int64_t started_wall_us;
     /* the scheduled restart as its requester wrote it (rest contract), or empty */
     struct pgv_buf scheduled_restart_json;
     uint64_t cycles; /* completed */
     uint64_t cycle_us_last;
+    struct measure measures[MEASURE_N];
     int exit_status;
     struct agent_pump *pump;
 };
@@ -103,6 +107,9 @@ bool rest_reconfigure(struct agent *a, struct pgv_error *err) PGV_MUST_CHECK;
 void rest_close(struct agent *a, void (*cb)(struct agent *a));
 /** Told by the pump after each step: waiting switchover answers and the like look again. */
 void rest_world_changed(struct agent *a);
+/** The state as it is shown: in pause a server that has ended is stopped, not crashed, for nobody
+ * will start it. Source: Patroni, Ha._run_cycle(). */
+enum pgv_state agent_state(const struct agent *a);
 /** The published api_url: http(s)://connect_address/patroni. */
 const char *rest_api_url(const struct agent *a);
 

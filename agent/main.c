@@ -4,6 +4,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/replay.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -22,7 +23,7 @@ static volatile sig_atomic_t init_child;
 static void usage(FILE *to, const char *program)
 {
     fprintf(to,
-            "usage: %s [-h] [--version] [configfile]\n"
+            "usage: %s [-h] [--version] [--replay FILE] [configfile]\n"
             "\n"
             "The node agent of a PostgreSQL high-availability cluster.\n"
             "\n"
@@ -32,7 +33,10 @@ static void usage(FILE *to, const char *program)
             "\n"
             "options:\n"
             "  -h, --help   show this help message and exit\n"
-            "  --version    show the version and exit\n",
+            "  --version    show the version and exit\n"
+            "  --replay FILE\n"
+            "               tell the story of a flight recording and compare it with what this\n"
+            "               build decides: 0 the same, 1 it differs, 2 unreadable\n",
             program);
 }
 
@@ -76,6 +80,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
+        { "replay", required_argument, NULL, 'R' },
         { NULL, 0, NULL, 0 },
     };
     const char *program = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
@@ -90,6 +95,8 @@ int main(int argc, char **argv)
         case 'V':
             printf("%s %s (Patroni %s)\n", program, PGVIGIL_VERSION, PGV_PATRONI_VERSION);
             return 0;
+        case 'R':
+            return replay_file(optarg, stdout, stderr);
         default:
             usage(stderr, program);
             return 2;

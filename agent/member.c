@@ -105,7 +105,7 @@ bool agent_member_document(struct agent *a, struct pgv_buf *b)
     pgv_buf_putc(b, '{');
     put_string(b, "conn_url", pm->conn_url);
     put_string(b, "api_url", rest_api_url(a));
-    put_string(b, "state", pgv_state_name(pm->facts.state));
+    put_string(b, "state", pgv_state_name(agent_state(a)));
     put_string(b, "role", pgv_role_name(ha_role(&a->ha)));
     put_string(b, "version", PGV_PATRONI_VERSION);
     if (pm->proxy_url[0])

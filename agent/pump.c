@@ -81,6 +81,8 @@ static void step(struct pump *p, struct ha_event *ev, enum postmaster_job *ret_r
             if (fences(&p->fx.v[i]) == (pass == 0) && !carry_out(p, &p->fx.v[i]))
                 *ret_refused = p->fx.v[i].u.job.job;
     p->ports->wake_at(p->data, p->fx.wake_ms);
+    if (p->record)
+        p->record(p->record_data, p->ha, ev, &p->fx);
 }
 
 void pump_event(struct pump *p, struct ha_event *ev)

@@ -34,6 +34,11 @@ struct pump {
     struct ha *ha;
     const struct pump_ports *ports;
     void *data;
+    /** The flight recorder, or NULL: told of every step after its effects were carried out, so that
+     * no deed waits for a disk. It must not call back. */
+    void (*record)(void *data, const struct ha *ha, const struct ha_event *ev,
+                   const struct ha_effects *fx);
+    void *record_data;
     /* private */
     bool stepping;
     struct ha_effects fx;

@@ -24,9 +24,13 @@ static const struct rest_route routes[] = {
     { HTTPD_GET, "liveness", rest_get_liveness, false, false },
     { HTTPD_GET, "readiness", rest_get_readiness, false, false },
     { HTTPD_GET, "cluster", rest_get_cluster, false, false },
+    { HTTPD_GET, "decisions", rest_get_decisions, false, false },
+    { HTTPD_GET, "explain", rest_get_explain, false, false },
     { HTTPD_GET, "history", rest_get_history, false, false },
     { HTTPD_GET, "config", rest_get_config, false, false },
     { HTTPD_GET, "failsafe", rest_get_failsafe, false, false },
+    { HTTPD_GET, "events", rest_get_events, false, false },
+    { HTTPD_GET, "dashboard", rest_get_dashboard, false, false },
     { HTTPD_PATCH, "config", rest_patch_config, true, false },
     { HTTPD_PUT, "config", rest_put_config, true, false },
     { HTTPD_POST, "reload", rest_post_reload, true, false },
@@ -82,6 +86,11 @@ static void log_access(const struct httpd_req *req, int status)
             (double)(pgv_clock_us() - req->received_us) / 1000);
 }
 
+void rest_observe_probe(struct rest *r, const struct httpd_req *req)
+{
+    measure_observe(&r->agent->measures[MEASURE_PROBE], pgv_clock_us() - req->received_us);
+}
+
 void rest_reply(struct rest *r, struct httpd_req *req, int status, const char *headers,
                 const char *content_type, struct pgv_str body)
 {
@@ -92,7 +101,7 @@ void rest_reply(struct rest *r, struct httpd_req *req, int status, const char *h
 
 void rest_reply_status(struct rest *r, struct httpd_req *req, int status)
 {
-    (void)r;
+    rest_observe_probe(r, req);
     log_access(req, status);
     httpd_reply_status(req, status);
 }
@@ -360,6 +369,17 @@ void rest_call_timer(struct rest_call *c, uint64_t ms, uv_timer_cb cb)
 
 /* ---- requests --------------------------------------------------------------------------- */
 
+/* The method stands in the reason of the status line. Source: Python's http.server. */
+static void refuse_method(struct rest *r, struct httpd_req *req)
+{
+    char why[64];
+    struct pgv_str m = req->method_text;
+
+    snprintf(why, sizeof(why), "Unsupported method ('%.*s')", (int)(m.n > 32 ? 32 : m.n),
+             m.n ? m.p : "");
+    rest_reply_error(r, req, 501, why);
+}
+
 void rest_on_request(struct httpd *s, struct httpd_req *req)
 {
     struct rest_listener *l = s->data;
@@ -368,7 +388,7 @@ void rest_on_request(struct httpd *s, struct httpd_req *req)
     rest_target_trim(&req->path, &req->query);
     route = rest_route_find(req->method, req->path);
     if (!route)
-        rest_reply_error(l->rest, req, 501, "Server does not support this operation");
+        refuse_method(l->rest, req);
     else if (route->guarded)
         rest_access_check(l->rest, req, route->failsafe, route->handler);
     else
@@ -390,6 +410,7 @@ void rest_world_changed(struct agent *a)
         r->look.fresh = false;
         r->facts_seen = *f;
     }
+    rest_events_changed(r);
     for (c = r->calls; c; c = next) {
         next = c->next; /* a call that looks may end itself, and nobody else */
         if (c->world)
@@ -417,6 +438,8 @@ static void rest_free(struct rest *r)
     pgv_buf_done(&r->extra_headers);
     pgv_buf_done(&r->look.replication);
     pgv_buf_done(&r->out);
+    pgv_buf_done(&r->event_member);
+    pgv_buf_done(&r->event_cluster);
     pgv_free(r);
 }
 
@@ -448,11 +471,13 @@ static void begin_close(struct rest *r, void (*cb)(struct agent *a))
     r->close_cb = cb;
     rest_status_cancel(r);
     rest_listener_close(r);
+    rest_agent_check_close(r);
     for (struct rest_call *c = r->calls; c; c = c->next)
         if (c->dcs_busy)
             dcs_cancel(&c->dcs);
     uv_close((uv_handle_t *)&r->retry_timer, on_timer_closed);
     uv_close((uv_handle_t *)&r->listen_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&r->events_timer, on_timer_closed);
 }
 
 bool rest_open(struct agent *a, struct pgv_error *err)
@@ -470,7 +495,9 @@ bool rest_open(struct agent *a, struct pgv_error *err)
     rest_status_init(r);
     uv_timer_init(&a->loop, &r->listen_timer); /* cannot fail */
     r->listen_timer.data = r;
-    r->n_open = 2; /* the two timers */
+    uv_timer_init(&a->loop, &r->events_timer);
+    r->events_timer.data = r;
+    r->n_open = 3; /* the three timers */
     a->rest = r;
     if (rest_configure(r, err))
         return true;

@@ -19,6 +19,8 @@ struct rest_call;
 
 /* Long-lived requests at once (restarts, switchovers, reads of the store); more get 503. */
 #define REST_CALLS_MAX 64
+/* Who follows /events at once; more get 503. */
+#define REST_EVENTS_MAX 64
 #define REST_BODY_ARENA_BYTES_MAX (8u << 20)
 /* A status this young answers the next probe too: a thousand probes a second cost the server
  * fifty queries. Any change of the facts makes it stale at once. */
@@ -97,6 +99,7 @@ void rest_with_look(struct rest *r, struct httpd_req *req, bool may_retry, rest_
 /** The document into @b. @look as above. */
 void rest_status_write(struct rest *r, const struct rest_look *look, struct pgv_buf *b);
 void rest_world_fill(struct rest *r, const struct rest_look *look, struct rest_world *ret);
+uint32_t rest_timeline(const struct rest *r, const struct postmaster_status *st);
 void rest_metrics_write(struct rest *r, const struct rest_look *look, struct pgv_buf *b);
 void rest_get_health(struct rest *r, struct httpd_req *req);
 void rest_head_health(struct rest *r, struct httpd_req *req);
@@ -170,8 +173,8 @@ struct rest {
     char listen[PGV_URL_BYTES];     /* as configured */
     char listen_host[256], listen_queried[256]; /* a name to be resolved, else empty */
     int listen_port;
-    char bound_host[256], move_host[256]; /* in use; wanted as soon as the old one has closed */
-    int bound_port, move_port;
+    char bound_host[256]; /* in use */
+    int bound_port;
     struct names_query listen_query;
     bool listen_query_busy;
     uv_timer_t listen_timer;
@@ -189,9 +192,20 @@ struct rest {
     struct postmaster_status_req status_req;
     bool looking;
     struct rest_wait *waiting, *retrying; /* rings: first->prev is the last */
+    uint64_t asked_us;                    /* when the look under way began */
     uv_timer_t retry_timer;
     struct postmaster_facts facts_seen;
     struct pgv_buf out; /* the answer under construction */
+
+    struct httpd_req *events[REST_EVENTS_MAX]; /* who follows /events */
+    unsigned n_events;
+    uv_timer_t events_timer;
+    uint64_t events_sent_ms;
+    struct pgv_buf event_member, event_cluster; /* as last sent */
+    bool events_soon;
+
+    struct rest_agent_check *agent_check; /* NULL: not configured */
+    char agent_check_at[PGV_URL_BYTES];
 
     struct rest_call *calls;
     unsigned n_calls;
@@ -221,6 +235,8 @@ void rest_call_error(struct rest_call *c, int status, const char *why);
 void rest_reply(struct rest *r, struct httpd_req *req, int status, const char *headers,
                 const char *content_type, struct pgv_str body);
 void rest_reply_status(struct rest *r, struct httpd_req *req, int status);
+/** Into the histogram of probes; before the answer, afterwards the request is no more. */
+void rest_observe_probe(struct rest *r, const struct httpd_req *req);
 void rest_reply_error(struct rest *r, struct httpd_req *req, int status, const char *why);
 void rest_reply_text(struct rest *r, struct httpd_req *req, int status, const char *text);
 void rest_reply_json(struct rest *r, struct httpd_req *req, int status, const struct pgv_value *v);
@@ -240,6 +256,24 @@ void rest_close_when_done(struct rest *r);
 bool rest_configure(struct rest *r, struct pgv_error *err) PGV_MUST_CHECK;
 void rest_listener_close(struct rest *r);
 
+/* agent/rest_events.c, agent/rest_dashboard.c */
+void rest_get_events(struct rest *r, struct httpd_req *req);
+void rest_get_dashboard(struct rest *r, struct httpd_req *req);
+/** The page, and what of its Content-Security-Policy names it. Made by cmake/embed_dashboard.cmake.
+ */
+extern const unsigned char rest_dashboard_html[];
+extern const size_t rest_dashboard_html_bytes;
+extern const char rest_dashboard_hashes[];
+/** The world has changed: who follows is told, soon. */
+void rest_events_changed(struct rest *r);
+
+/* agent/rest_agent_check.c */
+bool rest_agent_check_configure(struct rest *r, const struct pgv_value *restapi,
+                                struct pgv_error *err) PGV_MUST_CHECK;
+void rest_agent_check_close(struct rest *r);
+/** 100 at no lag, 1 at @max_bytes and beyond. Pure. */
+unsigned rest_weight_percent(uint64_t lag_bytes, int64_t max_bytes);
+
 /** The server in use, for its counters; NULL while there is none. */
 const struct httpd *rest_server(const struct rest *r);
 /** Find the handler of a request. NULL: none. Pure. */
@@ -255,6 +289,8 @@ const struct rest_route *rest_route_find(enum httpd_method method, struct pgv_st
  */
 
 void rest_get_cluster(struct rest *r, struct httpd_req *req);
+void rest_get_decisions(struct rest *r, struct httpd_req *req);
+void rest_get_explain(struct rest *r, struct httpd_req *req);
 void rest_get_history(struct rest *r, struct httpd_req *req);
 void rest_get_failsafe(struct rest *r, struct httpd_req *req);
 void rest_get_config(struct rest *r, struct httpd_req *req);

@@ -3,15 +3,14 @@
  * agent/rest_listen.c - the restapi section at work: where to listen, TLS, headers, our address.
  *
  * On a reload everything is applied in place: a new certificate serves the next handshake, and
- * the listener is touched only when its address changed. The new one is opened before the old one
- * is closed, so that a mistake in the configuration leaves the API where it was.
+ * the listener is touched only when its address changed. Then it moves in place, with the requests
+ * it has, and a mistake in the configuration leaves the API where it was.
  */
 #include "agent/rest.h"
 #include "base/log.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -33,9 +32,17 @@ static void on_listener_closed(struct httpd *s)
     rest_close_when_done(r);
 }
 
+static void wrap_bind_error(const char *host, int port, struct pgv_error *err)
+{
+    pgv_error_wrap(err,
+                   "Couldn't start a service on '%.200s:%d', please check your `restapi.listen` "
+                   "configuration",
+                   host[0] && strcmp(host, "*") != 0 ? host : "None", port);
+}
+
 static bool listen_on(struct rest *r, const char *host, int port, struct pgv_error *err)
 {
-    struct rest_listener *l = pgv_zalloc(sizeof(*l)), *old = r->listener;
+    struct rest_listener *l = pgv_zalloc(sizeof(*l));
 
     if (!l)
         return pgv_fail(err, PGV_ENOMEM, "no memory for the REST listener");
@@ -45,19 +52,13 @@ static bool listen_on(struct rest *r, const char *host, int port, struct pgv_err
     l->http.server_name = r->server_name;
     if (!httpd_open(&l->http, &r->agent->loop, host, port, r->tls, rest_on_request, err)) {
         pgv_free(l);
-        pgv_error_wrap(
-            err,
-            "Couldn't start a service on '%.200s:%d', please check your `restapi.listen` "
-            "configuration",
-            host[0] && strcmp(host, "*") != 0 ? host : "None", port);
+        wrap_bind_error(host, port, err);
         return false;
     }
     r->n_open++;
     r->listener = l;
     pgv_copy_cut(r->bound_host, sizeof(r->bound_host), pgv_str(host));
     r->bound_port = port;
-    if (old)
-        httpd_close(&old->http, on_listener_closed);
     pgv_log(PGV_INFO, "rest", "the REST API listens on %s:%d%s", host[0] ? host : "*",
             httpd_port(&l->http), r->tls ? " with TLS" : "");
     return true;
@@ -72,48 +73,21 @@ static void listen_again_later(struct rest *r, const struct pgv_error *err)
     uv_timer_start(&r->listen_timer, on_listen_timer, LISTEN_AGAIN_MS, 0);
 }
 
-/* The old listener has let go of the port: the new address, else the old one again. */
-static void on_listener_moved(struct httpd *s)
-{
-    struct rest_listener *l = s->data;
-    struct rest *r = l->rest;
-    struct pgv_error err = { 0 };
-    char host[sizeof(r->bound_host)];
-    int port = r->bound_port;
-
-    pgv_free(l);
-    r->n_open--;
-    if (r->closing) {
-        rest_close_when_done(r);
-        return;
-    }
-    if (r->listener || listen_on(r, r->move_host, r->move_port, &err))
-        return;
-    pgv_log(PGV_ERROR, "rest", "%s: back to the address before", err.msg);
-    r->listen[0] = '\0'; /* the next reload tries again */
-    memcpy(host, r->bound_host, sizeof(host));
-    if (!listen_on(r, host, port, &err))
-        listen_again_later(r, &err);
-}
-
-/*
- * A new listener before the old one goes. Where both want the same port of overlapping addresses
- * (127.0.0.1 and all of them), the system allows only one at a time: then the old one goes first.
- */
+/* In place where there is one: open connections and what they asked for stay. */
 static bool move_to(struct rest *r, const char *host, int port, struct pgv_error *err)
 {
-    struct rest_listener *old = r->listener;
-
-    if (old && port == r->bound_port && strcmp(host, r->bound_host) == 0)
+    if (!r->listener)
+        return listen_on(r, host, port, err);
+    if (port == r->bound_port && strcmp(host, r->bound_host) == 0)
         return true; /* there it is already */
-    if (listen_on(r, host, port, err))
-        return true;
-    if (!old || err->sys != EADDRINUSE || port != r->bound_port)
+    if (!httpd_relisten(&r->listener->http, host, port, err)) {
+        wrap_bind_error(host, port, err);
         return false;
-    pgv_copy_cut(r->move_host, sizeof(r->move_host), pgv_str(host));
-    r->move_port = port;
-    r->listener = NULL;
-    httpd_close(&old->http, on_listener_moved);
+    }
+    pgv_copy_cut(r->bound_host, sizeof(r->bound_host), pgv_str(host));
+    r->bound_port = port;
+    pgv_log(PGV_INFO, "rest", "the REST API now listens on %s:%d", host[0] ? host : "*",
+            httpd_port(&r->listener->http));
     return true;
 }
 
@@ -372,7 +346,8 @@ bool rest_configure(struct rest *r, struct pgv_error *err)
     if (!listen)
         return pgv_fail(err, PGV_EINVALID, "Can not find \"restapi.listen\" config");
     if (!configure_tls(r, restapi, err) || !configure_headers(r, restapi, r->tls != NULL, err) ||
-        !configure_url(r, restapi, listen, err) || !rest_access_configure(r, restapi, err))
+        !configure_url(r, restapi, listen, err) || !rest_access_configure(r, restapi, err) ||
+        !rest_agent_check_configure(r, restapi, err))
         return false;
     return strcmp(listen, r->listen) == 0 || open_listener(r, listen, err);
 }

@@ -125,10 +125,28 @@ static bool is_failsafe_member(const struct agent *a)
     return false;
 }
 
+static void histogram(const struct metrics *m, const char *name, const char *help,
+                      const struct measure *h)
+{
+    const char *scope = m->a->config.scope, *node = m->a->config.name;
+    uint64_t n = 0;
+
+    head(m, name, "histogram", help);
+    for (unsigned i = 0; i < MEASURE_BUCKETS; i++) {
+        n += h->buckets[i];
+        pgv_buf_printf(m->b, "%s_bucket{scope=\"%s\",name=\"%s\",le=\"%g\"} %llu\n", name, scope,
+                       node, (double)measure_bounds_us[i] / 1e6, (unsigned long long)n);
+    }
+    pgv_buf_printf(m->b, "%s_bucket{scope=\"%s\",name=\"%s\",le=\"+Inf\"} %llu\n", name, scope,
+                   node, (unsigned long long)h->n);
+    pgv_buf_printf(m->b, "%s_sum{scope=\"%s\",name=\"%s\"} %.6f\n", name, scope, node,
+                   (double)h->sum_us / 1e6);
+    pgv_buf_printf(m->b, "%s_count{scope=\"%s\",name=\"%s\"} %llu\n", name, scope, node,
+                   (unsigned long long)h->n);
+}
+
 static void put_ours(const struct metrics *m, const struct httpd *s)
 {
-    char seconds[32];
-
     head(m, "pgvigil_version", "gauge", "Always 1; the label tells the version of pgvigil.");
     pgv_buf_printf(m->b, "pgvigil_version{scope=\"%s\",name=\"%s\",version=\"%s\"} 1\n",
                    m->a->config.scope, m->a->config.name, PGVIGIL_VERSION);
@@ -136,9 +154,17 @@ static void put_ours(const struct metrics *m, const struct httpd *s)
     pgv_buf_printf(m->b, "pgvigil_status{scope=\"%s\",name=\"%s\",why=\"%s\"} 1\n",
                    m->a->config.scope, m->a->config.name, ha_why_label(m->a->ha.status_why));
     put_u64(m, "pgvigil_cycles_total", "counter", "Cycles of the HA loop completed.", m->a->cycles);
-    snprintf(seconds, sizeof(seconds), "%.6f", (double)m->a->cycle_us_last / 1e6);
-    put(m, "pgvigil_cycle_duration_seconds", "gauge", "Duration of the last cycle of the HA loop.",
-        seconds);
+    histogram(m, "pgvigil_cycle_duration_seconds", "Duration of the cycles of the HA loop.",
+              &m->a->measures[MEASURE_CYCLE]);
+    histogram(m, "pgvigil_dcs_request_duration_seconds",
+              "How long the store took to answer requests of the HA loop.",
+              &m->a->measures[MEASURE_DCS]);
+    histogram(m, "pgvigil_probe_duration_seconds",
+              "How long health checks and status requests took to answer.",
+              &m->a->measures[MEASURE_PROBE]);
+    histogram(m, "pgvigil_postgres_query_duration_seconds",
+              "How long PostgreSQL took to answer the status query.",
+              &m->a->measures[MEASURE_QUERY]);
     if (!s)
         return;
     put_u64(m, "pgvigil_rest_requests_total", "counter", "Requests the REST API has received.",
@@ -191,7 +217,7 @@ void rest_metrics_write(struct rest *r, const struct rest_look *look, struct pgv
     gauge(&m, "patroni_failsafe_member",
           "Value is 1 if this node is a member of failsafe, 0 otherwise.", is_failsafe_member(a));
     gauge(&m, "patroni_postgres_timeline",
-          "Postgres timeline of this node (if running), 0 otherwise.", st->timeline);
+          "Postgres timeline of this node (if running), 0 otherwise.", rest_timeline(r, st));
     gauge(&m, "patroni_dcs_last_seen",
           "Epoch timestamp when DCS was last contacted successfully by Patroni.",
           a->dcs.last_seen_wall_us > 0 ? (uint64_t)a->dcs.last_seen_wall_us / 1000000 : 0);

@@ -35,6 +35,14 @@ const struct pgv_value *rest_global(const struct agent *a, const struct dcs_snap
     return view && view->cluster.config_valid ? view->config : a->config.global;
 }
 
+enum pgv_state agent_state(const struct agent *a)
+{
+    if (a->pm.facts.state == PGV_STATE_CRASHED && !a->pm.facts.alive &&
+        agent_config_is_paused(a->config.global))
+        return PGV_STATE_STOPPED;
+    return a->pm.facts.state;
+}
+
 /* ---- lists of those who wait --------------------------------------------------------------------
  */
 
@@ -118,6 +126,7 @@ static void on_status(struct postmaster_status_req *req, const struct postmaster
     bool again;
 
     r->looking = false;
+    measure_observe(&r->agent->measures[MEASURE_QUERY], pgv_clock_us() - r->asked_us);
     if (st->ok) {
         r->look.st = *st;
         r->look.st.replication_json = NULL;
@@ -155,6 +164,7 @@ static void ask(struct rest *r)
     if (r->looking)
         return;
     r->looking = true;
+    r->asked_us = pgv_clock_us();
     r->status_req.data = r;
     postmaster_status(&r->agent->pm, &r->status_req, on_status);
 }
@@ -227,7 +237,7 @@ void rest_world_fill(struct rest *r, const struct rest_look *look, struct rest_w
     const struct agent *a = r->agent;
     const struct dcs_snapshot *view = rest_cached_cluster(a);
     const struct pgv_value *global = rest_global(a, view);
-    struct rest_world w = { .state = a->pm.facts.state, .role = ha_role(&a->ha) };
+    struct rest_world w = { .state = agent_state(a), .role = ha_role(&a->ha) };
 
     fill_common(r, view, global, &w);
     if (look) {
@@ -255,7 +265,7 @@ static void world_from_memory(struct rest *r, struct rest_world *ret)
     const struct agent *a = r->agent;
     const struct postmaster_facts *f = &a->pm.facts;
     const struct dcs_snapshot *view = rest_cached_cluster(a);
-    struct rest_world w = { .state = f->state, .role = ha_role(&a->ha) };
+    struct rest_world w = { .state = agent_state(a), .role = ha_role(&a->ha) };
 
     fill_common(r, view, rest_global(a, view), &w);
     if (f->look_ok && !f->in_recovery)
@@ -324,9 +334,22 @@ static void put_xlog(struct pgv_buf *b, const struct postmaster_status *st)
     pgv_buf_puts(b, st->paused ? ", \"paused\": true}" : ", \"paused\": false}");
 }
 
-static void put_server(struct pgv_buf *b, const struct rest_look *look, const struct rest_world *w)
+/* A standby that receives from nobody knows its timeline from the control file. Source: Patroni,
+ * Postgresql.replica_cached_timeline() (rest contract §4.1). */
+uint32_t rest_timeline(const struct rest *r, const struct postmaster_status *st)
+{
+    const struct postmaster_facts *f = &r->agent->pm.facts;
+
+    if (st->timeline || !st->ok)
+        return st->timeline;
+    return f->timeline ? f->timeline : f->control_timeline;
+}
+
+static void put_server(const struct rest *r, struct pgv_buf *b, const struct rest_look *look,
+                       const struct rest_world *w)
 {
     const struct postmaster_status *st = &look->st;
+    uint32_t timeline = rest_timeline(r, st);
 
     put_field_string(b, ", \"postmaster_start_time\": ", st->start_time);
     put_field_string(b, ", \"role\": ", pgv_role_name(w->role));
@@ -336,8 +359,8 @@ static void put_server(struct pgv_buf *b, const struct rest_look *look, const st
         pgv_buf_puts(b, ", \"quorum_standby\": true");
     if (w->sync_standby)
         pgv_buf_puts(b, ", \"sync_standby\": true");
-    if (st->timeline)
-        put_field_u64(b, ", \"timeline\": ", st->timeline);
+    if (timeline)
+        put_field_u64(b, ", \"timeline\": ", timeline);
     else
         pgv_buf_puts(b, ", \"timeline\": null");
     if (st->replication_state[0])
@@ -394,7 +417,7 @@ void rest_status_write(struct rest *r, const struct rest_look *look, struct pgv_
     rest_world_fill(r, look, &w);
     put_field_string(b, "{\"state\": ", pgv_state_name(w.state));
     if (look)
-        put_server(b, look, &w);
+        put_server(r, b, look, &w);
     else
         put_field_string(b, ", \"role\": ", pgv_role_name(w.role));
     if (w.paused)
@@ -412,6 +435,7 @@ void rest_status_write(struct rest *r, const struct rest_look *look, struct pgv_
 static void reply_status(struct rest *r, struct httpd_req *req, int code,
                          const struct rest_look *look)
 {
+    rest_observe_probe(r, req);
     pgv_buf_reset(&r->out);
     rest_status_write(r, look, &r->out);
     if (r->out.failed)

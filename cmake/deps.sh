@@ -14,6 +14,7 @@ build=(gcc libc6-dev make cmake ninja-build pkg-config libuv1-dev libpq-dev liby
 demo=(postgresql etcd-server haproxy python3 python3-psycopg2 python3-yaml)
 test=("${demo[@]}" etcd-client clang libclang-rt-dev llvm valgrind libc6-dbg strace procps iproute2
   util-linux python3-pytest python3-pytest-xdist python3-pytest-timeout
+  curl prometheus chromium chromium-driver python3-selenium
   # what Patroni, which the mixed clusters run, needs besides
   python3-urllib3 python3-click python3-prettytable python3-dateutil python3-psutil
   python3-dnspython python3-cdiff xz-utils)

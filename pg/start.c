@@ -20,6 +20,8 @@
 #define LEFTOVERS_MAX 256
 /** Backends of a dead postmaster that have not quit after this long are killed. */
 #define LEFTOVERS_KILL_MS 1000
+/** So few are gone before a new postmaster looks for them. */
+#define LEFTOVERS_QUICK 64
 /** A postmaster that ends sooner than this after its spawn may have met what another left. */
 #define TOO_EARLY_MS 1000
 #define ATTEMPTS_MAX 8
@@ -145,7 +147,7 @@ static void spawn(struct postmaster_impl *im)
 
 /* Backends only: a postmaster we did not recognise, or somebody's single-user server, is waited
  * for and makes the start fail in the end. */
-static void end_leftovers(const pid_t *left, unsigned n, int sig)
+static unsigned end_leftovers(const pid_t *left, unsigned n, int sig)
 {
     unsigned sent = 0;
 
@@ -155,6 +157,7 @@ static void end_leftovers(const pid_t *left, unsigned n, int sig)
     if (sent > 0)
         pgv_log(PGV_INFO, "pg", "ending backends of the old postmaster count=%u signal=%d", sent,
                 sig);
+    return sent;
 }
 
 static void clear_leftovers(struct postmaster_impl *im)
@@ -182,11 +185,17 @@ static void clear_leftovers(struct postmaster_impl *im)
         failed(im, "processes of an old postmaster do not go away");
         return;
     }
-    if (now - s->leftovers_ms >= LEFTOVERS_KILL_MS)
+    if (now - s->leftovers_ms >= LEFTOVERS_KILL_MS) {
         end_leftovers(left, n, SIGKILL);
-    else if (!s->signalled)
-        end_leftovers(left, n, SIGQUIT);
-    s->signalled = true;
+    } else if (!s->signalled) {
+        s->signalled = true;
+        /* They go while the new postmaster is being loaded, which takes longer. It looks for
+         * itself whether any is still there, and does not start then: there is a next attempt. */
+        if (end_leftovers(left, n, SIGQUIT) == n && n <= LEFTOVERS_QUICK) {
+            spawn(im);
+            return;
+        }
+    }
     pm_arm(im, PM_TIMER_START, s->delay_ms, clear_leftovers);
     s->delay_ms = longer(s->delay_ms);
 }

@@ -33,8 +33,13 @@ enum ha_flow ha_job_in_progress(struct ha *ha, struct ha_effects *fx)
     uint64_t elapsed = ha->now_ms - ha->job.since_ms;
     bool giving_up = ha->demotion.active && ha->demotion.release_ask != HA_ASK_NOT;
 
-    if (ha->job.kind == PM_JOB_NONE)
+    if (ha->job.kind == PM_JOB_NONE) {
+        /* Stopped, and the key is not given up yet: its end begins the next cycle. */
+        if (ha->demotion.active && ha->demotion.stopped && ha->demotion.release &&
+            !ha->demotion.released)
+            return ha_end(ha, fx, HA_WHY_releasing);
         return HA_GO_ON;
+    }
     if (ha_has_lock(ha) && !ha->bootstrapping && !giving_up) {
         switch (ha_update_lock(ha, fx, false)) {
         case HA_ASK_NOT:

@@ -19,6 +19,24 @@ static uint64_t deadline(const struct ha *ha, enum ha_dcs_op op)
     return at;
 }
 
+/*
+ * From here on the key may hang on a lease of the ttl as it is now, whether or not we hear of it:
+ * where that was lowered, the longer deadline of the old lease proves nothing any more. Where it
+ * was raised, an answer that is on its way speaks of the old one.
+ */
+static void cap_lease(struct ha *ha, enum ha_dcs_op op)
+{
+    ha->asked_ttl_ms[op] = ha->policy.ttl_ms;
+    if (ha->lease_until_ms > ha->now_ms + ha->policy.ttl_ms)
+        ha->lease_until_ms = ha->now_ms + ha->policy.ttl_ms;
+}
+
+/* After it the leader key may be ours. */
+static bool takes_key(enum ha_dcs_op op)
+{
+    return op == HA_DCS_RENEW || op == HA_DCS_ACQUIRE || op == HA_DCS_TAKE;
+}
+
 static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_dcs_op op,
                                   enum ha_why why)
 {
@@ -27,6 +45,8 @@ static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_
     e->u.dcs.op = op;
     e->u.dcs.deadline_ms = deadline(ha, op);
     ha->dcs_inflight[op] = true;
+    if (takes_key(op))
+        cap_lease(ha, op);
     return e;
 }
 
@@ -34,6 +54,10 @@ enum ha_ask ha_ask_dcs(struct ha *ha, struct ha_effects *fx, enum ha_dcs_op op, 
 {
     enum ha_ask *ask = &ha->cycle.dcs[op];
 
+    /* A key on its way out is not asked for: the store might carry out the release first, and the
+     * renewal would put the key again under a session that gives it up. */
+    if (takes_key(op) && *ask == HA_ASK_NOT && ha->dcs_inflight[HA_DCS_RELEASE])
+        return HA_ASK_WAITS;
     if (*ask == HA_ASK_NOT) {
         if (!ha->dcs_inflight[op])
             emit_dcs(ha, fx, op, why);

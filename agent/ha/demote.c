@@ -23,6 +23,8 @@ uint64_t ha_fence_at(const struct ha *ha)
         return UINT64_MAX;
     if (ha->job.kind == PM_JOB_STOP && ha->job.mode == PM_STOP_IMMEDIATE)
         return UINT64_MAX; /* there is nothing stricter */
+    if (ha->demotion.active && ha->demotion.shutdown_seen)
+        return UINT64_MAX; /* the last record is written: nothing can follow it */
     if (ha->lease_until_ms) {
         uint64_t margin =
             ha->job.kind == PM_JOB_STOP ? HA_IMMEDIATE_MARGIN_MS : HA_DEMOTE_MARGIN_MS;
@@ -31,7 +33,8 @@ uint64_t ha_fence_at(const struct ha *ha)
     /* Writable without a lease: we have just found it so (the agent was restarted), or the tables
      * are about to demote. The old lease, if there is one, cannot outlive its ttl. */
     if (ha->primary_since_ms)
-        return ha->primary_since_ms + ha->policy.retry_timeout_ms;
+        return ha->primary_since_ms + ha->policy.retry_timeout_ms +
+               (ha->job.kind == PM_JOB_STOP ? HA_DEMOTE_MARGIN_MS - HA_IMMEDIATE_MARGIN_MS : 0);
     return UINT64_MAX;
 }
 
@@ -80,8 +83,12 @@ void ha_fence(struct ha *ha, struct ha_effects *fx)
     if (ha->now_ms < at)
         return;
     if (!ha->lease_until_ms) {
+        /* A stop that is under way and has not ended the writes is not enough any more. */
+        bool again = ha->job.kind == PM_JOB_STOP;
+
         ha_log(fx, HA_WARNING, HA_WHY_lease_unproven);
-        ha_demote(ha, fx, HA_DEMOTE_OFFLINE, HA_WHY_lease_unproven, "demotion");
+        ha_demote(ha, fx, again ? HA_DEMOTE_NOLOCK : HA_DEMOTE_OFFLINE, HA_WHY_lease_unproven,
+                  "demotion");
     } else if (ha->job.kind == PM_JOB_STOP ||
                ha->now_ms + HA_IMMEDIATE_MARGIN_MS >= ha->lease_until_ms) {
         ha_log(fx, HA_WARNING, HA_WHY_lease_over);

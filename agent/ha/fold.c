@@ -7,6 +7,7 @@
  */
 #include "agent/ha/internal.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /** A reload is in force in every process of the server after this long. */
@@ -57,6 +58,24 @@ static bool members_news(const struct dcs_cluster *was, const struct dcs_cluster
     return false;
 }
 
+/* A view is large and mostly empty: what stands behind its counts is not looked at, nor copied. */
+static void copy_view(struct dcs_cluster *to, const struct dcs_cluster *from)
+{
+    size_t rest = offsetof(struct dcs_cluster, failover);
+
+    memcpy(to, from, offsetof(struct dcs_cluster, status_slots));
+    memcpy(to->status_slots, from->status_slots,
+           from->n_status_slots * sizeof(from->status_slots[0]));
+    to->n_retain_slots = from->n_retain_slots;
+    memcpy(to->retain_slots, from->retain_slots,
+           from->n_retain_slots * sizeof(from->retain_slots[0]));
+    to->n_members = from->n_members;
+    memcpy(to->members, from->members, from->n_members * sizeof(from->members[0]));
+    memcpy((char *)to + rest, (const char *)from + rest,
+           offsetof(struct dcs_cluster, failsafe) - rest);
+    memcpy(to->failsafe, from->failsafe, from->n_failsafe * sizeof(from->failsafe[0]));
+}
+
 static void fold_view(struct ha *ha, const struct ha_event *ev)
 {
     const struct dcs_cluster *c = ev->u.view.cluster;
@@ -96,12 +115,12 @@ static void fold_view(struct ha *ha, const struct ha_event *ev)
                     break;
                 }
     }
-    ha->view = *c;
+    copy_view(&ha->view, c);
     for (unsigned i = 0; i < ha->view.n_members; i++)
         ha->view.members[i].data = NULL;
     ha->have_view = true;
     if (c->has_leader || !ha->have_last_led) {
-        ha->last_led = ha->view;
+        copy_view(&ha->last_led, &ha->view);
         ha->have_last_led = true;
     }
     ha->cycle_due |= news;
@@ -117,7 +136,10 @@ static void fold_dcs(struct ha *ha, const struct ha_event *ev)
 {
     enum ha_dcs_op op = ev->u.dcs.op;
     enum ha_outcome o = ev->u.dcs.outcome;
-    uint64_t until = ev->u.dcs.sent_ms + ha->policy.ttl_ms;
+    uint64_t ttl_ms = ha->asked_ttl_ms[op] && ha->asked_ttl_ms[op] < ha->policy.ttl_ms
+                          ? ha->asked_ttl_ms[op]
+                          : ha->policy.ttl_ms;
+    uint64_t until = ev->u.dcs.sent_ms + ttl_ms;
 
     ha->dcs_inflight[op] = false;
     if (ha->cycle.active && ha->cycle.dcs[op] == HA_ASK_WAITS)

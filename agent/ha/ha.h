@@ -344,6 +344,7 @@ struct ha {
     bool was_paused;
     bool checkpoint_running, slots_running, touch_due;
     bool dcs_inflight[HA_DCS_OPS];
+    uint64_t asked_ttl_ms[HA_DCS_OPS]; /* RENEW, ACQUIRE, TAKE: the ttl when it was asked */
     uint64_t
         primary_since_ms;   /* writable without any lease since then (agent just started); 0: not */
     uint32_t last_timeline; /* last seen on this standby */

@@ -97,11 +97,11 @@ static enum ha_verdict healthiest(struct ha *ha, struct ha_effects *fx)
     if (ha_starting(ha))
         return HA_NO;
     if (ha_is_primary(ha)) {
-        if (ha->policy.paused)
-            return ha->view.initialize != DCS_INIT_SYSID ||
-                           strcmp(ha->view.initialize_text, ha->pg.sysid) == 0
-                       ? HA_YES
-                       : HA_NO;
+        if (ha->policy.paused && ha->view.initialize == DCS_INIT_SYSID &&
+            strcmp(ha->view.initialize_text, ha->pg.sysid) != 0)
+            return HA_NO;
+        /* In a pause as well, unlike Patroni: somebody has led since, and what was acknowledged
+         * there would be lost when the standbys turn to us. */
         if (ha->pg.timeline < ha->view.history_timeline) {
             ha_log(fx, HA_WARNING, HA_WHY_timeline_behind, ha->pg.timeline,
                    ha->view.history_timeline);

@@ -126,6 +126,17 @@ static enum ha_flow paused(struct ha *ha, struct ha_effects *fx)
     return HA_GO_ON;
 }
 
+/*
+ * The lease as it stands allows the server to run for a good while yet, crashed or not, so its
+ * restart need not wait for the store; should the renewal fail, fencing meets a server that runs as
+ * it would one that never crashed.
+ */
+static bool lease_suffices(const struct ha *ha)
+{
+    return ha->policy.primary_start_timeout_ms && ha->view_live &&
+           ha->lease_until_ms > ha->now_ms + ha->policy.retry_timeout_ms;
+}
+
 /* The holder of the key whose server crashed: again in place, or give the key to another. */
 static enum ha_flow holder(struct ha *ha, struct ha_effects *fx, uint64_t *ret_timeout_ms)
 {
@@ -135,7 +146,9 @@ static enum ha_flow holder(struct ha *ha, struct ha_effects *fx, uint64_t *ret_t
     switch (ha_update_lock(ha, fx, false)) {
     case HA_ASK_NOT:
     case HA_ASK_WAITS:
-        return HA_WAIT;
+        if (loop || !lease_suffices(ha) || !crashed_primary(ha))
+            return HA_WAIT;
+        break; /* clients are waiting; the answer finds the start under way */
     case HA_ASK_LOST:
         return ha_dcs_failed(ha, fx);
     case HA_ASK_REFUSED:

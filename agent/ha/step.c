@@ -187,7 +187,11 @@ static uint64_t wake_at(const struct ha *ha)
 
     if (!ha->cycle.active && !ha->shutdown.asked)
         at = earliest(at, cycle_at(ha));
-    if (ha->demotion.active && ha->demotion.shutdown_seen && !ha->demotion.round)
+    /* As ha_demotion_go_on() asks: a moment at which nothing would be done must not be waited for.
+     */
+    if (ha->demotion.active && ha->demotion.release && !ha->demotion.released &&
+        ha->demotion.release_ask == HA_ASK_NOT && !ha->demotion.stopped &&
+        ha->demotion.shutdown_seen && !ha->demotion.round)
         at = earliest(at, ha->demotion.ask_again_ms);
     if (ha->wait_leader_until_ms > ha->now_ms)
         at = earliest(at, ha->wait_leader_until_ms);

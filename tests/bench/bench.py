@@ -7,7 +7,8 @@
 
 Each agent gets a fresh cluster with production timing (ttl 30, loop_wait 10) and PostgreSQL with
 fsync on. The table gives medians; all single values are in build/bench.json. The machine should
-be otherwise idle: load from elsewhere is printed, not corrected for.
+be otherwise idle: load from elsewhere is printed, not corrected for. Outages are those of a client with
+a session to every node: how a driver searches for the new primary is the same for both.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from lib.etcd import KeyWatch  # noqa: E402
 from lib.node import KINDS, agent_binary, pg_bin_dir  # noqa: E402
 from lib.process import now  # noqa: E402
 from lib.wait import wait_for  # noqa: E402
+from lib.writer import SessionWriter  # noqa: E402
 
 IDLE_CONNECTIONS = 1000
 PRODUCTION = {"ttl": 30, "loop_wait": 10, "retry_timeout": 10}
@@ -229,7 +231,7 @@ class Bench:
             cluster.start(120)
             for _ in range(self.repeat):
                 cluster.wait_healthy(120)
-                writer = cluster.writer()
+                writer = cluster.writer(SessionWriter)
                 hurt(cluster, writer)
                 cluster.wait_healthy(120)
                 writer.stop()

@@ -40,12 +40,6 @@ class TestReading:
         leader = cluster.leader()
         assert cluster.ctl("dsn", cluster.scope).stdout.strip() == f"host=127.0.0.1 port={leader.pg_port}"
 
-    def test_query(self, cluster):
-        out = cluster.ctl("query", cluster.scope, "-c", "SELECT 41 + 1 AS answer", "-U", "postgres", "--password",
-                          "--dbname", "postgres", stdin="super-secret\n", check=False)
-        if out.returncode == 0:
-            assert "42" in out.stdout
-
     def test_version(self, cluster):
         out = cluster.ctl("version", cluster.scope).stdout
         for node in cluster.nodes:

@@ -78,6 +78,7 @@ class TestDocuments:
         assert status["timeline"] == cluster.leader_node.status()["timeline"]
 
     def test_cluster(self, cluster):
+        wait_for(lambda: "streaming" in cluster.replica_node.get("/cluster").text, 20, "the replica streams")
         document = cluster.replica_node.get("/cluster").json
         assert document["scope"] == cluster.scope
         members = {member["name"]: member for member in document["members"]}

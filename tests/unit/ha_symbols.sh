@@ -3,7 +3,7 @@
 # stands in this list. $1 is libpgvigil_ha.a.
 set -eu
 allowed='memcmp memcpy memset snprintf strcasecmp strcmp strlen strnlen strspn vsnprintf
-pgv_assert_failed pgv_slot_name'
+pgv_assert_failed pgv_role_name pgv_slot_name pgv_state_name'
 defined=$(nm --defined-only "$1" 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u)
 bad=$(nm --undefined-only "$1" 2>/dev/null | awk '$1 == "U" { print $2 }' | sort -u |
     grep -vE '^(__(asan|ubsan|msan|sanitizer|gcov|stack_chk|memcpy_chk|memset_chk|snprintf_chk|vsnprintf_chk|llvm)|_GLOBAL_OFFSET_TABLE_)' |

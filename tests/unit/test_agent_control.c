@@ -574,7 +574,7 @@ static void test_reconfigure__applies_everything_in_place(void **state)
 
 static bool one_listener(void)
 {
-    return world.a.rest->listener && world.a.rest->n_open == 3; /* and the two timers */
+    return world.a.rest->listener && world.a.rest->n_open == 4; /* and the three timers */
 }
 
 static void test_reconfigure__moves_the_listener(void **state)

@@ -483,9 +483,41 @@ static int arena_down(void **state)
     return 0;
 }
 
+static void test_rest_weight_percent__falls_with_the_lag(void **state)
+{
+    (void)state;
+    assert_int_equal(rest_weight_percent(0, 1000), 100);
+    assert_int_equal(rest_weight_percent(500, 1000), 51);
+    assert_int_equal(rest_weight_percent(999, 1000), 2);
+    assert_int_equal(rest_weight_percent(1000, 1000), 1);
+    assert_int_equal(rest_weight_percent(UINT64_MAX, 1000), 1);
+    assert_int_equal(rest_weight_percent(0, 0), 100);
+    assert_int_equal(rest_weight_percent(1, -5), 1);
+}
+
+static void test_measure_observe__each_falls_into_one_bucket(void **state)
+{
+    struct measure m = { 0 };
+
+    (void)state;
+    measure_observe(&m, 0);
+    measure_observe(&m, 100); /* a bound belongs to its bucket */
+    measure_observe(&m, 101);
+    measure_observe(&m, 10000001);
+    assert_int_equal(m.buckets[0], 2);
+    assert_int_equal(m.buckets[1], 1);
+    assert_int_equal(m.buckets[MEASURE_BUCKETS], 1);
+    assert_int_equal(m.n, 4);
+    assert_int_equal(m.sum_us, 10000202);
+    for (unsigned i = 1; i < MEASURE_BUCKETS; i++)
+        assert_true(measure_bounds_us[i - 1] < measure_bounds_us[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rest_weight_percent__falls_with_the_lag),
+        cmocka_unit_test(test_measure_observe__each_falls_into_one_bucket),
         cmocka_unit_test(test_rest_probe_of__first_match_wins),
         cmocka_unit_test(test_rest_health_code__a_primary),
         cmocka_unit_test(test_rest_health_code__the_lease_alone_makes_a_primary),

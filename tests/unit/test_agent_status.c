@@ -107,6 +107,7 @@ static void test_get_patroni__a_replica_with_everything(void **state)
     assert_int_equal(get("/async"), 200);
     world.status.replayed_null = true;
     world.status.timeline = 0;
+    world.a.pm.facts.timeline = world.a.pm.facts.control_timeline = 0;
     world.status.replication_state[0] = '\0';
     snprintf(world.status.replayed_timestamp, sizeof(world.status.replayed_timestamp),
              "2024-08-28 19:39:26+00:00");
@@ -115,6 +116,9 @@ static void test_get_patroni__a_replica_with_everything(void **state)
     assert_non_null(strstr(reply.body,
                            "\"replayed_location\": null, \"replayed_timestamp\": \"2024-08-28 "
                            "19:39:26+00:00\", \"paused\": false}, \"timeline\": null, \"dcs_last"));
+    world.a.pm.facts.control_timeline = 7; /* who receives from nobody has its control file */
+    assert_int_equal(get("/patroni"), 200);
+    assert_non_null(strstr(reply.body, "\"timeline\": 7, "));
 }
 
 static void test_get_patroni__when_the_server_cannot_be_asked(void **state)

@@ -232,6 +232,34 @@ static void test_dead_postmaster__is_restarted_in_place_under_the_same_lease(voi
     assert_null(w_dcs(w, HA_DCS_RELEASE));
 }
 
+/* The store is slow to answer, perhaps because of what killed the server: the lease is good for as
+ * long as it would be for a server that runs. */
+static void test_dead_postmaster__restart_does_not_wait_for_the_store(void **state)
+{
+    struct w *w = *state;
+
+    w->hold[HA_DCS_RENEW] = true;
+    w_forget(w);
+    w->pg.alive = false;
+    w->pg.state = PGV_STATE_CRASHED;
+    w_facts(w);
+    assert_non_null(w_dcs(w, HA_DCS_RENEW)); /* asked all the same */
+    assert_non_null(w_job(w, PM_JOB_START));
+}
+
+static void test_dead_postmaster__near_the_end_of_the_lease_it_waits(void **state)
+{
+    struct w *w = *state;
+
+    w->hold[HA_DCS_RENEW] = true;
+    w_tick(w, w->ha.lease_until_ms - w->policy.retry_timeout_ms - w->now_ms);
+    w_forget(w);
+    w->pg.alive = false;
+    w->pg.state = PGV_STATE_CRASHED;
+    w_facts(w);
+    assert_null(w_job(w, PM_JOB_START));
+}
+
 static void test_dead_postmaster__start_timeout_zero_fails_over(void **state)
 {
     struct w *w = *state;
@@ -639,6 +667,8 @@ int main(void)
         cmocka_unit_test(
             test_attached_primary_without_lease_and_store__is_stopped_after_retry_timeout),
         LEADER(test_dead_postmaster__is_restarted_in_place_under_the_same_lease),
+        LEADER(test_dead_postmaster__restart_does_not_wait_for_the_store),
+        LEADER(test_dead_postmaster__near_the_end_of_the_lease_it_waits),
         LEADER(test_dead_postmaster__start_timeout_zero_fails_over),
         LEADER(test_crash_loop__gives_the_key_to_another),
         LEADER(test_failed_start__gives_the_key_up),

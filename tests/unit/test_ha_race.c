@@ -337,6 +337,25 @@ static void test_race__primary_of_an_old_timeline_demotes(void **state)
     assert_non_null(w_job(w, PM_JOB_STOP));
 }
 
+/* Somebody has led since: in a pause it is left running, and the key is not for it. */
+static void test_race__primary_of_an_old_timeline_takes_no_key_in_a_pause(void **state)
+{
+    struct w *w = *state;
+
+    w->policy.paused = true;
+    w_policy(w);
+    w->pg.in_recovery = false;
+    w->pg.role = PGV_ROLE_PRIMARY;
+    w->view.history_timeline = 4;
+    w_view(w);
+    assert_null(w_dcs(w, HA_DCS_ACQUIRE));
+    assert_null(w_job(w, PM_JOB_STOP));
+    w->view.history_timeline = w->pg.timeline;
+    w_view(w);
+    w_cycle(w);
+    assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
+}
+
 static void test_race__loser_looks_again_soon(void **state)
 {
     struct w *w = *state;
@@ -409,6 +428,33 @@ static void test_switchover__releases_after_the_stop_when_nobody_had_answered(vo
     w_facts(w);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+}
+
+/* A renewal that reached the store after the release would take the key back. */
+static void test_switchover__no_renewal_beside_the_release(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_DCS };
+
+    w_peer(w, "n2", 50000000);
+    w_failover(w, "n1", "n2");
+    w_view(w);
+    w_forget(w);
+    w->hold[HA_DCS_RELEASE] = true;
+    w->pg.alive = false;
+    w->pg.state = PGV_STATE_STOPPED;
+    w_facts(w);
+    w_job_end(w, PM_JOB_STOP, PM_DONE);
+    w_cycle(w);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    assert_null(w_dcs(w, HA_DCS_RENEW));
+    assert_null(w_job(w, PM_JOB_START));
+    assert_string_equal(w_status(w), "giving up the leader key");
+    ev.u.dcs.op = HA_DCS_RELEASE;
+    ev.u.dcs.sent_ms = w->now_ms;
+    w_event(w, &ev);
+    assert_null(w_dcs(w, HA_DCS_RENEW));
+    assert_null(w_job(w, PM_JOB_START)); /* somebody else gets the time to take it */
 }
 
 static void test_switchover__failed_stop_keeps_the_key(void **state)
@@ -609,10 +655,12 @@ int main(void)
         ORPHAN(test_race__backoff_waits_while_wal_moves),
         ORPHAN(test_race__running_primary_takes_the_key_back),
         ORPHAN(test_race__primary_of_an_old_timeline_demotes),
+        ORPHAN(test_race__primary_of_an_old_timeline_takes_no_key_in_a_pause),
         ORPHAN(test_race__loser_looks_again_soon),
         LEADER(test_switchover__demotes_gracefully_and_releases_when_received),
         LEADER(test_switchover__releases_after_the_stop_when_nobody_had_answered),
         LEADER(test_switchover__failed_stop_keeps_the_key),
+        LEADER(test_switchover__no_renewal_beside_the_release),
         LEADER(test_switchover__release_waits_for_a_renewal_on_its_way),
         cmocka_unit_test(test_switchover__refused_rows),
         LEADER(test_scheduled_switchover__runs_at_its_moment),

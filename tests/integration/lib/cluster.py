@@ -180,8 +180,8 @@ class Cluster:
             assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def writer(self, **more):
-        writer = Writer(self, **more)
+    def writer(self, kind=Writer, **more):
+        writer = kind(self, **more)
         self.writers.append(writer)
         return writer.start()
 

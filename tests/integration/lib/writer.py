@@ -110,3 +110,50 @@ class Writer:
 
     def errors_since(self, since):
         return [error for error in self.errors if error[0] >= since]
+
+
+class SessionWriter(Writer):
+    """Keeps a session to every node and writes where writing is possible, so that what is measured
+    is the time without a primary, and neither how a driver searches for it nor the load of that
+    search. A standby refuses the row within its session, which costs it next to nothing."""
+
+    def __init__(self, cluster, pace=0.004):
+        super().__init__(cluster, pace=pace)
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self._run_on, args=(node,), daemon=True) for node in cluster.nodes]
+        self.thread = threading.Thread(target=self._run_all, daemon=True)
+
+    def _run_all(self):
+        for thread in self.threads:
+            thread.start()
+        for thread in self.threads:
+            thread.join()
+
+    def _row(self):
+        with self.lock:
+            self.next_id += 1
+            return self.next_id
+
+    def _run_on(self, node):
+        dsn = dict(self.dsn, host=node.host, port=str(node.pg_port), target_session_attrs="any")
+        dsn["options"] += " -c log_min_messages=fatal"  # a refused row is no news to the log
+        connection = None
+        while not self.stopping.is_set():
+            row = self._row()
+            try:
+                if connection is None:
+                    connection = psycopg2.connect(**dsn)
+                    connection.autocommit = True
+                with connection.cursor() as cursor:
+                    cursor.execute("INSERT INTO harness_rows (id) VALUES (%s)", (row,))
+                self.acked.append((now(), row))
+            except psycopg2.errors.ReadOnlySqlTransaction:
+                pass
+            except psycopg2.Error as error:
+                self.errors.append((now(), row, str(error).strip()))
+                if connection is not None:
+                    connection.close()
+                    connection = None
+            time.sleep(self.pace)  # the pace of the load, not a wait for something
+        if connection is not None:
+            connection.close()

@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * tests/sim/check.c - what must never happen, and what must happen in the end.
+ *
+ * The checkers look at the world as it is (the store's own keys, the servers themselves), never at
+ * what a brain believes, and share no code with it. What nobody but fencing hardware could have
+ * prevented is told apart, by cause, and counted.
+ */
+#include "tests/sim/sim.h"
+
+#include <string.h>
+
+/** A thawed or started agent's first deed is to fence; this long after its wake it must be done. */
+#define WAKE_GRACE_US (1500 * SIM_MS)
+/** Demotion begins so long before the lease ends (agent/ha promises it), and some slack. */
+#define MARGIN_MS 3000
+#define SLACK_MS 2500
+
+const char *const sim_odd_names[SIM_ODDS] = {
+    [SIM_ODD_FROZEN] = "agent frozen beyond its lease",
+    [SIM_ODD_DEAD] = "agent dead or just started",
+    [SIM_ODD_PAUSED_MACHINE] = "machine woke up after its lease",
+    [SIM_ODD_STOLEN] = "machine stopped together with its clock",
+    [SIM_ODD_SESSION] = "the store dropped a live session",
+    [SIM_ODD_PAUSE_MODE] = "the cluster is or was just paused by people",
+};
+
+static const struct {
+    const char *name, *text;
+} rules[SIM_RULES] = {
+#define SIM_RULE(id, text) { #id, text },
+#include "tests/sim/rules.def"
+#undef SIM_RULE
+};
+
+const char *check_rule_name(enum sim_rule rule)
+{
+    return rules[rule].name;
+}
+
+void check_init(struct sim *s)
+{
+    memset(&s->check, 0, sizeof(s->check));
+    s->check.pause_until_us = 0;
+}
+
+void check_violation(struct sim *s, const struct sim_node *n, enum sim_rule rule, const char *fmt,
+                     ...)
+{
+    struct sim_check *c = &s->check;
+    char text[sizeof(c->text)];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    if (c->violations++ == 0) {
+        c->rule = rule;
+        c->at_us = s->now_us;
+        memcpy(c->text, text, sizeof(text));
+    }
+    sim_note(s, n, SIM_NOTE_BAD, "%s: %s (%s)", rules[rule].name, rules[rule].text, text);
+    s->stop = true;
+}
+
+static const struct sim_config *config_of(const struct sim *s)
+{
+    return &s->configs[s->store.keys.config ? s->store.keys.config_id : 0];
+}
+
+static bool takes_writes(const struct sim_node *n)
+{
+    return n->pg.writable && !n->paused;
+}
+
+static bool recently(const struct sim *s, uint64_t at_us, uint64_t within_us)
+{
+    return at_us && at_us + within_us >= s->now_us;
+}
+
+/* Why this node, which does not hold the key, may take writes: a cause that no agent can help. */
+static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd *ret)
+{
+    const struct sim_config *c = config_of(s);
+    uint64_t ttl_us = c->ttl_ms * SIM_MS;
+
+    if (n->blind_until_us > s->now_us) {
+        *ret = SIM_ODD_STOLEN;
+    } else if (c->paused || s->configs[n->config_id].paused ||
+               recently(s, n->seen.pause_us, WAKE_GRACE_US) ||
+               recently(s, s->check.pause_until_us, 2 * ttl_us)) {
+        *ret = SIM_ODD_PAUSE_MODE;
+    } else if (!n->up || !n->running ||
+               recently(s, n->seen.agent_up_us,
+                        (c->retry_timeout_ms + c->loop_wait_ms) * SIM_MS + 7 * SIM_S)) {
+        *ret = SIM_ODD_DEAD;
+    } else if (n->frozen) {
+        *ret = SIM_ODD_FROZEN;
+    } else if (recently(s, n->thawed_us, WAKE_GRACE_US)) {
+        *ret = n->thawed_machine ? SIM_ODD_PAUSED_MACHINE : SIM_ODD_FROZEN;
+    } else if (n->seen.key_lost == SIM_LOSS_REVOKED && recently(s, n->seen.key_until_us, ttl_us)) {
+        *ret = SIM_ODD_SESSION;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void check_two(struct sim *s)
+{
+    struct sim_check *c = &s->check;
+    struct sim_node *w[SIM_NODES_MAX];
+    unsigned n = 0;
+    enum sim_odd why = SIM_ODD_FROZEN;
+
+    for (unsigned i = 0; i < s->n; i++)
+        if (takes_writes(&s->nodes[i]))
+            w[n++] = &s->nodes[i];
+    if (n < 2) {
+        if (c->two)
+            c->odd_us[c->two_why] += s->now_us - c->two_since_us;
+        c->two = false;
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (s->store.keys.leader && s->store.keys.leader_node == (int)w[i]->i)
+            continue;
+        if (!excused(s, w[i], &why)) {
+            check_violation(s, w[i], SIM_RULE_two_primaries, "%s and %s", w[0]->name, w[1]->name);
+            return;
+        }
+    }
+    if (!c->two) {
+        c->two = true;
+        c->two_why = why;
+        c->two_since_us = s->now_us;
+        c->odd_n[why]++;
+        sim_note(s, w[0], SIM_NOTE_ODD, "%s and %s both take writes: %s", w[0]->name, w[1]->name,
+                 sim_odd_names[why]);
+    }
+}
+
+/* For the picture: what each node is, told when it changes. */
+static void mark_states(struct sim *s)
+{
+    static const char proc[] = { [PG_DOWN] = 'D', [PG_STARTING] = 'S', [PG_STOPPING] = 'O' };
+    int key = s->store.keys.leader ? s->store.keys.leader_node : -1;
+
+    for (unsigned i = 0; i < s->n; i++) {
+        struct sim_node *n = &s->nodes[i];
+        char p = n->pg.proc != PG_RUNNING ? proc[n->pg.proc]
+                 : n->pg.in_recovery      ? 'R'
+                 : n->pg.writable         ? 'P'
+                                          : 'O';
+        char a = n->paused ? 'z' : !n->up ? 'k' : n->frozen ? 'f' : '.';
+
+        if (n->seen.shown[0] == p && n->seen.shown[1] == a)
+            continue;
+        n->seen.shown[0] = p;
+        n->seen.shown[1] = a;
+        sim_mark(s, (int)i, SIM_MARK_STATE, n->seen.shown);
+    }
+    if (s->marked_key != key + 2)
+        sim_mark(s, key, SIM_MARK_KEY, "");
+    s->marked_key = key + 2;
+}
+
+void check_after_event(struct sim *s)
+{
+    if (s->mark)
+        mark_states(s);
+    /* What was excused must end: it is looked at again while it lasts. */
+    if (!s->check.dirty && !s->check.two)
+        return;
+    s->check.dirty = false;
+    check_two(s);
+}
+
+/* ---- the key
+ * ------------------------------------------------------------------------------------------ */
+
+void check_key_won(struct sim *s, struct sim_node *n)
+{
+    const struct sim_keys *k = &s->store.keys;
+
+    n->seen.key_from_us = s->now_us;
+    n->seen.key_until_us = 0;
+    n->seen.key_lost = SIM_LOSS_NONE;
+    s->check.won_optime[n->i] = k->status ? k->optime : 0;
+    s->check.won_manual[n->i] =
+        k->failover.exists && (k->failover.leader >= 0 || k->failover.candidate >= 0);
+    s->check.dirty = true;
+}
+
+/* The key is given up while the server still ends: somebody else must have all that it has said. */
+static bool somebody_has_it(struct sim *s, const struct sim_node *n)
+{
+    const struct sim_branch *b = &s->branches[n->pg.branch];
+
+    for (unsigned i = 0; i < s->n; i++) {
+        struct sim_node *other = &s->nodes[i];
+
+        if (other == n || other->pg.dir != PM_DIR_OK)
+            continue;
+        pg_catch_up(s, other);
+        if (other->pg.lsn >= b->acked_lsn &&
+            pg_fork_lsn(s, n->pg.branch, other->pg.branch, NULL) >= b->acked_lsn)
+            return true;
+    }
+    return false;
+}
+
+void check_key_lost(struct sim *s, struct sim_node *n, enum sim_loss how)
+{
+    enum sim_odd why;
+
+    n->seen.key_until_us = s->now_us;
+    n->seen.key_lost = (int)how;
+    s->check.dirty = true;
+    if (how == SIM_LOSS_EXPIRED && takes_writes(n) && !excused(s, n, &why))
+        check_violation(s, n, SIM_RULE_writes_after_lease, "%s", n->ha.status);
+    if (how == SIM_LOSS_RELEASED && n->pg.branch >= 0 && n->pg.proc != PG_DOWN &&
+        !n->pg.in_recovery && !config_of(s)->paused && n->pg.dir == PM_DIR_OK &&
+        (n->pg.writable || !somebody_has_it(s, n)))
+        check_violation(s, n, SIM_RULE_released_too_early, "%s",
+                        n->pg.writable ? "it still takes writes" : "nobody has it");
+}
+
+void check_promote_signal(struct sim *s, struct sim_node *n)
+{
+    const struct sim_keys *k = &s->store.keys;
+    const struct sim_config *c = config_of(s);
+    enum sim_odd why;
+
+    if (!(k->leader && k->leader_node == (int)n->i)) {
+        if (excused(s, n, &why) || n->seen.key_lost == SIM_LOSS_TAKEN)
+            s->check.odd_n[n->seen.key_lost == SIM_LOSS_TAKEN ? SIM_ODD_SESSION : why]++;
+        else
+            check_violation(s, n, SIM_RULE_promoted_without_key, "the key is %s's",
+                            k->leader ? s->nodes[k->leader_node].name : "nobody");
+        return;
+    }
+    s->stats.failovers++;
+    for (int b = n->pg.branch; b >= 0; b = s->branches[b].parent)
+        if (s->branches[b].acked_lsn > n->pg.lsn && b == n->pg.branch)
+            s->stats.lost_bytes += s->branches[b].acked_lsn - n->pg.lsn;
+    if (s->check.won_manual[n->i] || (k->failover.exists && k->failover.candidate >= 0))
+        return;
+    if (s->check.won_optime[n->i] > n->pg.lsn + s->check.max_lag_before)
+        check_violation(s, n, SIM_RULE_lag_exceeded, "%llx is published, it has %llx",
+                        (unsigned long long)s->check.won_optime[n->i],
+                        (unsigned long long)n->pg.lsn);
+    if (c->check_timeline && k->history && k->history_tl > pg_tli(s, n))
+        check_violation(s, n, SIM_RULE_behind_timeline, "%u is published, it is on %u",
+                        k->history_tl, pg_tli(s, n));
+}
+
+void check_attached(struct sim *s, struct sim_node *n, struct sim_node *up)
+{
+    if (pg_is_ancestor(s, n->pg.branch, n->pg.lsn, up->pg.branch))
+        return;
+    /* Two promotions gave their histories the same number; nothing in the protocol tells. */
+    s->check.mixed++;
+    n->seen.mixed = true;
+    sim_note(s, n, SIM_NOTE_ODD, "streams from %s although it has another history of that number",
+             up->name);
+}
+
+/* ---- commits
+ * ---------------------------------------------------------------------------------------------- */
+
+void check_ack(struct sim *s, struct sim_node *n)
+{
+    int b = n->pg.branch;
+    struct sim_branch *mine = &s->branches[b];
+    enum sim_odd why;
+
+    for (unsigned i = (unsigned)b + 1; i < s->n_branches; i++) {
+        const struct sim_branch *other = &s->branches[i];
+
+        if (!other->first_ack_us || other->first_ack_us >= s->now_us)
+            continue;
+        if (pg_fork_lsn(s, b, (int)i, NULL) >= n->pg.lsn)
+            continue;
+        if (excused(s, n, &why) || s->check.mixed)
+            break;
+        check_violation(s, n, SIM_RULE_fork, "timeline %u goes on at %llx behind timeline %u",
+                        mine->tli, (unsigned long long)n->pg.lsn, other->tli);
+        return;
+    }
+    if (!mine->first_ack_us)
+        mine->first_ack_us = s->now_us;
+    mine->last_ack_us = s->now_us;
+    mine->acked_lsn = n->pg.lsn;
+}
+
+/* ---- deeds
+ * --------------------------------------------------------------------------------------------------
+ */
+
+/* What may be a reason to demote a leader, and how long it may have its consequences. */
+void check_fault(struct sim *s, const struct sim_fault *f)
+{
+    struct sim_check *c = &s->check;
+    const struct sim_config *cfg = config_of(s);
+    uint64_t ttl_us = cfg->ttl_ms * SIM_MS, until = s->now_us + f->dur_us + 3 * ttl_us;
+    uint64_t spent = MARGIN_MS + SLACK_MS + cfg->loop_wait_ms;
+    uint64_t budget_us = cfg->ttl_ms > spent ? (cfg->ttl_ms - spent) * SIM_MS : 0;
+    bool store = false;
+
+    switch (f->kind) {
+    case SIM_FAULT_STORE_SLOW:
+    case SIM_FAULT_LOST_REQUESTS:
+    case SIM_FAULT_LOST_REPLIES:
+    case SIM_FAULT_NO_QUORUM:
+    case SIM_FAULT_STORE_DENIES:
+    case SIM_FAULT_STORE_NO_LEADER:
+        store = true;
+        break;
+    case SIM_FAULT_STORE_CUT:
+    case SIM_FAULT_ISOLATE:
+    case SIM_FAULT_AGENT_FREEZE:
+    case SIM_FAULT_MACHINE_PAUSE:
+        if (f->dur_us >= budget_us || recently(s, c->excuse_short_us[f->node], 2 * ttl_us) ||
+            recently(s, c->store_fault_until_us, 2 * ttl_us))
+            break; /* long, or the second one */
+        c->excuse_short_us[f->node] = s->now_us + f->dur_us;
+        return;
+    case SIM_FAULT_STORE_ELECTION:
+    case SIM_FAULT_STALE_WATCH:
+    case SIM_FAULT_COMPACT:
+    case SIM_FAULT_MEMBER_GONE:
+    case SIM_FAULT_WALL_STEP:
+    case SIM_FAULT_REPL_LAG:
+    case SIM_FAULT_PEERS_CUT:
+    case SIM_FAULT_CLONE_FAILS:
+    case SIM_FAULT_REWIND_FAILS:
+        return;
+    case SIM_FAULT_SWITCHOVER:
+    case SIM_FAULT_FAILOVER:
+    case SIM_FAULT_PAUSE:
+    case SIM_FAULT_CONFIG:
+        c->operator_us = until;
+        break;
+    default:
+        break;
+    }
+    if (store) {
+        bool again = recently(s, c->store_fault_until_us, 2 * ttl_us);
+
+        for (unsigned i = 0; i < s->n; i++)
+            again |= recently(s, c->excuse_short_us[i], 2 * ttl_us);
+        if (s->now_us + f->dur_us > c->store_fault_until_us)
+            c->store_fault_until_us = s->now_us + f->dur_us;
+        if (f->dur_us < budget_us && !again)
+            return;
+    }
+    for (unsigned i = 0; i < s->n; i++)
+        if ((f->node < 0 || f->node == (int)i) && until > c->excuse_until_us[i])
+            c->excuse_until_us[i] = until;
+}
+
+static void check_demotion(struct sim *s, struct sim_node *n)
+{
+    const struct sim_keys *k = &s->store.keys;
+    struct sim_check *c = &s->check;
+
+    s->stats.demotions++;
+    if (s->now_us < s->plan.faults_from_us)
+        return;
+    if (!(k->leader && k->leader_node == (int)n->i))
+        return; /* it must */
+    if (c->excuse_until_us[n->i] >= s->now_us || c->operator_us >= s->now_us)
+        return;
+    check_violation(s, n, SIM_RULE_needless_demotion, "it holds the key and nothing has happened");
+}
+
+static void check_paused(struct sim *s, struct sim_node *n, const struct postmaster_job_args *args)
+{
+    const struct sim_keys *k = &s->store.keys;
+    struct sim_check *c = &s->check;
+    bool asked = c->asked_us[n->i] + 240 * SIM_S >= s->now_us && c->asked_us[n->i];
+
+    if (!config_of(s)->paused || !s->configs[n->config_id].paused || n->frozen || n->paused ||
+        !n->running || s->now_us < c->pause_from_us + 5 * SIM_S || asked)
+        return;
+    /* A standby that has left the history is rewound or copied anew in a pause, too. */
+    if (args->job == PM_JOB_STOP && n->pg.writable && n->pg.dir == PM_DIR_OK && !n->pg.disk_gone &&
+        !recently(s, c->manual_us, 240 * SIM_S))
+        check_violation(s, n, SIM_RULE_paused, "a server is stopped");
+    if (args->job == PM_JOB_PROMOTE && !recently(s, c->manual_us, 240 * SIM_S) &&
+        !(k->failover.exists && k->failover.candidate >= 0))
+        check_violation(s, n, SIM_RULE_paused, "a server is promoted");
+}
+
+void check_job(struct sim *s, struct sim_node *n, const struct postmaster_job_args *args)
+{
+    if (args->job == PM_JOB_STOP && args->demote && n->pg.writable)
+        check_demotion(s, n);
+    check_paused(s, n, args);
+}
+
+void check_asked(struct sim *s, const struct sim_node *n)
+{
+    if (n)
+        s->check.asked_us[n->i] = s->now_us;
+    else
+        s->check.manual_us = s->now_us;
+}
+
+void check_pause(struct sim *s, bool paused)
+{
+    s->check.max_lag_before = config_of(s)->maximum_lag;
+    if (paused) {
+        s->check.pause_from_us = s->now_us;
+        s->check.pause_until_us = s->now_us;
+    } else if (s->check.pause_from_us) {
+        s->check.pause_until_us = s->now_us;
+    }
+}
+
+/* ---- in the end
+ * --------------------------------------------------------------------------------------------- */
+
+/* May it lead, as the configuration draws the line? */
+static bool has_data(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_keys *k = &s->store.keys;
+    const struct sim_config *c = config_of(s);
+
+    if (n->pg.dir != PM_DIR_OK || n->pg.broken)
+        return false;
+    if (k->leader && k->leader_node == (int)n->i)
+        return true;
+    return !n->tags.nofailover && (!k->status || k->optime <= n->pg.lsn + c->maximum_lag) &&
+           (!c->check_timeline || !k->history || k->history_tl <= pg_tli(s, n));
+}
+
+/* What only people can mend: a data directory left half-way that may not be removed. */
+static bool for_people(const struct sim *s, const struct sim_node *n)
+{
+    int from = node_by_name(s, n->tags.replicatefrom);
+
+    if (n->pg.broken && !s->plan.remove_on_rewind_failure && !s->plan.remove_on_diverged)
+        return true;
+    return n->seen.mixed || (from >= 0 && from != (int)n->i && for_people(s, &s->nodes[from]));
+}
+
+bool check_leader_settled(struct sim *s)
+{
+    const struct sim_keys *k = &s->store.keys;
+    unsigned writable = 0;
+    bool data = false;
+
+    for (unsigned i = 0; i < s->n; i++) {
+        writable += takes_writes(&s->nodes[i]);
+        data |= has_data(s, &s->nodes[i]);
+    }
+    if (!data && s->n_branches)
+        return true; /* nothing is left to lead with */
+    return writable == 1 && k->leader && takes_writes(&s->nodes[k->leader_node]);
+}
+
+static bool follows(const struct sim *s, const struct sim_node *n)
+{
+    return n->pg.proc == PG_RUNNING && n->pg.in_recovery && n->pg.streaming && s->n;
+}
+
+bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
+{
+    const struct sim_keys *k = &s->store.keys;
+    bool data = false;
+
+    for (unsigned i = 0; i < s->n; i++)
+        data |= has_data(s, &s->nodes[i]);
+    if (!data && s->n_branches)
+        return true;
+    if (!check_leader_settled(s)) {
+        snprintf(why, why_bytes, "no leader");
+        return false;
+    }
+    if (k->failover.exists && (k->failover.leader >= 0 || k->failover.candidate >= 0)) {
+        snprintf(why, why_bytes, "a switchover is still asked for");
+        return false;
+    }
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct sim_node *n = &s->nodes[i];
+
+        if (!n->running) {
+            snprintf(why, why_bytes, "%s: its agent does not run", n->name);
+            return false;
+        }
+        if (for_people(s, n))
+            continue;
+        if (n->pm.working || n->pm.stop.active) {
+            snprintf(why, why_bytes, "%s: job %d is under way", n->name, (int)n->pm.job);
+            return false;
+        }
+        if (!k->members[i].exists) {
+            snprintf(why, why_bytes, "%s: no member key", n->name);
+            return false;
+        }
+        if (i == (unsigned)k->leader_node)
+            continue;
+        if (!follows(s, n)) {
+            snprintf(why, why_bytes, "%s does not follow (%s)", n->name, n->ha.status);
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * tests/sim/main.c - the command line: one seed, many, for a time, a scenario, a smaller schedule.
+ */
+#include "tests/sim/sim.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SIM_COMMIT
+#define SIM_COMMIT "unknown"
+#endif
+
+static uint64_t running_seed; /* for an assertion of the brain */
+
+static void on_abort(int sig)
+{
+    char text[128];
+    int n = snprintf(text, sizeof(text), "\nABORTED in seed %llu: sim --seed %llu --trace\n",
+                     (unsigned long long)running_seed, (unsigned long long)running_seed);
+
+    (void)sig;
+    if (n > 0 && write(2, text, (size_t)n) < 0)
+        _exit(3);
+    _exit(2);
+}
+
+/* ---- one run
+ * ------------------------------------------------------------------------------------------ */
+
+static void print_failure(const struct sim *s)
+{
+    const struct sim_check *c = &s->check;
+
+    printf("FAILED seed=%llu commit=%s at=%llu.%06llu s rule=%s: %s\n",
+           (unsigned long long)s->plan.seed, SIM_COMMIT, (unsigned long long)(c->at_us / SIM_S),
+           (unsigned long long)(c->at_us % SIM_S), check_rule_name(c->rule), c->text);
+    printf("repeat: tests/sim/run --seed %llu --trace      smaller: tests/sim/run --shrink %llu\n",
+           (unsigned long long)s->plan.seed, (unsigned long long)s->plan.seed);
+}
+
+static bool run_plan(struct sim *s, const struct sim_plan *p, FILE *trace, bool mark)
+{
+    bool ok;
+
+    running_seed = p->seed;
+    s->trace = trace;
+    s->mark = mark;
+    if (trace)
+        plan_print(p, trace);
+    ok = sim_run(s, p);
+    s->trace = NULL;
+    return ok;
+}
+
+/* ---- shrinking
+ * ---------------------------------------------------------------------------------------- */
+
+static bool fails_alike(struct sim *s, const struct sim_plan *p, enum sim_rule rule)
+{
+    return !run_plan(s, p, NULL, false) && s->check.rule == rule;
+}
+
+static int shrink(struct sim *s, uint64_t seed, FILE *trace)
+{
+    static struct sim_plan p, q;
+    enum sim_rule rule;
+    bool smaller = true;
+
+    plan_make(&p, seed);
+    if (run_plan(s, &p, NULL, false)) {
+        printf("seed %llu does not fail\n", (unsigned long long)seed);
+        return 0;
+    }
+    rule = s->check.rule;
+    while (smaller) {
+        smaller = false;
+        /* Nothing after the violation matters. */
+        for (unsigned i = 0; i < p.n_faults; i++)
+            if (!p.faults[i].off) {
+                q = p;
+                q.faults[i].off = true;
+                if (fails_alike(s, &q, rule)) {
+                    p = q;
+                    smaller = true;
+                }
+            }
+        for (unsigned i = 0; i < p.n_faults; i++)
+            if (!p.faults[i].off && p.faults[i].dur_us > 2 * SIM_S) {
+                q = p;
+                q.faults[i].dur_us /= 2;
+                if (fails_alike(s, &q, rule)) {
+                    p = q;
+                    smaller = true;
+                }
+            }
+        if (p.nodes > 2) {
+            bool used = false;
+
+            q = p;
+            q.nodes--;
+            for (unsigned i = 0; i < q.n_faults; i++)
+                used |= !q.faults[i].off && q.faults[i].node == (int)q.nodes;
+            if (!used && fails_alike(s, &q, rule)) {
+                p = q;
+                smaller = true;
+            }
+        }
+    }
+    (void)run_plan(s, &p, trace ? trace : NULL, false);
+    plan_print(&p, stdout);
+    print_failure(s);
+    return 1;
+}
+
+/* ---- many
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static double cpu_s(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double wall_s(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+struct totals {
+    uint64_t seeds, failed, odd_n[SIM_ODDS], odd_us[SIM_ODDS], mixed;
+};
+
+static void add_up(struct totals *t, const struct sim *s)
+{
+    t->seeds++;
+    t->mixed += s->check.mixed;
+    for (unsigned i = 0; i < SIM_ODDS; i++) {
+        t->odd_n[i] += s->check.odd_n[i];
+        t->odd_us[i] += s->check.odd_us[i];
+    }
+}
+
+static const char *const classes[16] = {
+    "down",           "down+job",           "starting",    "starting+job",
+    "standby",        "standby+job",        "leaderless",  "leaderless+job",
+    "standby key",    "standby key+job",    "primary key", "primary key+job",
+    "primary no key", "primary no key+job", "down key",    "down key+job"
+};
+
+static void print_stats(const struct sim *s, const struct totals *t, double cpu, bool table)
+{
+    const struct sim_stats *st = &s->stats;
+    double hours = (double)st->sim_us / 3.6e9;
+
+    printf("%llu seeds, %llu failed; %.1f cluster-hours in %.1f CPU seconds (%.0f per CPU minute); "
+           "%llu events, %llu steps of brains\n",
+           (unsigned long long)t->seeds, (unsigned long long)t->failed, hours, cpu,
+           cpu > 0 ? hours / cpu * 60 : 0, (unsigned long long)st->events,
+           (unsigned long long)st->steps);
+    printf("promotions %llu, demotions %llu, clones %llu, rewinds %llu, jobs %llu, commits %llu, "
+           "refused %llu\n",
+           (unsigned long long)st->promotions, (unsigned long long)st->demotions,
+           (unsigned long long)st->clones, (unsigned long long)st->rewinds,
+           (unsigned long long)st->jobs, (unsigned long long)st->acks,
+           (unsigned long long)st->refused);
+    printf("two primaries that only fencing hardware could have prevented:\n");
+    for (unsigned i = 0; i < SIM_ODDS; i++)
+        if (t->odd_n[i])
+            printf("  %6llu  %8.1f s  %s\n", (unsigned long long)t->odd_n[i],
+                   (double)t->odd_us[i] / 1e6, sim_odd_names[i]);
+    printf("standbys on another history of the same timeline number: %llu\n",
+           (unsigned long long)t->mixed);
+    if (!table)
+        return;
+    printf("\nstates x events:\n%-20s", "");
+    for (unsigned e = 0; e <= HA_EV_SHUTDOWN; e++)
+        printf(" %10.10s", ha_event_name((enum ha_event_type)e));
+    for (unsigned c = 0; c < 16; c++) {
+        printf("\n%-20s", classes[c]);
+        for (unsigned e = 0; e <= HA_EV_SHUTDOWN; e++)
+            printf(" %10llu", (unsigned long long)st->pairs[e][c]);
+    }
+    printf("\n\nreasons never given:");
+    for (unsigned w = 1; w < HA_WHYS; w++)
+        if (!st->whys[w])
+            printf(" %s", ha_why_label((enum ha_why)w));
+    printf("\nfaults:");
+    for (unsigned f = 0; f < SIM_FAULTS; f++)
+        printf(" %s=%llu", fault_name((enum sim_fault_kind)f), (unsigned long long)st->faults[f]);
+    printf("\n");
+}
+
+static int many(struct sim *s, uint64_t from, uint64_t to, double seconds, bool table,
+                unsigned most)
+{
+    static struct sim_plan p;
+    struct totals t = { 0 };
+    double began = wall_s();
+
+    for (uint64_t seed = from; seed <= to && (seconds <= 0 || wall_s() - began < seconds); seed++) {
+        plan_make(&p, seed);
+        if (!run_plan(s, &p, NULL, false)) {
+            print_failure(s);
+            fflush(stdout);
+            t.failed++;
+        }
+        add_up(&t, s);
+        if (t.failed >= most)
+            break;
+    }
+    print_stats(s, &t, cpu_s(), table);
+    return t.failed ? 1 : 0;
+}
+
+static int stored(struct sim *s, const char *path)
+{
+    static struct sim_plan p;
+    struct totals t = { 0 };
+    char line[256];
+    FILE *f = fopen(path, "r");
+
+    if (!f) {
+        fprintf(stderr, "cannot read %s\n", path);
+        return 2;
+    }
+    while (fgets(line, sizeof(line), f)) {
+        char *end;
+        unsigned long long seed = strtoull(line, &end, 10);
+
+        if (end == line)
+            continue;
+        plan_make(&p, seed);
+        if (!run_plan(s, &p, NULL, false)) {
+            print_failure(s);
+            t.failed++;
+        }
+        add_up(&t, s);
+    }
+    fclose(f);
+    print_stats(s, &t, cpu_s(), false);
+    return t.failed || !t.seeds ? 1 : 0;
+}
+
+static int usage(void)
+{
+    fprintf(stderr,
+            "sim --seed N [--trace] [--html FILE]                  one run\n"
+            "sim --seeds A-B [--max-failures N]                    many\n"
+            "sim --seconds S [--from N|now] [--stats]              as many as there is time for\n"
+            "sim --stored FILE                                     the seeds of a file\n"
+            "sim --shrink N [--trace]                              a smaller schedule that fails\n"
+            "sim --scenario FILE [--trace] [--html FILE]           a script\n"
+            "sim --plan N                                          what a seed stands for\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    static struct sim_plan p;
+    struct sim *s = sim_new();
+    const char *seed = NULL, *seeds = NULL, *html = NULL, *scenario = NULL, *file = NULL;
+    const char *shrink_seed = NULL, *plan = NULL;
+    double seconds = 0;
+    uint64_t from = 1;
+    unsigned most = 10;
+    bool trace = false, table = false;
+    struct pgv_error err = { 0 };
+    int status = 0;
+
+    signal(SIGABRT, on_abort);
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
+
+        if (!strcmp(a, "--trace")) {
+            trace = true;
+            continue;
+        }
+        if (!strcmp(a, "--stats")) {
+            table = true;
+            continue;
+        }
+        if (!v)
+            return usage();
+        i++;
+        if (!strcmp(a, "--seed"))
+            seed = v;
+        else if (!strcmp(a, "--seeds"))
+            seeds = v;
+        else if (!strcmp(a, "--seconds"))
+            seconds = strtod(v, NULL);
+        else if (!strcmp(a, "--from"))
+            from = !strcmp(v, "now") ? (uint64_t)time(NULL) * 1000 : strtoull(v, NULL, 10);
+        else if (!strcmp(a, "--max-failures"))
+            most = (unsigned)strtoul(v, NULL, 10);
+        else if (!strcmp(a, "--stored"))
+            file = v;
+        else if (!strcmp(a, "--shrink"))
+            shrink_seed = v;
+        else if (!strcmp(a, "--html"))
+            html = v;
+        else if (!strcmp(a, "--scenario"))
+            scenario = v;
+        else if (!strcmp(a, "--plan"))
+            plan = v;
+        else
+            return usage();
+    }
+    if (plan) {
+        plan_make(&p, strtoull(plan, NULL, 10));
+        plan_print(&p, stdout);
+    } else if (seed) {
+        plan_make(&p, strtoull(seed, NULL, 10));
+        if (!run_plan(s, &p, trace ? stdout : NULL, html != NULL)) {
+            print_failure(s);
+            status = 1;
+        } else {
+            printf("seed %llu: nothing was violated in %llu s of a cluster's life\n",
+                   (unsigned long long)p.seed, (unsigned long long)(s->now_us / SIM_S));
+        }
+    } else if (shrink_seed) {
+        status = shrink(s, strtoull(shrink_seed, NULL, 10), trace ? stdout : NULL);
+    } else if (seeds) {
+        char *dash;
+        uint64_t a = strtoull(seeds, &dash, 10);
+
+        status = many(s, a, *dash == '-' ? strtoull(dash + 1, NULL, 10) : a, 0, table, most);
+    } else if (file) {
+        status = stored(s, file);
+    } else if (scenario) {
+        bool ok = false;
+
+        s->trace = trace ? stdout : NULL;
+        s->mark = html != NULL;
+        if (!scenario_run(s, scenario, &ok, &err)) {
+            fprintf(stderr, "%s: %s\n", scenario, err.msg);
+            return 2;
+        }
+        status = ok ? 0 : 1;
+    } else if (seconds > 0) {
+        status = many(s, from, UINT64_MAX, seconds, table, most);
+    } else {
+        return usage();
+    }
+    if (html && !html_write(s, html, scenario ? scenario : "", &err)) {
+        fprintf(stderr, "%s: %s\n", html, err.msg);
+        status = 2;
+    }
+    sim_free(s);
+    return status;
+}

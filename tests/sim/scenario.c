@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * tests/sim/scenario.c - scripts: what happens when, and what must be so then.
+ *
+ *   nodes 3 | seed 7 | ttl 30 | loop_wait 10 | retry_timeout 10 | start_timeout 300
+ *   maximum_lag 1048576 | check_timeline 1 | race_backoff 40 | rewind 0 | remove_on_diverged 1
+ *   client 1000 500          one write per so many ms, of so many bytes
+ *   nofailover n3 | priority n2 5 | replicatefrom n3 n2 | lag n2 500
+ *   at 10 FAULT [n1] [for MS] [arg A]
+ *   at 20 expect WHAT        within 20 60 expect WHAT        throughout 20 60 expect WHAT
+ *
+ * Times are seconds since n1, whose agent starts first, leads and all others follow it. WHAT:
+ *   leader n1 | leader other n1 | leader none | writable n1 | writable none | following n2
+ *   promotions N | demotions N | lost BYTES | odd N | settled | status n1 SOME TEXT
+ * That no checker complains is always expected.
+ */
+#include "tests/sim/sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct script {
+    struct sim *s;
+    struct sim_plan plan;
+    bool begun, ok;
+    uint64_t base_us;
+    uint64_t promotions, demotions, lost;
+    unsigned line;
+    struct pgv_error *err;
+};
+
+static int node_of(const char *word)
+{
+    return word && word[0] == 'n' && word[1] >= '1' && word[1] <= '9' && !word[2] ? word[1] - '1'
+                                                                                  : -1;
+}
+
+static bool complain(struct script *x, const char *what, const char *word)
+{
+    return pgv_fail(x->err, PGV_EINVALID, "line %u: %s '%s'", x->line, what, word ? word : "");
+}
+
+static bool begin(struct script *x)
+{
+    char why[160] = "";
+
+    x->begun = true;
+    x->plan.scripted = true;
+    x->plan.faults_from_us = 0;
+    sim_begin(x->s, &x->plan);
+    while (x->s->now_us < 300 * SIM_S) {
+        if (!sim_run_until(x->s, x->s->now_us + SIM_S))
+            return complain(x,
+                            "a checker complains before the first leader leads:", x->s->check.text);
+        if (x->s->now_us > 20 * SIM_S && check_all_settled(x->s, why, sizeof(why)) &&
+            x->s->store.keys.leader && x->s->store.keys.leader_node == 0)
+            break;
+    }
+    if (x->s->now_us >= 300 * SIM_S)
+        return complain(x, "the cluster does not come up:", why);
+    x->base_us = x->s->now_us + 2 * SIM_S;
+    x->promotions = x->s->stats.promotions;
+    x->demotions = x->s->stats.demotions;
+    x->lost = x->s->stats.lost_bytes;
+    return sim_run_until(x->s, x->base_us);
+}
+
+static bool holds(struct script *x, char **w, unsigned n, bool *ret)
+{
+    struct sim *s = x->s;
+    const struct sim_keys *k = &s->store.keys;
+    const char *what = n ? w[0] : "", *arg = n > 1 ? w[1] : "";
+    int i = node_of(arg);
+    unsigned odd = 0;
+    char why[160];
+
+    *ret = false;
+    if (!strcmp(what, "leader")) {
+        bool leads = k->leader && s->nodes[k->leader_node].pg.writable;
+
+        if (!strcmp(arg, "none"))
+            *ret = !k->leader;
+        else if (!strcmp(arg, "other"))
+            *ret = leads && n > 2 && k->leader_node != node_of(w[2]);
+        else
+            *ret = leads && k->leader_node == i;
+    } else if (!strcmp(what, "writable")) {
+        int who = -1;
+        unsigned many = 0;
+
+        for (unsigned v = 0; v < s->n; v++)
+            if (s->nodes[v].pg.writable && !s->nodes[v].paused) {
+                who = (int)v;
+                many++;
+            }
+        *ret = !strcmp(arg, "none") ? many == 0 : many == 1 && who == i;
+    } else if (!strcmp(what, "following") && i >= 0) {
+        *ret = s->nodes[i].pg.streaming && s->nodes[i].pg.in_recovery;
+    } else if (!strcmp(what, "upstream") && i >= 0 && n > 2) {
+        *ret = s->nodes[i].pg.streaming && s->nodes[i].pg.upstream == node_of(w[2]);
+    } else if (!strcmp(what, "promotions")) {
+        *ret = s->stats.promotions - x->promotions == strtoull(arg, NULL, 10);
+    } else if (!strcmp(what, "demotions")) {
+        *ret = s->stats.demotions - x->demotions == strtoull(arg, NULL, 10);
+    } else if (!strcmp(what, "lost")) {
+        *ret = s->stats.lost_bytes - x->lost == strtoull(arg, NULL, 10);
+    } else if (!strcmp(what, "odd")) {
+        for (unsigned o = 0; o < SIM_ODDS; o++)
+            odd += s->check.odd_n[o];
+        *ret = odd == strtoul(arg, NULL, 10);
+    } else if (!strcmp(what, "settled")) {
+        *ret = check_all_settled(s, why, sizeof(why));
+    } else if (!strcmp(what, "status") && i >= 0) {
+        char text[HA_TEXT_BYTES] = "";
+
+        for (unsigned v = 2; v < n; v++) {
+            size_t len = strlen(text);
+            snprintf(text + len, sizeof(text) - len, "%s%s", v > 2 ? " " : "", w[v]);
+        }
+        *ret = strstr(s->nodes[i].ha.status, text) != NULL;
+    } else {
+        return complain(x, "cannot be expected:", what);
+    }
+    return true;
+}
+
+static bool failed(struct script *x, char **w, unsigned n)
+{
+    printf("line %u: at %.3f s not so:", x->line,
+           (double)(x->s->now_us - x->base_us) / (double)SIM_S);
+    for (unsigned i = 0; i < n; i++)
+        printf(" %s", w[i]);
+    printf("\n");
+    for (unsigned i = 0; i < x->s->n; i++)
+        printf("  %s %s%s: %s\n", x->s->nodes[i].name, pgv_role_name(x->s->nodes[i].pm.facts.role),
+               x->s->nodes[i].pg.writable ? ", writable" : "", x->s->nodes[i].ha.status);
+    x->ok = false;
+    return true;
+}
+
+static bool fault(struct script *x, char **w, unsigned n)
+{
+    struct sim_plan *p = &x->s->plan;
+    struct sim_fault *f = &p->faults[p->n_faults];
+    unsigned k;
+
+    for (k = 0; k < SIM_FAULTS && strcmp(fault_name((enum sim_fault_kind)k), w[0]) != 0; k++)
+        ;
+    if (k == SIM_FAULTS || p->n_faults == SIM_FAULTS_MAX)
+        return complain(x, "no such fault:", w[0]);
+    memset(f, 0, sizeof(*f));
+    f->kind = (enum sim_fault_kind)k;
+    f->at_us = x->s->now_us;
+    f->node = -1;
+    for (unsigned i = 1; i < n; i++) {
+        if (node_of(w[i]) >= 0)
+            f->node = node_of(w[i]);
+        else if (!strcmp(w[i], "for") && i + 1 < n)
+            f->dur_us = strtoull(w[++i], NULL, 10) * SIM_MS;
+        else if (!strcmp(w[i], "arg") && i + 1 < n)
+            f->arg = node_of(w[i + 1]) >= 0 ? node_of(w[i + 1]) : strtoll(w[i + 1], NULL, 10), i++;
+        else
+            return complain(x, "what is", w[i]);
+    }
+    fault_schedule(x->s, p->n_faults++);
+    return true;
+}
+
+static bool timed(struct script *x, char **w, unsigned n)
+{
+    bool at = !strcmp(w[0], "at"), through = !strcmp(w[0], "throughout"), so = false;
+    uint64_t from = strtoull(w[1], NULL, 10), to = at ? from : strtoull(w[2], NULL, 10);
+    unsigned skip = at ? 2 : 3;
+
+    if (!x->begun && !begin(x))
+        return false;
+    from = x->base_us + from * SIM_S;
+    to = x->base_us + to * SIM_S;
+    if (!sim_run_until(x->s, from))
+        return true;
+    if (strcmp(w[skip], "expect") != 0)
+        return at ? fault(x, w + skip, n - skip) : complain(x, "expected 'expect', not", w[skip]);
+    w += skip + 1;
+    n -= skip + 1;
+    do {
+        if (!holds(x, w, n, &so))
+            return false;
+        if (so != through || x->s->now_us >= to)
+            break;
+    } while (sim_run_until(x->s, x->s->now_us + 50 * SIM_MS));
+    if (x->s->stop)
+        return true;
+    return so || failed(x, w, n);
+}
+
+static bool setting(struct script *x, char **w, unsigned n)
+{
+    struct sim_plan *p = &x->plan;
+    uint64_t v = n > 1 ? strtoull(w[1], NULL, 10) : 0;
+    int i = n > 1 ? node_of(w[1]) : -1;
+
+    if (x->begun)
+        return complain(x, "too late for", w[0]);
+    if (!strcmp(w[0], "nodes") && v >= 1 && v <= SIM_NODES_MAX)
+        p->nodes = (unsigned)v;
+    else if (!strcmp(w[0], "seed"))
+        p->seed = v;
+    else if (!strcmp(w[0], "ttl"))
+        p->config.ttl_ms = v * 1000;
+    else if (!strcmp(w[0], "loop_wait"))
+        p->config.loop_wait_ms = v * 1000;
+    else if (!strcmp(w[0], "retry_timeout"))
+        p->config.retry_timeout_ms = v * 1000;
+    else if (!strcmp(w[0], "start_timeout"))
+        p->config.primary_start_timeout_ms = v * 1000;
+    else if (!strcmp(w[0], "maximum_lag"))
+        p->config.maximum_lag = v;
+    else if (!strcmp(w[0], "check_timeline"))
+        p->config.check_timeline = v != 0;
+    else if (!strcmp(w[0], "race_backoff"))
+        p->config.primary_race_backoff_ms = v * 1000;
+    else if (!strcmp(w[0], "rewind"))
+        p->rewind = v != 0;
+    else if (!strcmp(w[0], "remove_on_diverged"))
+        p->remove_on_diverged = v != 0;
+    else if (!strcmp(w[0], "client") && n > 2)
+        p->client_every_us = v * SIM_MS, p->client_bytes = strtoull(w[2], NULL, 10);
+    else if (!strcmp(w[0], "nofailover") && i >= 0)
+        p->tags[i].nofailover = true, p->tags[i].failover_priority = 0;
+    else if (!strcmp(w[0], "priority") && i >= 0 && n > 2)
+        p->tags[i].failover_priority = (int)strtol(w[2], NULL, 10);
+    else if (!strcmp(w[0], "replicatefrom") && i >= 0 && n > 2 && node_of(w[2]) >= 0)
+        memcpy(p->tags[i].replicatefrom, w[2], 3);
+    else if (!strcmp(w[0], "lag") && i >= 0 && n > 2)
+        p->lag_us[i] = strtoull(w[2], NULL, 10) * SIM_MS;
+    else
+        return complain(x, "what is", w[0]);
+    return true;
+}
+
+bool scenario_run(struct sim *s, const char *path, bool *ret_ok, struct pgv_error *err)
+{
+    struct script *x = calloc(1, sizeof(*x));
+    char line[400], *w[24];
+    FILE *f = fopen(path, "r");
+    bool ok = false;
+
+    if (!f || !x) {
+        (void)pgv_fail(err, PGV_ESYS, "cannot be read");
+        goto out;
+    }
+    x->s = s;
+    x->err = err;
+    x->ok = true;
+    plan_make(&x->plan, 7);
+    x->plan.n_faults = 0;
+    x->plan.nodes = 3;
+    x->plan.config = (struct sim_config){ .ttl_ms = 30000,
+                                          .loop_wait_ms = 10000,
+                                          .retry_timeout_ms = 10000,
+                                          .primary_start_timeout_ms = 300000,
+                                          .maximum_lag = 1048576 };
+    x->plan.rewind = true;
+    x->plan.remove_on_diverged = false;
+    x->plan.client_every_us = 500 * SIM_MS;
+    x->plan.client_bytes = 500;
+    x->plan.latency_us = 1000;
+    for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
+        x->plan.tags[i] = (struct pgv_tags){ .failover_priority = 1, .sync_priority = 1 };
+        x->plan.lag_us[i] = 0;
+    }
+    while (fgets(line, sizeof(line), f)) {
+        unsigned n = 0;
+        char *save = NULL;
+
+        x->line++;
+        for (char *t = strtok_r(line, " \t\n", &save); t && t[0] != '#' && n < 24;
+             t = strtok_r(NULL, " \t\n", &save))
+            w[n++] = t;
+        if (!n)
+            continue;
+        if (n > 3 &&
+            (!strcmp(w[0], "at") || !strcmp(w[0], "within") || !strcmp(w[0], "throughout"))) {
+            if (!timed(x, w, n))
+                goto out;
+        } else if (!setting(x, w, n)) {
+            goto out;
+        }
+        if (x->begun && (s->stop || !x->ok))
+            break;
+    }
+    if (!x->begun) {
+        (void)pgv_fail(err, PGV_EINVALID, "nothing happens in it");
+        goto out;
+    }
+    if (s->stop) {
+        printf("line %u: %s: %s\n", x->line, check_rule_name(s->check.rule), s->check.text);
+        x->ok = false;
+    }
+    *ret_ok = x->ok;
+    printf("%s: %s\n", path, x->ok ? "ok" : "FAILED");
+    ok = true;
+out:
+    if (f)
+        fclose(f);
+    free(x);
+    return ok;
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* tests/unit/test_agent_record.c - the trace format: nothing lost, and readable however torn. */
+#include "agent/record_fields.h"
+#include "base/alloc.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SALT 77u
+
+static struct ha worlds[2]; /* large */
+static struct record_event event_read;
+static struct dcs_cluster cluster;
+static struct postmaster_facts facts;
+static struct ha_policy policy;
+static struct ha_peer peers[HA_PEERS_MAX];
+
+/* Every field gets a value of its own, arrays are full. */
+static void fill(const struct record_fields *fields, unsigned char *base, uint32_t *seed)
+{
+    for (unsigned i = 0; i < fields->n; i++) {
+        const struct record_field *f = &fields->v[i];
+        unsigned n = f->n;
+
+        if (f->n_off != RECORD_ALL)
+            memcpy(base + f->n_off, &n, sizeof(n));
+        for (unsigned k = 0; k < n; k++) {
+            unsigned char *p = base + f->off + (size_t)k * f->size;
+            uint32_t v = ++*seed;
+
+            switch (f->kind) {
+            case RECORD_BOOL:
+                *p = v & 1;
+                break;
+            case RECORD_ENUM:
+                v %= f->limit;
+                memcpy(p, &v, sizeof(v));
+                break;
+            case RECORD_UINT:
+            case RECORD_INT:
+                for (unsigned byte = 0; byte < f->size; byte++)
+                    p[byte] = (unsigned char)(v * 31 + byte * 57 + 200);
+                break;
+            case RECORD_TEXT:
+            case RECORD_URL:
+                memset(p, 0, f->size);
+                for (unsigned byte = 0; byte + 1 < f->size && byte < 1 + v % 60; byte++)
+                    p[byte] = (unsigned char)('a' + (v + byte) % 26);
+                break;
+            case RECORD_STRUCT:
+                fill(f->sub, p, seed);
+                break;
+            }
+        }
+    }
+}
+
+static void fill_all(const struct record_fields *fields, void *p, uint32_t seed)
+{
+    fill(fields, p, &seed);
+}
+
+/* Reads the only frame of @b. */
+static void only_frame(struct pgv_buf *b, struct record_header *h, struct record_reader *r,
+                       struct record_frame *f)
+{
+    record_header_init(h, "n1", b->n, SALT);
+    record_reader_init(r, h, (const unsigned char *)b->p);
+    assert_true(record_read_frame(r, f));
+}
+
+static void test_record_put_keyframe__every_field_comes_back(void **state)
+{
+    struct record_header h;
+    struct record_reader r;
+    struct record_frame f;
+    struct pgv_buf b, x, y;
+    char build[RECORD_BUILD_BYTES];
+
+    (void)state;
+    pgv_buf_init(&b, RECORD_PAYLOAD_BYTES_MAX);
+    pgv_buf_init(&x, RECORD_PAYLOAD_BYTES_MAX);
+    pgv_buf_init(&y, RECORD_PAYLOAD_BYTES_MAX);
+    memset(&worlds[0], 0, sizeof(worlds[0]));
+    fill_all(&record_ha_fields, &worlds[0], 5);
+    assert_true(record_put_keyframe(&b, SALT, 1, &worlds[0]));
+    only_frame(&b, &h, &r, &f);
+    memset(&worlds[1], 0xff, sizeof(worlds[1]));
+    assert_true(record_read_keyframe(&f, &worlds[1], build));
+    assert_string_equal(build, record_build());
+    assert_memory_equal(&worlds[0], &worlds[1], sizeof(worlds[0]));
+    assert_null(record_world_difference(&worlds[0], &worlds[1], &x, &y));
+    worlds[1].restarts_in_place++;
+    assert_string_equal(record_world_difference(&worlds[0], &worlds[1], &x, &y),
+                        "restarts_in_place");
+    record_reader_done(&r);
+    pgv_buf_done(&b);
+    pgv_buf_done(&x);
+    pgv_buf_done(&y);
+}
+
+/* Marks what the table covers; what is left must be padding: less than one aligned word. */
+static void cover(const struct record_fields *fields, unsigned char *map)
+{
+    for (unsigned i = 0; i < fields->n; i++) {
+        const struct record_field *f = &fields->v[i];
+
+        if (f->n_off != RECORD_ALL)
+            memset(map + f->n_off, 1, sizeof(unsigned));
+        for (unsigned k = 0; k < f->n; k++) {
+            if (f->kind == RECORD_STRUCT)
+                cover(f->sub, map + f->off + (size_t)k * f->size);
+            else
+                memset(map + f->off + (size_t)k * f->size, 1, f->size);
+        }
+    }
+}
+
+static void test_record_ha_fields__cover_the_whole_world(void **state)
+{
+    static unsigned char map[sizeof(struct ha)];
+    struct dcs_cluster *views[] = { &((struct ha *)map)->view, &((struct ha *)map)->last_led };
+    size_t gap = 0;
+
+    (void)state;
+    memset(map, 0, sizeof(map));
+    cover(&record_ha_fields, map);
+    for (unsigned v = 0; v < 2; v++) /* the one pointer, which the brain does not follow */
+        for (unsigned i = 0; i < DCS_MEMBERS_MAX; i++)
+            memset((unsigned char *)&views[v]->members[i].data, 1, sizeof(void *));
+    for (size_t i = 0; i < sizeof(map); i++) {
+        gap = map[i] ? 0 : gap + 1;
+        if (gap >= sizeof(uint64_t))
+            fail_msg("bytes before offset %zu of struct ha are not recorded", i + 1);
+    }
+}
+
+static void test_record_put_step__every_event_and_effect_comes_back(void **state)
+{
+    static struct ha_effects fx, fx_read;
+
+    (void)state;
+    fill_all(&record_cluster_fields, &cluster, 1);
+    fill_all(&record_facts_fields, &facts, 2);
+    fill_all(&record_policy_fields, &policy, 3);
+    for (unsigned i = 0; i < HA_PEERS_MAX; i++)
+        fill_all(&record_peer_fields, &peers[i], 4 + i);
+    for (unsigned type = 0; type <= HA_EV_SHUTDOWN; type++) {
+        struct ha_event ev = { .type = (enum ha_event_type)type, .now_ms = 1u << 30 };
+        struct record_header h;
+        struct record_reader r;
+        struct record_frame f;
+        struct pgv_buf b, x, y;
+        char words[1024];
+
+        pgv_buf_init(&b, RECORD_PAYLOAD_BYTES_MAX);
+        pgv_buf_init(&x, RECORD_PAYLOAD_BYTES_MAX);
+        pgv_buf_init(&y, RECORD_PAYLOAD_BYTES_MAX);
+        fill_all(&record_event_fields[type], &ev, 9);
+        ev.wall_us = -5;
+        if (type == HA_EV_POLICY)
+            ev.u.policy = &policy;
+        if (type == HA_EV_VIEW)
+            ev.u.view.cluster = &cluster;
+        if (type == HA_EV_FACTS || type == HA_EV_LOOKED)
+            ev.u.facts = &facts;
+        if (type == HA_EV_PEERS) {
+            ev.u.peers.n = HA_PEERS_MAX;
+            ev.u.peers.peers = peers;
+        }
+        memset(&fx, 0, sizeof(fx));
+        fx.wake_ms = UINT64_MAX;
+        for (fx.n = 0; fx.n <= HA_DO_EXIT; fx.n++) {
+            struct ha_effect *e = &fx.v[fx.n];
+
+            e->type = (enum ha_effect_type)fx.n;
+            e->why = HA_WHY_slots;
+            memcpy(e->text, "because", 8);
+            fill_all(&record_effect_fields[fx.n], e, fx.n);
+        }
+        assert_true(record_put_step(&b, SALT, 3, &ev, &fx));
+        only_frame(&b, &h, &r, &f);
+        assert_int_equal(f.seq, 3);
+        assert_true(record_read_step(&f, &event_read, &fx_read));
+        assert_int_equal(event_read.ev.type, type);
+        assert_int_equal(event_read.ev.now_ms, ev.now_ms);
+        assert_int_equal(event_read.ev.wall_us, -5);
+        assert_memory_equal(&fx, &fx_read, sizeof(fx));
+        assert_true(record_same_effects(&fx, &fx_read, &x, &y));
+        fx_read.v[HA_DO_DCS].u.dcs.optime++;
+        assert_false(record_same_effects(&fx, &fx_read, &x, &y));
+        if (type == HA_EV_POLICY)
+            assert_memory_equal(event_read.ev.u.policy, &policy, sizeof(policy));
+        if (type == HA_EV_VIEW)
+            assert_memory_equal(event_read.ev.u.view.cluster, &cluster, sizeof(cluster));
+        if (type == HA_EV_LOOKED)
+            assert_memory_equal(event_read.ev.u.facts, &facts, sizeof(facts));
+        if (type == HA_EV_PEERS)
+            assert_memory_equal(event_read.ev.u.peers.peers, peers, sizeof(peers));
+        if (type == HA_EV_REQUEST)
+            assert_memory_equal(&event_read.ev.u.request, &ev.u.request, sizeof(ev.u.request));
+        record_say_event(&event_read.ev, words, sizeof(words));
+        assert_true(words[0] != 0);
+        for (unsigned i = 0; i < fx.n; i++) {
+            record_say_effect(&fx.v[i], words, sizeof(words));
+            assert_true(words[0] != 0);
+        }
+        record_reader_done(&r);
+        pgv_buf_done(&b);
+        pgv_buf_done(&x);
+        pgv_buf_done(&y);
+    }
+}
+
+static bool contains(const struct pgv_buf *b, const char *text)
+{
+    return memmem(b->p, b->n, text, strlen(text)) != NULL;
+}
+
+static void test_record_put_step__leaves_passwords_out(void **state)
+{
+    static struct ha_effects fx;
+    static const char *const urls[] = {
+        "postgres://rep:s3cret@10.0.0.1:5432/postgres",
+        "postgres://rep:s3c/s3cret@10.0.0.1:5432/postgres",
+        "postgres://rep@10.0.0.1:5432/postgres?password=s3cret",
+        "postgres://10.0.0.1:5432/postgres#s3cret",
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct ha_event ev = { .type = HA_EV_VIEW };
+        struct pgv_buf b;
+
+        pgv_buf_init(&b, RECORD_PAYLOAD_BYTES_MAX);
+        memset(&cluster, 0, sizeof(cluster));
+        cluster.n_members = 1;
+        assert_true(pgv_copyz(cluster.members[0].conn_url, PGV_URL_BYTES, urls[i]));
+        memset(&fx, 0, sizeof(fx));
+        fx.n = 1;
+        fx.v[0].type = HA_DO_JOB;
+        assert_true(pgv_copyz(fx.v[0].u.job.node.conn_url, PGV_URL_BYTES, urls[i]));
+        ev.u.view.cluster = &cluster;
+        assert_true(record_put_step(&b, SALT, 1, &ev, &fx));
+        assert_false(contains(&b, "s3cret"));
+        assert_true(contains(&b, "postgres://10.0.0.1:5432/postgres"));
+        pgv_buf_done(&b);
+    }
+}
+
+#define RING 700u
+
+/* Puts a frame at the writer's place, as the ring file does. */
+static void put_ring(unsigned char *ring, size_t *at, const struct pgv_buf *frame, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        ring[(*at + i) % RING] = (unsigned char)frame->p[i];
+    *at = (*at + bytes) % RING;
+}
+
+/* The writer is killed after each byte of each frame: what was whole before is told in order. */
+static void test_record_reader__finds_the_frames_of_a_ring_torn_at_any_byte(void **state)
+{
+    static struct ha_effects fx;
+    static unsigned char ring[RING], torn[RING], full[RING];
+    struct record_header h;
+    size_t at = 0;
+
+    (void)state;
+    memset(ring, 0, sizeof(ring));
+    memset(&fx, 0, sizeof(fx));
+    record_header_init(&h, "n1", RING, SALT);
+    for (uint64_t seq = 1; seq <= 60; seq++) {
+        struct ha_event ev = { .type = HA_EV_DCS, .now_ms = seq * 1000, .wall_us = (int64_t)seq };
+        struct pgv_buf b;
+
+        pgv_buf_init(&b, 4096);
+        fx.n = (unsigned)(seq % 3);
+        for (unsigned i = 0; i < fx.n; i++)
+            memset(fx.v[i].text, 'x', (seq * 7) % 40);
+        fx.n = fx.n > 2 ? 2 : fx.n;
+        assert_true(record_put_step(&b, SALT, seq, &ev, &fx));
+        for (size_t cut = 0; cut <= b.n; cut++) {
+            struct record_reader r;
+            struct record_frame f;
+            size_t place = at, end = at;
+            uint64_t expect;
+            bool whole;
+
+            memcpy(torn, ring, RING);
+            put_ring(torn, &place, &b, cut);
+            memcpy(full, ring, RING);
+            put_ring(full, &end, &b, b.n);
+            whole = memcmp(torn, full, RING) == 0; /* the missing bytes stood there already */
+            record_reader_init(&r, &h, torn);
+            assert_int_equal(r.last_seq, whole ? seq : seq - 1);
+            assert_int_equal(r.end, whole ? end : at);
+            expect = r.first_seq;
+            while (record_read_frame(&r, &f)) {
+                assert_int_equal(f.seq, expect);
+                assert_true(record_read_step(&f, &event_read, &fx));
+                assert_int_equal(event_read.ev.now_ms, f.seq * 1000);
+                expect++;
+            }
+            if (r.last_seq) {
+                assert_int_equal(expect, r.last_seq + 1);
+                /* Frames are at most 130 bytes: four of them must have survived. */
+                assert_true(r.last_seq < 4 || r.last_seq - r.first_seq >= 3);
+            }
+            record_reader_done(&r);
+        }
+        put_ring(ring, &at, &b, b.n);
+        pgv_buf_done(&b);
+    }
+}
+
+static void test_record_header_read__refuses_what_is_not_ours(void **state)
+{
+    unsigned char bytes[RECORD_HEADER_BYTES];
+    struct record_header h, back;
+    struct pgv_error err;
+
+    (void)state;
+    record_header_init(&h, "n1", 1234567, SALT);
+    record_header_write(&h, bytes);
+    assert_true(record_header_read(bytes, sizeof(bytes), &back, &err));
+    assert_string_equal(back.node, "n1");
+    assert_int_equal(back.ring_bytes, 1234567);
+    assert_false(record_header_read(bytes, sizeof(bytes) - 1, &back, &err));
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] ^= 0x10;
+        assert_false(record_header_read(bytes, sizeof(bytes), &back, &err));
+        bytes[i] ^= 0x10;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_record_put_keyframe__every_field_comes_back),
+        cmocka_unit_test(test_record_ha_fields__cover_the_whole_world),
+        cmocka_unit_test(test_record_put_step__every_event_and_effect_comes_back),
+        cmocka_unit_test(test_record_put_step__leaves_passwords_out),
+        cmocka_unit_test(test_record_reader__finds_the_frames_of_a_ring_torn_at_any_byte),
+        cmocka_unit_test(test_record_header_read__refuses_what_is_not_ours),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

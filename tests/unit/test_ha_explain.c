@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Rows of agent/ha/explain.c: each rule tells what it saw, and agrees with what the brain does. */
+#include "agent/ha/explain.h"
+#include "tests/unit/ha_support.h"
+
+static struct ha_explanation x; /* large */
+
+static int leader(void **state)
+{
+    *state = w_new(W_LEADER);
+    return 0;
+}
+
+static int replica(void **state)
+{
+    *state = w_new(W_REPLICA);
+    return 0;
+}
+
+static int orphan(void **state)
+{
+    *state = w_new(W_UNLOCKED_REPLICA);
+    return 0;
+}
+
+static int done(void **state)
+{
+    w_free(*state);
+    return 0;
+}
+
+static const struct ha_rule *find(const struct ha_rules *r, const char *name)
+{
+    for (unsigned i = 0; i < r->n; i++)
+        if (strcmp(r->v[i].name, name) == 0)
+            return &r->v[i];
+    return NULL;
+}
+
+static const struct ha_explanation *explain(struct w *w)
+{
+    ha_explain(&w->ha, w->now_ms, &x);
+    return &x;
+}
+
+#define SAYS(rule, part)                                                                           \
+    do {                                                                                           \
+        assert_non_null(rule);                                                                     \
+        if (!strstr((rule)->text, part))                                                           \
+            fail_msg("'%s' does not say '%s'", (rule)->text, part);                                \
+    } while (0)
+
+static void test_ha_explain__leader(void **state)
+{
+    struct w *w = *state;
+
+    explain(w);
+    assert_true(x.leader);
+    assert_non_null(strstr(x.leadership, "it is the leader"));
+    assert_int_equal(x.promotion.n_fail, 0);
+}
+
+/* The very moment the lease ends it is not the leader, though the key still names it. */
+static void test_ha_explain__lease_that_ended(void **state)
+{
+    struct w *w = *state;
+
+    ha_explain(&w->ha, w->ha.lease_until_ms - 1, &x);
+    assert_true(x.leader);
+    ha_explain(&w->ha, w->ha.lease_until_ms, &x);
+    assert_false(x.leader);
+    assert_non_null(strstr(x.leadership, "no renewal has proven its lease"));
+}
+
+static void test_ha_explain__replica_is_kept_from_it_by_the_key_alone(void **state)
+{
+    struct w *w = *state;
+
+    explain(w);
+    assert_false(x.leader);
+    assert_non_null(strstr(x.leadership, "holds the leader key"));
+    assert_int_equal(x.promotion.n_fail, 1);
+    assert_int_equal(find(&x.promotion, "leader_key")->verdict, HA_RULE_FAIL);
+}
+
+static void test_ha_explain__each_rule_that_fails(void **state)
+{
+    struct w *w = *state;
+    struct ha *ha = &w->ha;
+    const struct ha_rule *r;
+
+    ha->view.has_leader = false;
+    explain(w);
+    assert_int_equal(x.promotion.n_fail, 0);
+
+    ha->view.status_optime = ha->pg.wal_lsn + ha->policy.maximum_lag_bytes;
+    assert_int_equal(find(&explain(w)->promotion, "lag")->verdict, HA_RULE_PASS);
+    ha->view.status_optime++;
+    assert_int_equal(find(&explain(w)->promotion, "lag")->verdict, HA_RULE_FAIL);
+    ha->view.status_optime = 0;
+
+    ha->policy.check_timeline = true;
+    ha->pg.timeline = 3;
+    ha->view.history_timeline = 3;
+    assert_int_equal(find(&explain(w)->promotion, "timeline")->verdict, HA_RULE_PASS);
+    ha->view.history_timeline = 4;
+    r = find(&explain(w)->promotion, "timeline");
+    assert_int_equal(r->verdict, HA_RULE_FAIL);
+    SAYS(r, "timeline 3, the cluster's is 4");
+    ha->policy.check_timeline = false;
+
+    ha->policy.tags.nofailover = true;
+    assert_int_equal(find(&explain(w)->promotion, "nofailover")->verdict, HA_RULE_FAIL);
+    ha->policy.tags.nofailover = false;
+    ha->pg.look_ok = false;
+    assert_int_equal(find(&explain(w)->promotion, "reachable")->verdict, HA_RULE_FAIL);
+    ha->pg.look_ok = true;
+    ha->policy.paused = true;
+    assert_int_equal(find(&explain(w)->promotion, "pause")->verdict, HA_RULE_FAIL);
+    ha->policy.paused = false;
+    ha->dcs_lost = true;
+    assert_int_equal(find(&explain(w)->promotion, "store")->verdict, HA_RULE_FAIL);
+    ha->dcs_lost = false;
+    assert_int_equal(explain(w)->promotion.n_fail, 0);
+}
+
+/* What the race decides and what is explained are the same. */
+static void test_ha_explain__a_peer_that_is_ahead(void **state)
+{
+    struct w *w = *state;
+    const struct ha_rule *r = NULL;
+
+    w_peer(w, "n3", w->pg.wal_lsn + 1);
+    w_view(w);
+    assert_non_null(w_why(w, HA_WHY_peer_ahead));
+    explain(w);
+    assert_non_null(strstr(x.leadership, "the leader key is free"));
+    for (unsigned i = 0; i < x.promotion.n; i++)
+        if (x.promotion.v[i].verdict == HA_RULE_FAIL)
+            r = &x.promotion.v[i];
+    SAYS(r, "n3 is ahead");
+    assert_int_equal(x.promotion.n_fail, 1);
+}
+
+static void test_ha_explain__switchover(void **state)
+{
+    struct w *w = *state;
+    struct ha *ha = &w->ha;
+
+    ha->view.status_optime = 0;
+    for (unsigned i = 0; i < ha->view.n_members; i++) {
+        ha->view.members[i].state = PGV_STATE_RUNNING;
+        assert_true(pgv_copyz(ha->view.members[i].api_url, PGV_URL_BYTES, "http://h:8008/patroni"));
+    }
+    explain(w);
+    assert_int_equal(x.switchover.n_fail, 0);
+    assert_int_equal(find(&x.switchover, "candidates")->verdict, HA_RULE_PASS);
+    for (unsigned i = 0; i < ha->view.n_members; i++)
+        ha->view.members[i].tags.nofailover = true;
+    explain(w);
+    assert_int_equal(find(&x.switchover, "candidates")->verdict, HA_RULE_FAIL);
+    SAYS(find(&x.switchover, "candidate"), "nofailover");
+    ha->view.failover.present = true;
+    assert_int_equal(find(&explain(w)->switchover, "failover_key")->verdict, HA_RULE_FAIL);
+    ha->view.has_leader = false;
+    assert_int_equal(find(&explain(w)->switchover, "leader")->verdict, HA_RULE_FAIL);
+}
+
+static void test_ha_explain__worst_case_follows_from_the_configuration(void **state)
+{
+    struct w *w = *state;
+
+    w->ha.policy.ttl_ms = 30000;
+    w->ha.policy.loop_wait_ms = 10000;
+    w->ha.policy.retry_timeout_ms = 10000;
+    w->ha.policy.primary_race_backoff_ms = 7000;
+    explain(w);
+    assert_int_equal(x.failover_worst_ms, 57000);
+    assert_non_null(strstr(x.failover, "ttl 30 s"));
+}
+
+/* The full house: more rules than there is room for end in no harm. */
+static void test_ha_explain__more_peers_than_rules(void **state)
+{
+    struct w *w = *state;
+
+    w->ha.n_peers = HA_PEERS_MAX;
+    for (unsigned i = 0; i < HA_PEERS_MAX; i++) {
+        w->ha.peers[i].reachable = w->ha.peers[i].in_recovery = true;
+        w->ha.peers[i].position = UINT64_MAX;
+        memset(w->ha.peers[i].name, 'x', PGV_NAME_BYTES - 1);
+    }
+    explain(w);
+    assert_int_equal(x.promotion.n, HA_RULES_MAX);
+    assert_int_equal(x.promotion.n_fail, HA_PEERS_MAX + 1); /* and the leader key */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_ha_explain__leader, leader, done),
+        cmocka_unit_test_setup_teardown(test_ha_explain__lease_that_ended, leader, done),
+        cmocka_unit_test_setup_teardown(test_ha_explain__replica_is_kept_from_it_by_the_key_alone,
+                                        replica, done),
+        cmocka_unit_test_setup_teardown(test_ha_explain__each_rule_that_fails, replica, done),
+        cmocka_unit_test_setup_teardown(test_ha_explain__a_peer_that_is_ahead, orphan, done),
+        cmocka_unit_test_setup_teardown(test_ha_explain__switchover, leader, done),
+        cmocka_unit_test_setup_teardown(test_ha_explain__worst_case_follows_from_the_configuration,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(test_ha_explain__more_peers_than_rules, replica, done),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

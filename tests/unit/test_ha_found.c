@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* What the simulator (tests/sim) has found in the brain, one test each, so that it stays found. */
+#include "tests/unit/ha_support.h"
+
+static int leader(void **state)
+{
+    *state = w_new(W_LEADER);
+    return 0;
+}
+
+static int unlocked(void **state)
+{
+    *state = w_new(W_UNLOCKED_REPLICA);
+    return 0;
+}
+
+static int done(void **state)
+{
+    w_free(*state);
+    return 0;
+}
+
+static void shutdown_checkpoint(struct w *w)
+{
+    struct ha_event ev = { .type = HA_EV_SHUTDOWN_CHECKPOINT };
+
+    ev.u.shutdown_checkpoint.checkpoint_lsn = 50000200;
+    ev.u.shutdown_checkpoint.prev_lsn = 50000100;
+    w_event(w, &ev);
+}
+
+/* The stop has ended and the release is on its way: nothing is due at a moment that has passed. */
+static void test_release_on_its_way__is_waited_for_without_spinning(void **state)
+{
+    struct w *w = *state;
+
+    w_peer(w, "n2", 50000000); /* has not received it */
+    w_failover(w, "n1", "n2");
+    w_view(w);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    w->hold[HA_DCS_RELEASE] = true;
+    shutdown_checkpoint(w);
+    w->pg.alive = false;
+    w->pg.state = PGV_STATE_STOPPED;
+    w->pg.role = PGV_ROLE_DEMOTED;
+    w->now_ms += 100;
+    w_facts(w);
+    w_job_end(w, PM_JOB_STOP, PM_DONE);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    w_tick(w, 30); /* beyond the moment at which the peers would have been asked again */
+    assert_true(w->wake_ms > w->now_ms);
+}
+
+/* A slow end of PostgreSQL after the key was given up: no stop upon a stop, no flood of lines. */
+static void test_slow_shutdown__is_left_to_end_once_the_last_record_is_written(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_SHUTDOWN };
+
+    w_peer(w, "n2", 50000200);
+    w_event(w, &ev);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    shutdown_checkpoint(w);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    w_leader(w, NULL);
+    w_view(w);
+    w_forget(w);
+    for (unsigned i = 0; i < 60; i++) {
+        w_tick(w, 1000);
+        assert_true(w->wake_ms > w->now_ms);
+    }
+    assert_null(w_job(w, PM_JOB_STOP));
+    assert_null(w_why(w, HA_WHY_lease_unproven));
+}
+
+/* Writable, no lease, and the fast stop does not end it: once stricter, then there is no more. */
+static void test_unproven__an_unfinished_stop_becomes_immediate(void **state)
+{
+    struct w *w = *state;
+    const struct ha_effect *e;
+
+    w->ha.lease_until_ms = 0;
+    for (unsigned i = 0; i < HA_DCS_OPS; i++)
+        w->hold[i] = true; /* an agent that has just started and meets no store */
+    w_tick(w, 1);
+    w_tick(w, 10000);
+    e = w_job(w, PM_JOB_STOP);
+    assert_non_null(e);
+    assert_int_equal(e->u.job.mode, PM_STOP_FAST);
+    w_forget(w);
+    w_tick(w, 1);
+    assert_null(w_job(w, PM_JOB_STOP));
+    w_tick(w, HA_DEMOTE_MARGIN_MS);
+    e = w_job(w, PM_JOB_STOP);
+    assert_non_null(e);
+    assert_int_equal(e->u.job.mode, PM_STOP_IMMEDIATE);
+    assert_true(w->wake_ms > w->now_ms);
+}
+
+/* The pre_promote script said no: until the key is known to be given up, nothing is promoted. */
+static void test_pre_promote_failed__no_promotion_while_the_key_is_on_its_way_out(void **state)
+{
+    struct w *w = *state;
+
+    w_view(w);
+    w_tick(w, 1000);
+    assert_non_null(w_job(w, PM_JOB_PROMOTE));
+    w_leader(w, "n1");
+    w_view(w);
+    w->hold[HA_DCS_RELEASE] = true;
+    w_forget(w);
+    w_job_end(w, PM_JOB_PROMOTE, PM_FAILED);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    w_forget(w);
+    w_tick(w, 1);
+    w_view(w);
+    w_cycle(w);
+    assert_null(w_job(w, PM_JOB_PROMOTE));
+    assert_null(w_dcs(w, HA_DCS_RENEW)); /* it would take the key back */
+    assert_true(w->wake_ms > w->now_ms);
+}
+
+/* The key was taken by somebody else before the last record was written: nobody is to be asked. */
+static void test_key_lost_while_stopping__does_not_spin(void **state)
+{
+    struct w *w = *state;
+
+    w_peer(w, "n2", 50000000);
+    w_failover(w, "n1", "n2");
+    w_view(w);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    w_leader(w, "n3");
+    w_view(w);
+    w_tick(w, 100);
+    shutdown_checkpoint(w);
+    w_tick(w, 100);
+    assert_true(w->wake_ms > w->now_ms);
+}
+
+/* The ttl is lowered. The next renewal binds the key to a shorter lease even if its answer is lost:
+ * the long deadline of the old one must not be believed any longer. */
+static void test_lower_ttl__the_old_deadline_ends_with_the_first_request(void **state)
+{
+    struct w *w = *state;
+
+    w->policy.ttl_ms = 60000;
+    w_policy(w);
+    w_cycle(w);
+    assert_true(w->ha.lease_until_ms >= w->now_ms + 60000);
+    w->policy.ttl_ms = 20000;
+    w->dcs[HA_DCS_RENEW] = HA_LOST;
+    w_policy(w);
+    assert_non_null(w_dcs(w, HA_DCS_RENEW));
+    assert_true(w->ha.lease_until_ms <= w->now_ms + 20000);
+}
+
+/* The ttl is raised while a renewal is on its way: its answer speaks of the old, shorter lease. */
+static void test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_DCS };
+    uint64_t sent;
+
+    w->hold[HA_DCS_RENEW] = true;
+    w_cycle(w);
+    sent = w->now_ms;
+    w->policy.ttl_ms = 60000;
+    w_policy(w);
+    ev.u.dcs.op = HA_DCS_RENEW;
+    ev.u.dcs.sent_ms = sent;
+    w_event(w, &ev);
+    assert_int_equal(w->ha.lease_until_ms, sent + 30000);
+}
+
+/* ---- what the mutation check has found untested ---- */
+
+static void test_renewal_refused__nobody_is_told_that_we_lead(void **state)
+{
+    struct w *w = *state;
+
+    w->dcs[HA_DCS_RENEW] = HA_REFUSED;
+    w->pg.in_recovery = true; /* not running as the primary: no stop says it for us */
+    w->pg.role = PGV_ROLE_REPLICA;
+    w_facts(w);
+    w_cycle(w);
+    assert_false(ha_is_leader(&w->ha, w->now_ms));
+}
+
+static void test_other_owner_in_the_view__nobody_is_told_that_we_lead(void **state)
+{
+    struct w *w = *state;
+
+    w->pg.in_recovery = true;
+    w->pg.role = PGV_ROLE_REPLICA;
+    w_facts(w);
+    assert_true(ha_is_leader(&w->ha, w->now_ms));
+    w_leader(w, "n2");
+    w_view(w);
+    assert_false(ha_is_leader(&w->ha, w->now_ms));
+}
+
+static void test_renewal__does_not_queue_behind_a_read(void **state)
+{
+    struct w *w = *state;
+
+    w->live = false;
+    w->hold[HA_DCS_READ] = true;
+    w_view(w);
+    w_cycle(w);
+    assert_non_null(w_dcs(w, HA_DCS_READ));
+    assert_non_null(w_dcs(w, HA_DCS_RENEW));
+}
+
+static void test_peers__an_answer_to_an_older_question_is_none(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_PEERS };
+
+    w->hold_peers = true;
+    w_view(w);
+    w_tick(w, 1000);
+    assert_non_null(w_did(w, HA_DO_ASK_PEERS));
+    ev.u.peers.round = w->ha.asked_round - 1;
+    w_event(w, &ev);
+    assert_null(w_dcs(w, HA_DCS_ACQUIRE));
+    ev.u.peers.round = w->ha.asked_round;
+    w_event(w, &ev);
+    assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
+}
+
+/* A pre_promote script that outlives the lease: what is about to take writes is fenced as well. */
+static void test_promotion_under_way__is_fenced_like_a_primary(void **state)
+{
+    struct w *w = *state;
+    uint64_t until;
+
+    w_view(w);
+    w_tick(w, 1000);
+    assert_non_null(w_job(w, PM_JOB_PROMOTE));
+    w_leader(w, "n1");
+    w_view(w);
+    for (unsigned i = 0; i < HA_DCS_OPS; i++)
+        w->hold[i] = true;
+    until = w->ha.lease_until_ms;
+    w_forget(w);
+    w_tick(w, until - HA_DEMOTE_MARGIN_MS - w->now_ms);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_release_on_its_way__is_waited_for_without_spinning,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(
+            test_lower_ttl__the_old_deadline_ends_with_the_first_request, leader, done),
+        cmocka_unit_test_setup_teardown(test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(test_renewal_refused__nobody_is_told_that_we_lead, leader,
+                                        done),
+        cmocka_unit_test_setup_teardown(test_other_owner_in_the_view__nobody_is_told_that_we_lead,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(test_renewal__does_not_queue_behind_a_read, leader, done),
+        cmocka_unit_test_setup_teardown(test_peers__an_answer_to_an_older_question_is_none,
+                                        unlocked, done),
+        cmocka_unit_test_setup_teardown(test_promotion_under_way__is_fenced_like_a_primary,
+                                        unlocked, done),
+        cmocka_unit_test_setup_teardown(test_key_lost_while_stopping__does_not_spin, leader, done),
+        cmocka_unit_test_setup_teardown(
+            test_slow_shutdown__is_left_to_end_once_the_last_record_is_written, leader, done),
+        cmocka_unit_test_setup_teardown(test_unproven__an_unfinished_stop_becomes_immediate, leader,
+                                        done),
+        cmocka_unit_test_setup_teardown(
+            test_pre_promote_failed__no_promotion_while_the_key_is_on_its_way_out, unlocked, done),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
