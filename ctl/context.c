@@ -66,6 +66,20 @@ void ctl_print(struct ctl *c, const char *fmt, ...)
     va_end(args);
 }
 
+bool ctl_on_terminal(const struct ctl *c)
+{
+    const char *term = getenv("TERM");
+
+    return c->out == stdout && isatty(STDOUT_FILENO) && !(term && strcmp(term, "dumb") == 0);
+}
+
+bool ctl_coloured(const struct ctl *c)
+{
+    const char *no = getenv("NO_COLOR");
+
+    return !(no && *no) && ctl_on_terminal(c);
+}
+
 bool ctl_default_config_path(char *ret, size_t ret_bytes)
 {
     const char *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");

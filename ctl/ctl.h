@@ -78,6 +78,11 @@ bool ctl_interrupted(void);
 void ctl_print(struct ctl *c, const char *fmt, ...) PGV_PRINTF(2, 3);
 void ctl_print_buf(struct ctl *c, const struct pgv_buf *b);
 
+/** Standard output is a terminal that can do more than print lines. */
+bool ctl_on_terminal(const struct ctl *c);
+/** That, and nobody asked for no colours. Source: no-color.org, NO_COLOR set and not empty. */
+bool ctl_coloured(const struct ctl *c);
+
 /** PGV_ECANCELED, which main shows as 'Aborted!'. */
 bool ctl_aborted(struct ctl *c, bool newline, struct pgv_error *err);
 bool ctl_out_of_memory(struct pgv_error *err);

@@ -58,7 +58,7 @@ struct ctl_members_view {
     const char *name;
     bool citus;
     struct ctl_group group;
-    bool extended;
+    bool extended, coloured;
     enum ctl_format format;
 };
 bool ctl_write_members(struct pgv_buf *b, const struct ctl_members_view *view,

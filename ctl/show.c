@@ -44,7 +44,9 @@ static struct pgv_value *history_rows(struct pgv_arena *a, const struct pgv_valu
 
 static bool run_history(struct ctl *c, const struct ctl_args *args, struct pgv_error *err)
 {
-    struct ctl_sheet sheet = { .arena = &c->arena, .n_columns = HISTORY_COLUMNS };
+    struct ctl_sheet sheet = { .arena = &c->arena,
+                               .n_columns = HISTORY_COLUMNS,
+                               .columns = history_columns };
     struct ctl_cluster k;
     const char *name;
     struct pgv_buf b;
@@ -53,7 +55,6 @@ static bool run_history(struct ctl *c, const struct ctl_args *args, struct pgv_e
     if (!ctl_name_of(c, args, &name, err) ||
         !ctl_cluster_open(c, name, ctl_group_of(c, args, true), &k, err))
         return false;
-    memcpy(sheet.columns, history_columns, sizeof(history_columns));
     sheet.rows = history_rows(&c->arena, k.s->history);
     pgv_buf_init(&b, CTL_OUTPUT_BYTES_MAX);
     ok = ctl_sheet_write(&b, &sheet, ctl_format_parse(ctl_text(args, "--format"))) ||
