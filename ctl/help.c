@@ -112,6 +112,9 @@ static void option_left(struct pgv_buf *b, const struct ctl_option *o)
     case CTL_FLOAT:
         pgv_buf_puts(b, " FLOAT");
         break;
+    case CTL_FILE:
+        pgv_buf_puts(b, " FILENAME");
+        break;
     case CTL_CHOICE:
         for (size_t i = 0; o->choices[i]; i++)
             pgv_buf_printf(b, "%s%s", i ? "|" : " [", o->choices[i]);

@@ -470,21 +470,28 @@ bool ctl_write_members(struct pgv_buf *b, const struct ctl_members_view *view,
     return ok || ctl_out_of_memory(err);
 }
 
-bool ctl_print_members(struct ctl_cluster *k, bool extended, enum ctl_format format,
-                       struct pgv_error *err)
+bool ctl_write_members_of(struct pgv_buf *b, struct ctl_cluster *k, bool extended,
+                          enum ctl_format format, struct pgv_error *err)
 {
     struct ctl_members_view view = { .s = k->s,
                                      .name = k->name,
                                      .citus = k->citus,
                                      .group = k->group,
                                      .extended = extended,
-                                     .format = format,
-                                     .coloured = ctl_coloured(k->c) };
+                                     .coloured = ctl_coloured(k->c),
+                                     .format = format };
+
+    return ctl_write_members(b, &view, err);
+}
+
+bool ctl_print_members(struct ctl_cluster *k, bool extended, enum ctl_format format,
+                       struct pgv_error *err)
+{
     struct pgv_buf b;
     bool ok;
 
     pgv_buf_init(&b, CTL_OUTPUT_BYTES_MAX);
-    ok = ctl_write_members(&b, &view, err);
+    ok = ctl_write_members_of(&b, k, extended, format, err);
     if (ok)
         ctl_print_buf(k->c, &b);
     pgv_buf_done(&b);

@@ -92,11 +92,11 @@ static struct pgv_str cell_line(const struct cell *cell, size_t nth)
 
 struct table {
     const struct ctl_sheet *sheet;
-    size_t n, n_rows;    /* visible columns */
-    size_t *column;      /* their numbers in the sheet */
+    size_t n, n_rows; /* visible columns */
+    size_t *column;   /* their numbers in the sheet */
     size_t *width;
     const char **heading;
-    struct cell *cells;  /* n_rows * n */
+    struct cell *cells; /* n_rows * n */
     bool multi_line;
 };
 
