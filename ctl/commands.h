@@ -21,6 +21,12 @@ extern const struct ctl_command ctl_demote_cluster_command, ctl_dsn_command,
         .names = { "--force" }, .kind = CTL_FLAG,                                                  \
         .help = "Do not ask for confirmation at any point"                                         \
     }
+/* Ours alone: all checks, the question for what was not given, but neither confirmation nor change.
+ */
+#define CTL_OPTION_DRY_RUN                                                                         \
+    {                                                                                              \
+        .names = { "--dry-run" }, .kind = CTL_FLAG, .help = "Show what would be done, do nothing"  \
+    }
 #define CTL_OPTION_FORMAT                                                                          \
     {                                                                                              \
         .names = { "--format", "-f" }, .kind = CTL_CHOICE, .help = "Output format",                \

@@ -390,6 +390,8 @@ static const char *make_title(struct view *v)
         id = "uninitialized";
     else if (c->initialize == DCS_INIT_BOOTSTRAPPING)
         id = "initializing";
+    else if (c->initialize == DCS_INIT_GARBAGE)
+        id = v->o->s->initialize_garbage ? v->o->s->initialize_garbage : "";
     if (!v->o->citus)
         return pgv_arena_printf(&v->arena, " Cluster: %s (%s) ", v->o->name, id);
     if (!v->o->group.given)
