@@ -8,6 +8,7 @@
 #include "ctl/sql.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/unicode.h"
 #include "http/names.h"
 
@@ -90,8 +91,7 @@ static bool resolve(struct ctl *c, const struct ctl_sql_target *target, struct a
     names_resolve(&r.q, target->host, target->port, CTL_SQL_CONNECT_MS, on_resolved);
     if (!ctl_wait(c, &r.done, NULL)) {
         names_cancel(&r.q);
-        while (!r.done)
-            uv_run(&c->loop, UV_RUN_ONCE);
+        ctl_finish(c, &r.done);
         return ctl_aborted(c, true, err);
     }
     if (r.failed) {
@@ -110,6 +110,13 @@ static bool resolve(struct ctl *c, const struct ctl_sql_target *target, struct a
             ret->n++;
     }
     return true;
+}
+
+/** Not on standard error, which is for what went wrong. */
+static void on_notice(void *arg, const char *message)
+{
+    (void)arg;
+    pgv_log(PGV_INFO, "ctl", "notice from the server: %.*s", (int)strcspn(message, "\n"), message);
 }
 
 static PGconn *start(const struct ctl_sql_target *target, const char *address)
@@ -206,6 +213,7 @@ bool ctl_sql_connect(struct ctl *c, const struct ctl_sql_target *target, PGconn 
 
         if (!conn)
             return ctl_out_of_memory(err);
+        (void)PQsetNoticeProcessor(conn, on_notice, NULL);
         if (!connect_once(c, conn, &late, &more, err)) {
             PQfinish(conn);
             return false;
@@ -236,7 +244,9 @@ bool ctl_sql_connect(struct ctl *c, const struct ctl_sql_target *target, PGconn 
 struct run {
     struct ctl_sql_result *result;
     struct ctl_sql_refusal *refusal;
-    bool in_set, full; /* rows of a result set are coming; the arena was too small */
+    bool in_set; /* rows of a result set are coming */
+    bool full;   /* the arena was too small */
+    bool failed; /* a statement was refused: the first such word is the one that counts */
 };
 
 static const char *valid_text(struct pgv_arena *a, const char *text)
@@ -291,7 +301,7 @@ static void add_row(struct run *r, const PGresult *res)
 }
 
 /** False: nothing more can come that matters. */
-static bool take(struct run *r, PGconn *conn, const PGresult *res)
+static bool take(struct run *r, const PGresult *res)
 {
     const char *state;
 
@@ -320,8 +330,8 @@ static bool take(struct run *r, PGconn *conn, const PGresult *res)
         return false;
     default:
         state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-        refuse(r->refusal, state ? state : PQerrorMessage(conn));
-        r->in_set = false;
+        refuse(r->refusal, state ? state : PQresultErrorMessage(res));
+        r->failed = true;
         return true;
     }
 }
@@ -338,8 +348,9 @@ static void stop(PGconn *conn)
     PQfreeCancel(cancel);
 }
 
-/** Send all, and wait until a result can be had without waiting. False: Ctrl-C. */
-static bool wait_for_result(struct ctl *c, PGconn *conn, struct pgv_error *err)
+/** Send all, and wait until a result can be had without waiting, or the connection is lost. False:
+ * Ctrl-C. */
+static bool wait_for_result(struct ctl *c, PGconn *conn, bool *ret_lost, struct pgv_error *err)
 {
     int unsent = PQflush(conn);
 
@@ -349,8 +360,10 @@ static bool wait_for_result(struct ctl *c, PGconn *conn, struct pgv_error *err)
             stop(conn);
             return ctl_aborted(c, true, err);
         }
-        if (PQconsumeInput(conn) != 1)
-            return true; /* PQgetResult() tells why */
+        if (PQconsumeInput(conn) != 1) {
+            *ret_lost = true;
+            return true;
+        }
         unsent = unsent > 0 ? PQflush(conn) : 0;
     }
     return true;
@@ -370,11 +383,17 @@ bool ctl_sql_run(struct ctl *c, PGconn *conn, const char *sql, struct ctl_sql_re
     }
     while (more) {
         PGresult *res;
+        bool lost = false;
 
-        if (!wait_for_result(c, conn, err))
+        if (!wait_for_result(c, conn, &lost, err))
             return false;
+        if (lost) { /* unless the server has said why */
+            if (!r.failed)
+                refuse(ret_refusal, PQerrorMessage(conn));
+            return true;
+        }
         res = PQgetResult(conn);
-        more = res && take(&r, conn, res);
+        more = res && take(&r, res);
         PQclear(res);
     }
     if (r.full) {

@@ -165,7 +165,7 @@ def test_shapes(ask, sql, fmt):
 REFUSED = ["CREATE TEMP TABLE x (a int)", "INSERT INTO t VALUES (1)", "SELECT nosuch", "nonsense", "", ";", "-- nothing",
            "SELECT 1 / 0", "SELECT 1 AS a; SELECT 2 AS b, 3 AS c", "SELECT 1 AS a; SET work_mem = '1MB'",
            "SET work_mem = '2MB'; SELECT current_setting('work_mem') AS m", "SELECT 1; SELECT nosuch; SELECT 2",
-           "BEGIN; SELECT 1 AS a; COMMIT", "DO $$ BEGIN RAISE NOTICE 'x'; END $$", "SELECT pg_terminate_backend(pg_backend_pid())",
+           "BEGIN; SELECT 1 AS a; COMMIT", "DO $$ BEGIN RAISE NOTICE 'x'; END $$",
            "INSERT INTO t VALUES (7) RETURNING a", "SHOW server_encoding", "EXPLAIN (COSTS OFF) SELECT 1",
            "SET datestyle = 'German'; SELECT 1 AS a"]
 
@@ -248,6 +248,14 @@ def test_password_from_input(world, server):
         assert (done.returncode, done.stdout) == (status, out), done
         assert done.stderr.startswith(b"Password: ")
         assert done.stderr.endswith(b"Aborted!\n") == (status == 1)
+
+
+def test_a_connection_that_is_cut(world, server):
+    """The server said why; psycopg2 forgets it and tells only that the connection is gone."""
+    got = run(PGVIGILCTL, world, ["query", "-U", "postgres", "-d", "postgres", "-c", "SELECT pg_terminate_backend(pg_backend_pid())"],
+              keys_of(world, server), {}, "", {}, {})
+    assert re.fullmatch(r"\S+ \S+\tERROR, SQLSTATE: 57P01\n|<second>\tERROR, SQLSTATE: 57P01\n", got["out"])
+    assert got["status"] == 0
 
 
 def test_watch(world, server):
