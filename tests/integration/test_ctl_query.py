@@ -139,7 +139,7 @@ def test_values_as_yaml(ask, values, fmt):
 def test_what_steers_a_terminal(world, server, ask):
     """stays as it is in what programs read, and is not shown in tables, where the origin prints it."""
     sql = "SELECT 'a\tb' AS a, chr(27) || '[2J' AS b"
-    ask("-c", sql)
+    ask("-c", "SELECT 'a\\tb' AS a, chr(1) AS b")
     got = run(PGVIGILCTL, world, ["query", "-U", "postgres", "-d", "postgres", "-c", sql, "--format", "pretty"],
               keys_of(world, server), {}, "", {}, {})
     assert "| a?b | ?[2J |\n" in got["out"]
