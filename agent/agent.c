@@ -67,6 +67,7 @@ struct agent_pump {
     enum pgv_role role_seen;
     bool was_live, pm_open, rest_open, callbacks_open, peers_client_open, dcs_open;
     bool was_leader, overrides_due;
+    bool on_reserve;               /* memory is short, and it was said */
     char last_line[HA_TEXT_BYTES]; /* the last status line */
     unsigned closing;
     uint64_t cycle_began_us;
@@ -600,6 +601,13 @@ static void port_checkpoint(void *data)
     postmaster_checkpoint(&a->pm, on_checkpoint);
 }
 
+static void port_resume_replay(void *data)
+{
+    struct agent *a = data;
+
+    postmaster_resume_replay(&a->pm);
+}
+
 static void on_slots(struct postmaster *pm, bool ok)
 {
     struct agent *a = pm->data;
@@ -651,6 +659,18 @@ static void port_log(void *data, enum ha_level level, enum ha_why why, const cha
     pgv_log(levels[level], "ha", "%s", text);
 }
 
+static void note_memory(struct agent_pump *p)
+{
+    size_t bytes = pgv_reserve_bytes_in_use();
+
+    if (bytes > 0 && !p->on_reserve)
+        pgv_log(PGV_CRITICAL, "agent", "out of memory: living on the reserve, bytes=%zu of %d",
+                bytes, PGV_RESERVE_BYTES);
+    else if (bytes == 0 && p->on_reserve)
+        pgv_log(PGV_INFO, "agent", "there is memory again");
+    p->on_reserve = bytes > 0;
+}
+
 static void port_cycle_done(void *data, enum ha_why why, const char *text)
 {
     struct agent *a = data;
@@ -661,6 +681,7 @@ static void port_cycle_done(void *data, enum ha_why why, const char *text)
     bool news = a->ha.cycle.regular || strcmp(p->last_line, text) != 0;
 
     (void)why;
+    note_memory(p);
     a->cycles++;
     a->cycle_us_last = (pgv_clock_ms() - a->ha.cycle.since_ms) * 1000;
     measure_observe(&a->measures[MEASURE_CYCLE], a->cycle_us_last);
@@ -703,6 +724,7 @@ static const struct pump_ports real_ports = {
     .job = port_job,
     .cancel_job = port_cancel_job,
     .checkpoint = port_checkpoint,
+    .resume_replay = port_resume_replay,
     .slots = port_slots,
     .callback = port_callback,
     .answer = port_answer,

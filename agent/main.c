@@ -5,12 +5,14 @@
 #include "agent/agent.h"
 
 #include "agent/replay.h"
+#include "base/alloc.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -109,6 +111,9 @@ int main(int argc, char **argv)
     }
     if (getpid() == 1)
         be_init();
+    pgv_reserve_open();
+    if (uv_replace_allocator(pgv_alloc, pgv_realloc, pgv_calloc, pgv_free) != 0)
+        abort(); /* it refuses nothing but NULL */
     umask(077);
     the_agent.program = program;
     if (!agent_open(&the_agent, optind < argc ? argv[optind] : "", &err)) {

@@ -2,6 +2,8 @@
 /* agent/pump.c - the pump: the only caller of ha_step(). */
 #include "agent/pump.h"
 
+#include "base/alloc.h"
+
 #include <string.h>
 
 void pump_init(struct pump *p, struct ha *ha, const struct pump_ports *ports, void *data)
@@ -37,6 +39,9 @@ static bool carry_out(struct pump *p, const struct ha_effect *e)
         break;
     case HA_DO_CHECKPOINT:
         to->checkpoint(p->data);
+        break;
+    case HA_DO_RESUME_REPLAY:
+        to->resume_replay(p->data);
         break;
     case HA_DO_SLOTS:
         to->slots(p->data, e->u.slots.drop_others);
@@ -74,6 +79,7 @@ static void step(struct pump *p, struct ha_event *ev, enum postmaster_job *ret_r
         p->ha->now_ms) /* the clock is boot time: it does not go back, rounding might */
         ev->now_ms = p->ha->now_ms;
     ev->wall_us = p->ports->wall_us(p->data);
+    pgv_vital_begin();
     ha_step(p->ha, ev, &p->fx);
     /* Fencing before all else, the rest in order. */
     for (unsigned pass = 0; pass < 2; pass++)
@@ -81,6 +87,7 @@ static void step(struct pump *p, struct ha_event *ev, enum postmaster_job *ret_r
             if (fences(&p->fx.v[i]) == (pass == 0) && !carry_out(p, &p->fx.v[i]))
                 *ret_refused = p->fx.v[i].u.job.job;
     p->ports->wake_at(p->data, p->fx.wake_ms);
+    pgv_vital_end();
     if (p->record)
         p->record(p->record_data, p->ha, ev, &p->fx);
 }

@@ -22,6 +22,7 @@ struct pump_ports {
     bool (*job)(void *data, const struct postmaster_job_args *args, const char *name);
     void (*cancel_job)(void *data);
     void (*checkpoint)(void *data);
+    void (*resume_replay)(void *data);
     void (*slots)(void *data, bool drop_others);
     void (*callback)(void *data, const char *action, enum pgv_role role);
     void (*answer)(void *data, uint32_t id, enum ha_answer answer, const char *text);

@@ -197,6 +197,9 @@ void record_say_effect(const struct ha_effect *e, char *ret, size_t ret_bytes)
     case HA_DO_CHECKPOINT:
         snprintf(ret, ret_bytes, "checkpoint");
         return;
+    case HA_DO_RESUME_REPLAY:
+        snprintf(ret, ret_bytes, "resume WAL replay");
+        return;
     case HA_DO_SLOTS:
         snprintf(ret, ret_bytes, "bring the slots in line");
         return;

@@ -307,6 +307,7 @@ static bool decides(const struct ha_effects *fx)
         case HA_DO_JOB:
         case HA_DO_CANCEL_JOB:
         case HA_DO_CHECKPOINT:
+        case HA_DO_RESUME_REPLAY:
         case HA_DO_CALLBACK:
         case HA_DO_ANSWER:
         case HA_DO_LOG:

@@ -2,14 +2,18 @@
 /*
  * base/alloc.c - allocation that is counted, can be made to fail, and arenas.
  *
- * Counting uses what malloc itself says about a block, so blocks carry no header of ours. An arena
- * is a chain of blocks, newest first; a piece too big for the usual block gets one of its own.
+ * Counting uses what malloc itself says about a block, so blocks carry no header of ours; those of
+ * the reserve do. An arena is a chain of blocks, newest first; a piece too big for the usual block
+ * gets one of its own.
  */
 #include "base/alloc.h"
 
 #include <malloc.h>
 #include <stdalign.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/banned.h"
 
@@ -31,52 +35,217 @@ static bool must_fail(void)
     return true;
 }
 
+/* ---- the reserve: first fit in one block, neighbours joined when freed ---- */
+
+struct piece {
+    size_t bytes; /* this header included */
+    bool used;
+    alignas(max_align_t) unsigned char mem[];
+};
+
+static struct {
+    bool open, starved;
+    unsigned vital;
+    size_t in_use;
+    alignas(max_align_t) unsigned char mem[PGV_RESERVE_BYTES];
+} reserve;
+
+static struct piece *piece_at(size_t offset)
+{
+    return (struct piece *)(void *)(reserve.mem + offset);
+}
+
+static bool is_reserved(const void *p)
+{
+    return (uintptr_t)p >= (uintptr_t)reserve.mem &&
+           (uintptr_t)p < (uintptr_t)reserve.mem + sizeof(reserve.mem);
+}
+
+static struct piece *piece_of(const void *p)
+{
+    return piece_at((uintptr_t)p - (uintptr_t)reserve.mem - offsetof(struct piece, mem));
+}
+
+static size_t usable(void *p)
+{
+    return is_reserved(p) ? piece_of(p)->bytes - offsetof(struct piece, mem)
+                          : malloc_usable_size(p);
+}
+
+static void join_neighbours(void)
+{
+    for (size_t at = 0; at < sizeof(reserve.mem);) {
+        struct piece *p = piece_at(at);
+        size_t next = at + p->bytes;
+
+        if (!p->used && next < sizeof(reserve.mem) && !piece_at(next)->used)
+            p->bytes += piece_at(next)->bytes;
+        else
+            at = next;
+    }
+}
+
+static void *reserve_take(size_t bytes)
+{
+    const size_t grain = alignof(max_align_t), least = sizeof(struct piece) + grain;
+    size_t limit = reserve.vital ? sizeof(reserve.mem) : sizeof(reserve.mem) / 2;
+
+    if (!reserve.open || bytes > sizeof(reserve.mem))
+        return NULL;
+    bytes = (bytes + offsetof(struct piece, mem) + grain) / grain * grain;
+    if (reserve.in_use + bytes > limit)
+        return NULL;
+    for (size_t at = 0; at < sizeof(reserve.mem); at += piece_at(at)->bytes) {
+        struct piece *p = piece_at(at);
+
+        if (p->used || p->bytes < bytes)
+            continue;
+        if (p->bytes >= bytes + least) {
+            *piece_at(at + bytes) = (struct piece){ .bytes = p->bytes - bytes };
+            p->bytes = bytes;
+        }
+        p->used = true;
+        reserve.in_use += p->bytes;
+        return p->mem;
+    }
+    return NULL;
+}
+
+static void reserve_give_back(void *mem)
+{
+    struct piece *p = piece_of(mem);
+
+    p->used = false;
+    reserve.in_use -= p->bytes;
+    join_neighbours();
+}
+
+void pgv_reserve_open(void)
+{
+    memset(reserve.mem, 0, sizeof(reserve.mem)); /* the pages are ours from now on */
+    *piece_at(0) = (struct piece){ .bytes = sizeof(reserve.mem) };
+    reserve.open = true;
+}
+
+void pgv_vital_begin(void)
+{
+    reserve.vital++;
+}
+
+void pgv_vital_end(void)
+{
+    reserve.vital--;
+}
+
+size_t pgv_reserve_bytes_in_use(void)
+{
+    return reserve.in_use;
+}
+
+void pgv_alloc_starve(bool on)
+{
+    reserve.starved = on;
+}
+
+/* ---- ordinary memory ---- */
+
 static void count_in(void *p)
 {
     if (p) {
-        bytes_in_use += malloc_usable_size(p);
+        bytes_in_use += usable(p);
         blocks_in_use++;
     }
 }
 
 void *pgv_alloc(size_t bytes)
 {
-    void *p = must_fail() ? NULL : malloc(bytes ? bytes : 1);
+    void *p = NULL;
 
+    if (must_fail())
+        return NULL;
+    if (!reserve.starved)
+        p = malloc(bytes ? bytes : 1);
+    if (!p)
+        p = reserve_take(bytes);
+    count_in(p);
+    return p;
+}
+
+void *pgv_calloc(size_t n, size_t bytes)
+{
+    void *p = NULL;
+
+    if (must_fail() || (bytes > 0 && n > SIZE_MAX / bytes))
+        return NULL;
+    bytes *= n;
+    if (!reserve.starved)
+        p = calloc(1, bytes ? bytes : 1);
+    if (!p) {
+        p = reserve_take(bytes);
+        if (p)
+            memset(p, 0, bytes);
+    }
     count_in(p);
     return p;
 }
 
 void *pgv_zalloc(size_t bytes)
 {
-    void *p = must_fail() ? NULL : calloc(1, bytes ? bytes : 1);
+    return pgv_calloc(1, bytes);
+}
 
-    count_in(p);
-    return p;
+/* Into a block of its own, whichever of the two that is in: the old one is on the other side, or
+ * malloc has no larger one. */
+static void *move(void *p, size_t old, size_t bytes)
+{
+    void *q = NULL;
+
+    if (!reserve.starved)
+        q = malloc(bytes);
+    if (!q)
+        q = reserve_take(bytes);
+    if (!q)
+        return NULL;
+    if (p)
+        memcpy(q, p, old < bytes ? old : bytes);
+    count_in(q);
+    pgv_free(p);
+    return q;
 }
 
 void *pgv_realloc(void *p, size_t bytes)
 {
-    size_t old = p ? malloc_usable_size(p) : 0;
-    void *q = must_fail() ? NULL : realloc(p, bytes ? bytes : 1);
+    size_t old = p ? usable(p) : 0;
+    void *q = NULL;
 
-    if (q) {
-        if (p) {
-            bytes_in_use -= old;
-            blocks_in_use--;
-        }
-        count_in(q);
+    if (must_fail())
+        return NULL;
+    if (bytes == 0)
+        bytes = 1;
+    if (p && is_reserved(p) && bytes <= old && reserve.starved)
+        return p;
+    if (!reserve.starved && !(p && is_reserved(p)))
+        q = realloc(p, bytes);
+    if (!q)
+        return move(p, old, bytes);
+    if (p) {
+        bytes_in_use -= old;
+        blocks_in_use--;
     }
+    count_in(q);
     return q;
 }
 
 void pgv_free(void *p)
 {
-    if (p) {
-        bytes_in_use -= malloc_usable_size(p);
-        blocks_in_use--;
+    if (!p)
+        return;
+    bytes_in_use -= usable(p);
+    blocks_in_use--;
+    if (is_reserved(p))
+        reserve_give_back(p);
+    else
         free(p);
-    }
 }
 
 void pgv_alloc_fail_at(unsigned long nth, bool and_all_after)

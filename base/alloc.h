@@ -7,12 +7,28 @@
 /** As malloc/calloc/realloc/free. NULL is an ordinary event: fail one operation with PGV_ENOMEM. */
 void *pgv_alloc(size_t bytes);
 void *pgv_zalloc(size_t bytes);
+void *pgv_calloc(size_t n, size_t bytes);
 void *pgv_realloc(void *p, size_t bytes);
 void pgv_free(void *p);
+
+/**
+ * The reserve: memory that is ours from the start, for when the system gives no more. Once open, an
+ * allocation that malloc refuses is served from it: half of it to whoever asks, all of it to what
+ * keeps the lease and fences, which is marked by pgv_vital_begin() and pgv_vital_end() (they nest).
+ * A program that does not open it gets NULL instead.
+ */
+#define PGV_RESERVE_BYTES (128 * 1024)
+void pgv_reserve_open(void);
+void pgv_vital_begin(void);
+void pgv_vital_end(void);
+/** Bytes of the reserve now handed out, their own overhead included. */
+size_t pgv_reserve_bytes_in_use(void);
 
 /** Tests: fail the @nth allocation from now (1 = the next), or every one from there on; 0 = none.
  */
 void pgv_alloc_fail_at(unsigned long nth, bool and_all_after);
+/** As if malloc failed from now on, so that an open reserve is used. */
+void pgv_alloc_starve(bool on);
 
 /** Bytes and blocks now in use through this interface, for tests that look for leaks. */
 size_t pgv_alloc_bytes_in_use(void);

@@ -29,6 +29,9 @@
 
 #include "base/banned.h"
 
+/** How often a process without a pidfd is looked at. */
+#define WATCH_TICK_MS 100
+
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434 /* the same on every architecture; source: Linux 5.3 */
 #endif
@@ -655,13 +658,19 @@ static void on_watch_closed(uv_handle_t *uv)
     struct pgv_pidwatch *w = uv->data;
     bool asked = w->closing;
 
-    (void)close(w->pidfd);
+    if (w->pidfd >= 0)
+        (void)close(w->pidfd);
     w->pidfd = -1;
     w->open = w->closing = false;
     if (!asked)
         w->cb(w);
     else if (w->close_cb)
         w->close_cb(w);
+}
+
+static uv_handle_t *watch_handle(struct pgv_pidwatch *w)
+{
+    return w->pidfd >= 0 ? (uv_handle_t *)&w->poll : (uv_handle_t *)&w->timer;
 }
 
 static void on_watch(uv_poll_t *uv, int status, int events)
@@ -671,18 +680,30 @@ static void on_watch(uv_poll_t *uv, int status, int events)
     uv_close((uv_handle_t *)uv, on_watch_closed);
 }
 
+static bool process_is_gone(pid_t pid)
+{
+    return kill(pid, 0) != 0 && errno == ESRCH;
+}
+
+static void on_watch_tick(uv_timer_t *uv)
+{
+    struct pgv_pidwatch *w = uv->data;
+
+    if (process_is_gone(w->pid))
+        uv_close((uv_handle_t *)uv, on_watch_closed);
+}
+
 bool pgv_pidwatch_open(uv_loop_t *loop, struct pgv_pidwatch *w, pid_t pid,
                        void (*cb)(struct pgv_pidwatch *w), struct pgv_error *err)
 {
-    int rc, fd = open_pidfd(pid);
+    int fd = open_pidfd(pid);
 
     PGV_ASSERT(!w->open);
-    if (fd < 0)
-        return pgv_fail_sys(err, errno, "cannot watch process %d", (int)pid);
-    rc = uv_poll_init(loop, &w->poll, fd);
-    if (rc < 0) {
+    if (fd < 0 && (errno == ESRCH || process_is_gone(pid)))
+        return pgv_fail_sys(err, ESRCH, "cannot watch process %d", (int)pid);
+    if (fd >= 0 && uv_poll_init(loop, &w->poll, fd) != 0) {
         (void)close(fd);
-        return pgv_fail_sys(err, -rc, "cannot watch process %d", (int)pid);
+        fd = -1;
     }
     w->loop = loop;
     w->pid = pid;
@@ -691,8 +712,14 @@ bool pgv_pidwatch_open(uv_loop_t *loop, struct pgv_pidwatch *w, pid_t pid,
     w->close_cb = NULL;
     w->open = true;
     w->closing = false;
-    w->poll.data = w;
-    PGV_ASSERT(uv_poll_start(&w->poll, UV_READABLE, on_watch) == 0);
+    if (fd >= 0) {
+        w->poll.data = w;
+        PGV_ASSERT(uv_poll_start(&w->poll, UV_READABLE, on_watch) == 0);
+    } else {
+        (void)uv_timer_init(loop, &w->timer);
+        w->timer.data = w;
+        (void)uv_timer_start(&w->timer, on_watch_tick, WATCH_TICK_MS, WATCH_TICK_MS);
+    }
     return true;
 }
 
@@ -710,8 +737,8 @@ void pgv_pidwatch_close(struct pgv_pidwatch *w, void (*close_cb)(struct pgv_pidw
     if (w->open) {
         w->closing = true;
         w->close_cb = close_cb;
-        if (!uv_is_closing((uv_handle_t *)&w->poll))
-            uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+        if (!uv_is_closing(watch_handle(w)))
+            uv_close(watch_handle(w), on_watch_closed);
         return;
     }
     if (!close_cb || !w->loop)
@@ -719,7 +746,7 @@ void pgv_pidwatch_close(struct pgv_pidwatch *w, void (*close_cb)(struct pgv_pidw
     /* It has fired and is closed already; the answer must come later all the same. */
     w->closing = true;
     w->close_cb = close_cb;
-    (void)uv_timer_init(w->loop, &w->deferred);
-    w->deferred.data = w;
-    uv_close((uv_handle_t *)&w->deferred, on_deferred_closed);
+    (void)uv_timer_init(w->loop, &w->timer);
+    w->timer.data = w;
+    uv_close((uv_handle_t *)&w->timer, on_deferred_closed);
 }

@@ -98,15 +98,16 @@ void pgv_child_done(struct pgv_child *c);
 void pgv_child_describe(int status, char *ret, size_t ret_bytes);
 
 /** Watch a process that is not our child. @cb runs once when it has ended, then the watch is
- * closed. */
+ * closed. Where no pidfd can be had (no descriptor left, forbidden) its number is looked at ten
+ * times a second. */
 struct pgv_pidwatch {
     void *data;
     pid_t pid;
     /* private */
     uv_loop_t *loop;
-    int pidfd;
+    int pidfd; /* -1: polled */
     uv_poll_t poll;
-    uv_timer_t deferred;
+    uv_timer_t timer;
     void (*cb)(struct pgv_pidwatch *w);
     void (*close_cb)(struct pgv_pidwatch *w);
     bool open, closing;

@@ -196,7 +196,7 @@ void etcd3_answer_read(struct pgv_arena *a, int http_status, struct pgv_str text
     struct etcd3_scan scan = { 0 };
     struct pgv_value *doc = NULL;
     const struct pgv_value *error;
-    struct pgv_error err;
+    struct pgv_error err = { 0 };
     size_t n;
     char why[96];
 
@@ -204,6 +204,10 @@ void etcd3_answer_read(struct pgv_arena *a, int http_status, struct pgv_str text
     if (stream && etcd3_scan(&scan, text, &n))
         text.n = n;
     if (!pgv_json_parse(a, text, &doc, &err) || !pgv_is(doc, PGV_MAP)) {
+        if (err.code == PGV_ENOMEM && !a->over) { /* our trouble, not the node's */
+            say(ret, ETCD3_AGAIN, PGV_STR("no memory to read the answer"));
+            return;
+        }
         snprintf(why, sizeof(why), "HTTP status %d without a JSON object", http_status);
         say(ret, ETCD3_NODE_FAILED, pgv_str(why));
         ret->not_gateway = http_status == 404;

@@ -361,10 +361,8 @@ static void on_connecting(struct httpc_conn *k)
         try_next(k, sys);
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events)
+static void take_events(struct httpc_conn *k, int status, int events)
 {
-    struct httpc_conn *k = poll->data;
-
     if (k->state == HTTPC_CONN_CONNECTING) {
         on_connecting(k);
         return;
@@ -386,6 +384,14 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (events & UV_READABLE)
         receive(k);
     update_poll(k);
+}
+
+/* The lease hangs on the answers of the store: they may use the reserve to the end. */
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    pgv_vital_begin();
+    take_events(poll->data, status, events);
+    pgv_vital_end();
 }
 
 /* Ask the loop for what the state needs. */

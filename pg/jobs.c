@@ -90,7 +90,7 @@ void pm_job_end(struct postmaster_impl *im, enum postmaster_outcome outcome, con
 
 bool pm_jobs_idle(const struct postmaster_impl *im)
 {
-    return !im->job.active && !im->stop.active && !im->stop_job;
+    return !im->job.active && !im->stop.active;
 }
 
 /* ---- START, RESTART, FOLLOW ---- */
@@ -339,7 +339,9 @@ static void on_stop_job(struct postmaster_impl *im, bool ok)
 static void stop_job(struct postmaster_impl *im, const struct postmaster_job_args *args)
 {
     struct postmaster *pm = im->pm;
-    bool taken = im->stop.active && im->job.active;
+    /* The job's own stop, that is: an earlier stop of ours is superseded, and that one has canceled
+     * the job already. */
+    bool taken = im->stop.active && im->job.active && !im->stop_job;
 
     if (im->stop_job) /* a harsher one, or a nearer deadline: the first has been superseded */
         pm_event_job_end(im, PM_JOB_STOP, true, PM_CANCELED, "superseded by another stop");

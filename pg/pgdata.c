@@ -48,12 +48,15 @@ enum postmaster_dir pgdata_state(const char *data_dir, char ret_error[96])
     DIR *dir = opendir(data_dir);
     enum postmaster_dir state = PM_DIR_EMPTY;
     struct dirent *entry;
+    int sys = 0;
 
     ret_error[0] = '\0';
     if (!dir) {
-        if (errno == ENOENT)
+        sys = errno;
+        if (sys == ENOENT)
             return PM_DIR_EMPTY;
-        (void)snprintf(ret_error, 96, "%s", strerror(errno));
+        (void)snprintf(ret_error, 96, "%s", strerror(sys));
+        errno = sys;
         return PM_DIR_UNREADABLE;
     }
     errno = 0;
@@ -61,10 +64,12 @@ enum postmaster_dir pgdata_state(const char *data_dir, char ret_error[96])
         if (entry->d_name[0] != '.' && strcmp(entry->d_name, "lost+found") != 0)
             state = PM_DIR_OK;
     if (state == PM_DIR_EMPTY && errno != 0) {
-        (void)snprintf(ret_error, 96, "%s", strerror(errno));
+        sys = errno;
+        (void)snprintf(ret_error, 96, "%s", strerror(sys));
         state = PM_DIR_UNREADABLE;
     }
     (void)closedir(dir);
+    errno = sys;
     return state;
 }
 

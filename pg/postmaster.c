@@ -13,6 +13,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -251,12 +252,32 @@ void pm_set_pending(struct postmaster_impl *im, const struct postmaster_pending 
     pm_changed(im);
 }
 
+/* Without memory or a descriptor nothing can be learned of a file, least of all that it is gone. */
+static bool out_of_means(void)
+{
+    int fd = open("/", O_PATH | O_CLOEXEC);
+
+    if (fd < 0)
+        return true;
+    close(fd);
+    return false;
+}
+
 void pm_read_dir(struct postmaster_impl *im)
 {
     struct postmaster_facts *f = &im->pm->facts, before = *f;
-    char path[PGCONF_PATH_BYTES + 32];
+    char path[PGCONF_PATH_BYTES + 32], why[sizeof(f->dir_error)];
+    enum postmaster_dir dir;
 
-    f->dir = pgdata_state(im->conf->data_dir, f->dir_error);
+    dir = pgdata_state(im->conf->data_dir, why);
+    if ((dir == PM_DIR_UNREADABLE && (errno == ENOMEM || errno == EMFILE || errno == ENFILE)) ||
+        out_of_means()) {
+        pgv_log(PGV_WARNING, "pg", "cannot look into the data directory now: %s",
+                why[0] ? why : "no file descriptor");
+        return; /* what was known stands */
+    }
+    f->dir = dir;
+    memcpy(f->dir_error, why, sizeof(f->dir_error));
     f->major_version = f->dir == PM_DIR_OK ? pgdata_major_version(im->conf->data_dir) : 0;
     f->standby_signal = f->dir == PM_DIR_OK && pgrecovery_exists(im->conf, f->major_version);
     (void)snprintf(path, sizeof(path), "%s/backup_label", im->conf->data_dir);
@@ -437,6 +458,32 @@ void postmaster_checkpoint(struct postmaster *pm, void (*cb)(struct postmaster *
     im->ckpt.query.sql = pm_checkpoint_sql(im);
     im->ckpt.query.deadline_ms = pgv_clock_ms() + CHECKPOINT_MS_MAX;
     pgsql_submit(&im->conn.checkpoint, &im->ckpt.query, on_checkpoint);
+}
+
+/** Resuming sets a flag in shared memory. */
+#define RESUME_MS_MAX 3000
+
+static void on_resumed(struct pgsql_query *q, const PGresult *res, const struct pgv_error *err)
+{
+    struct postmaster_impl *im = q->data;
+
+    (void)res;
+    im->resume.active = false;
+    if (err)
+        pgv_log(PGV_WARNING, "pg", "cannot resume WAL replay: %s", err->msg);
+}
+
+void postmaster_resume_replay(struct postmaster *pm)
+{
+    struct postmaster_impl *im = pm->impl;
+
+    if (im->resume.active || im->closing)
+        return;
+    im->resume.active = true;
+    im->resume.query.data = im;
+    im->resume.query.sql = "SELECT pg_catalog.pg_wal_replay_resume()";
+    im->resume.query.deadline_ms = pgv_clock_ms() + RESUME_MS_MAX;
+    pgsql_submit(&im->conn.heartbeat, &im->resume.query, on_resumed);
 }
 
 static void on_slots(struct pgslots *s, bool ok)

@@ -115,6 +115,8 @@ void postmaster_check_follow(struct postmaster *pm, const struct postmaster_node
 
 /** CHECKPOINT in the background after a promotion; @cb with success. One at a time. */
 void postmaster_checkpoint(struct postmaster *pm, void (*cb)(struct postmaster *pm, bool ok));
+/** pg_wal_replay_resume(). An error is logged; the next look shows whether it helped. */
+void postmaster_resume_replay(struct postmaster *pm);
 /** Make the slots be as wanted (@drop_others: not while paused). Ignored while one is under way. */
 void postmaster_sync_slots(struct postmaster *pm, const struct postmaster_slot *wanted, unsigned n,
                            bool drop_others, void (*cb)(struct postmaster *pm, bool ok));

@@ -332,6 +332,10 @@ struct postmaster_impl {
         void (*cb)(struct postmaster *pm, bool ok);
         bool done, ok; /* to be told */
     } ckpt;
+    struct {
+        bool active;
+        struct pgsql_query query;
+    } resume;
     struct pgslots slots;
     struct {
         bool active, done, ok;

@@ -129,11 +129,8 @@ bool pm_server_find(struct postmaster_impl *im)
                 "the working directory of the postmaster cannot be read, taking it for ours pid=%d",
                 (int)file.pid);
     im->server.watch.data = im;
-    if (!pgv_pidwatch_open(im->loop, &im->server.watch, file.pid, on_watch_end, &err)) {
-        if (err.sys != ESRCH)
-            pgv_log(PGV_ERROR, "pg", "cannot watch the postmaster: %s", err.msg);
-        return false;
-    }
+    if (!pgv_pidwatch_open(im->loop, &im->server.watch, file.pid, on_watch_end, &err))
+        return false; /* it has gone just now */
     im->server.ours = false;
     im->server.fake = 0;
     lives(im, file.pid);

@@ -179,6 +179,7 @@ enum ha_effect_type {
     HA_DO_JOB,          /* start a job: HA_EV_JOB */
     HA_DO_CANCEL_JOB,
     HA_DO_CHECKPOINT, /* in the background: HA_EV_CHECKPOINT */
+    HA_DO_RESUME_REPLAY, /* WAL replay stands still; nothing comes back */
     HA_DO_SLOTS,      /* make the slots be ha->slots: HA_EV_SLOTS */
     HA_DO_CALLBACK,   /* run the callback script */
     HA_DO_ANSWER,     /* to a request */
@@ -283,6 +284,7 @@ struct ha_cycle {
     bool failed;  /* the store did not answer in this cycle */
     bool regular; /* begun by the timer */
     bool touched; /* our missing member key was asked for */
+    bool resumed; /* paused WAL replay */
 };
 
 struct ha {

@@ -124,6 +124,19 @@ static enum ha_flow leads(struct ha *ha, struct ha_effects *fx)
     return ha_enforce_primary(ha, fx, HA_WHY_leader_steady, HA_WHY_promoted_had_lock);
 }
 
+/* ha contract §13.2, step 5: from 14 on a standby pauses its replay when the primary raised a
+ * setting that the standby has too small. It goes on until somebody resumes it, and by then the
+ * setting is right or the server ends and is started with the right one. */
+static void resume_replay(struct ha *ha, struct ha_effects *fx)
+{
+    if (ha->policy.paused || ha->pg.major_version < 140000 || !ha->pg.look_ok ||
+        !ha->pg.in_recovery || !ha->pg.replay_paused || ha_starting(ha) || ha->cycle.resumed)
+        return;
+    ha->cycle.resumed = true;
+    ha_log(fx, HA_INFO, HA_WHY_resume_replay);
+    ha_emit(fx, HA_DO_RESUME_REPLAY, HA_WHY_resume_replay);
+}
+
 /* ha contract §13.2. @follow's sentence takes my name and the leader's. */
 enum ha_flow ha_follow(struct ha *ha, struct ha_effects *fx, enum ha_why demote, enum ha_why follow)
 {
@@ -146,6 +159,7 @@ enum ha_flow ha_follow(struct ha *ha, struct ha_effects *fx, enum ha_why demote,
         return ha_end(ha, fx, demote);
     }
     TRY(ha_rewind_or_reinit(ha, fx));
+    resume_replay(ha, fx);
     /* Without a leader the old upstream stays: whoever wins is followed in the next cycle, and
      * dropping the old one in between would only cost a reload. */
     if ((!node.name[0] || !node.conn_url[0]) && !ha->policy.tags.nostream)

@@ -140,6 +140,7 @@ const char *ha_effect_name(enum ha_effect_type type)
         [HA_DO_JOB] = "job",
         [HA_DO_CANCEL_JOB] = "cancel_job",
         [HA_DO_CHECKPOINT] = "checkpoint",
+        [HA_DO_RESUME_REPLAY] = "resume_replay",
         [HA_DO_SLOTS] = "slots",
         [HA_DO_CALLBACK] = "callback",
         [HA_DO_ANSWER] = "answer",

@@ -83,11 +83,13 @@ listen reads
     def test_haproxy_follows(self, cluster, haproxy, ports):
         wait_for(lambda: {s for s, _ in self.servers(ports).values()} == {"UP"}, 20, "both up")
         replica = cluster.replicas()[0]
-        replica.sql("SELECT pg_wal_replay_pause()")
         leader = cluster.leader()
+        cluster.patch({"pause": True}, leader)  # else the agent resumes the replay
+        wait_for(lambda: replica.status().get("pause"), 20, "the pause")
+        replica.sql("SELECT pg_wal_replay_pause()")
         leader.sql("CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 4000)")
         wait_for(lambda: self.servers(ports)[replica.name][1] == 1, 30, "its weight to fall")
-        replica.sql("SELECT pg_wal_replay_resume()")
+        cluster.patch({"pause": None}, leader)
         wait_for(lambda: self.servers(ports)[replica.name][1] > 90, 30, "its weight to rise")
         assert self.servers(ports)[leader.name] == ("UP", 100)
 

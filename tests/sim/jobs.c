@@ -1004,6 +1004,14 @@ void pm_port_checkpoint(void *data)
            n->pg.life, 0, 0);
 }
 
+/* Nobody in the model pauses the replay. */
+void pm_port_resume_replay(void *data)
+{
+    struct sim_node *n = data;
+
+    PGV_ASSERT(!n->pg.in_recovery || n->running);
+}
+
 static void on_slots(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
 {
     struct ha_event out = { .type = HA_EV_SLOTS };

@@ -377,6 +377,7 @@ static const struct pump_ports ports = {
     .job = pm_port_job,
     .cancel_job = pm_port_cancel_job,
     .checkpoint = pm_port_checkpoint,
+    .resume_replay = pm_port_resume_replay,
     .slots = pm_port_slots,
     .callback = port_callback,
     .answer = port_answer,

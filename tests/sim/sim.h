@@ -332,6 +332,7 @@ void pm_port_check_follow(void *data, const struct postmaster_node *node);
 bool pm_port_job(void *data, const struct postmaster_job_args *args, const char *name);
 void pm_port_cancel_job(void *data);
 void pm_port_checkpoint(void *data);
+void pm_port_resume_replay(void *data);
 void pm_port_slots(void *data, bool drop_others);
 
 /* ---- node.c

@@ -213,6 +213,7 @@ static void answer(struct w *w, const struct ha_effect *e, struct ha_event *ev, 
         break;
     case HA_DO_JOB:
     case HA_DO_CANCEL_JOB:
+    case HA_DO_RESUME_REPLAY:
     case HA_DO_CALLBACK:
     case HA_DO_ANSWER:
     case HA_DO_LOG:

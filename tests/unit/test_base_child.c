@@ -719,6 +719,41 @@ static void test_pidwatch__closed_before_and_while_it_fires(void **state)
     }
 }
 
+/* No descriptor is left: the end is seen all the same. */
+static void test_pidwatch__without_a_descriptor(void **state)
+{
+    struct rlimit was, none;
+    struct pgv_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    for (int ends = 0; ends < 2; ends++) {
+        struct watched w = { 0 };
+        struct seen s = { 0 };
+        pid_t pid = start_stranger(&s);
+
+        w.watch.data = &w;
+        none = was;
+        none.rlim_cur = 0;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        assert_true(pgv_pidwatch_open(&loop, &w.watch, pid, on_gone, &err));
+        assert_int_equal(w.watch.pidfd, -1);
+        if (ends) {
+            assert_int_equal(kill(pid, SIGKILL), 0);
+            run_until(has_fired, &w);
+        }
+        pgv_pidwatch_close(&w.watch, on_watch_close);
+        run_until(has_closed, &w);
+        assert_int_equal(w.fired, ends);
+        assert_int_equal(w.closed, 1);
+        (void)kill(pid, SIGKILL);
+        run_until(is_gone, &pid);
+        assert_false(pgv_pidwatch_open(&loop, &w.watch, pid, on_gone, &err));
+        assert_int_equal(err.sys, ESRCH);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    }
+}
+
 #define child_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -753,6 +788,7 @@ int main(void)
         child_test(test_child_describe__for_people),
         child_test(test_pidwatch__tells_the_end_once),
         child_test(test_pidwatch__closed_before_and_while_it_fires),
+        child_test(test_pidwatch__without_a_descriptor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

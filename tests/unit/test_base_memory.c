@@ -2,6 +2,7 @@
 /* tests/unit/test_base_memory.c - allocation, arenas and buffers. */
 #include "base_support.h"
 
+#include <stdint.h>
 #include <string.h>
 
 static void test_alloc__counts_and_gives_back(void **state)
@@ -24,6 +25,68 @@ static void test_alloc__counts_and_gives_back(void **state)
     pgv_free(p);
     pgv_free(q);
     pgv_free(NULL);
+    assert_int_equal(pgv_alloc_bytes_in_use(), bytes);
+    assert_int_equal(pgv_alloc_blocks_in_use(), blocks);
+}
+
+/* Last, for it stays open: what malloc refuses comes from the reserve. */
+static void test_reserve__serves_what_malloc_refuses(void **state)
+{
+    size_t bytes = pgv_alloc_bytes_in_use(), blocks = pgv_alloc_blocks_in_use();
+    unsigned char *before = pgv_alloc(100), *p, *many[64];
+    unsigned n = 0;
+
+    (void)state;
+    assert_non_null(before);
+    memset(before, 7, 100);
+    pgv_alloc_starve(true);
+    assert_null(pgv_alloc(1)); /* not open yet */
+    pgv_reserve_open();
+    assert_int_equal(pgv_reserve_bytes_in_use(), 0);
+    p = pgv_calloc(10, 100);
+    assert_non_null(p);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(p[i], 0);
+    assert_true(pgv_reserve_bytes_in_use() >= 1000);
+    /* a block of malloc's grows into it, and one of its own grows and moves back */
+    before = pgv_realloc(before, 5000);
+    assert_non_null(before);
+    assert_int_equal(before[99], 7);
+    before[4999] = 9;
+    memset(p, 3, 1000);
+    p = pgv_realloc(p, 3000);
+    assert_int_equal(p[999], 3);
+    assert_ptr_equal(pgv_realloc(p, 2000), p);
+    pgv_alloc_starve(false);
+    before = pgv_realloc(before, 6000);
+    assert_int_equal(before[99], 7);
+    assert_int_equal(before[4999], 9);
+    pgv_alloc_starve(true);
+    /* everybody gets half of it, what is vital the rest */
+    while (n < 64 && (many[n] = pgv_alloc(8000)) != NULL)
+        n++;
+    assert_in_range(n, 5, 8);
+    pgv_vital_begin();
+    pgv_vital_begin();
+    pgv_vital_end();
+    while (n < 64 && (many[n] = pgv_alloc(8000)) != NULL)
+        n++;
+    assert_in_range(n, 13, 16);
+    pgv_vital_end();
+    assert_null(pgv_alloc(1));
+    for (unsigned i = 0; i < n; i += 2) /* holes first, then they join */
+        pgv_free(many[i]);
+    for (unsigned i = 1; i < n; i += 2)
+        pgv_free(many[i]);
+    pgv_free(p);
+    pgv_free(before);
+    assert_int_equal(pgv_reserve_bytes_in_use(), 0);
+    p = pgv_alloc(PGV_RESERVE_BYTES / 2 - 256); /* in one piece again */
+    assert_non_null(p);
+    pgv_free(p);
+    assert_null(pgv_calloc(SIZE_MAX / 2, 3));
+    assert_null(pgv_alloc(PGV_RESERVE_BYTES * 2));
+    pgv_alloc_starve(false);
     assert_int_equal(pgv_alloc_bytes_in_use(), bytes);
     assert_int_equal(pgv_alloc_blocks_in_use(), blocks);
 }
@@ -318,6 +381,7 @@ int main(void)
         base_test(test_buf_reserve__refuses_sizes_that_wrap),
         base_test(test_buf_consume__drops_the_front),
         base_test(test_buf__every_allocation_may_fail),
+        cmocka_unit_test(test_reserve__serves_what_malloc_refuses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

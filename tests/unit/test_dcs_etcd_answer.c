@@ -122,6 +122,13 @@ static void test_answer_read__errors_in_all_their_forms(void **state)
     }
     etcd3_answer_read(&arena, 404, PGV_STR("404 page not found"), false, &answer);
     assert_true(answer.not_gateway);
+    /* our want of memory is not the node's fault */
+    pgv_arena_done(&arena);
+    pgv_alloc_fail_at(1, true);
+    etcd3_answer_read(&arena, 200, PGV_STR("{\"header\":{}}"), false, &answer);
+    pgv_alloc_fail_at(0, false);
+    assert_int_equal(answer.verdict, ETCD3_AGAIN);
+    assert_string_equal(answer.message, "no memory to read the answer");
 }
 
 static void test_answer_read__ids_are_exact(void **state)

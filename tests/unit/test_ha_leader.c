@@ -622,6 +622,28 @@ static void test_failed_rewind__wipes_only_when_allowed(void **state)
     assert_non_null(w_job(w, PM_JOB_REMOVE_DATA));
 }
 
+/* A standby of 14 or later stands still when the primary raised one of the maxima. */
+static void test_follower__resumes_a_paused_replay(void **state)
+{
+    struct w *w = *state;
+
+    w->pg.replay_paused = true;
+    w->pg.major_version = 130000;
+    w_facts(w);
+    w_cycle(w);
+    assert_null(w_did(w, HA_DO_RESUME_REPLAY));
+    w->pg.major_version = 140000;
+    w_facts(w);
+    w_forget(w);
+    w_cycle(w);
+    assert_int_equal(w_count(w, HA_DO_RESUME_REPLAY), 1);
+    w_forget(w);
+    w->policy.paused = true;
+    w_policy(w);
+    w_cycle(w);
+    assert_null(w_did(w, HA_DO_RESUME_REPLAY));
+}
+
 static void test_sync_mode__is_not_led(void **state)
 {
     struct w *w = *state;
@@ -690,6 +712,7 @@ int main(void)
         REPLICA(test_follower__dead_server_is_started_after_comparison),
         REPLICA(test_old_primary_without_the_key__recovers_compares_rewinds_starts),
         REPLICA(test_failed_rewind__wipes_only_when_allowed),
+        REPLICA(test_follower__resumes_a_paused_replay),
         REPLICA(test_sync_mode__is_not_led),
         REPLICA(test_busy_world__does_not_make_the_loop_spin),
     };

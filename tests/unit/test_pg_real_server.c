@@ -730,6 +730,34 @@ static void test_stop__goes_before_a_start(void **state)
     }
 }
 
+static void test_stop__twice_at_once_during_a_start(void **state)
+{
+    struct postmaster_job_args stop = { .job = PM_JOB_STOP, .mode = PM_STOP_FAST };
+    struct postmaster_job_args start = { .job = PM_JOB_START,
+                                         .role = PGV_ROLE_REPLICA,
+                                         .node = node_of(&standby) };
+    struct pgv_error err;
+
+    NEED_POSTGRES();
+    for (unsigned turns = 0; turns < 30; turns = turns * 2 + 1) {
+        primary.ended[0] = '\0';
+        ends_wanted = primary.ends + 3;
+        assert_true(postmaster_job_start(&primary.pm, &start, &err));
+        for (unsigned i = 0; i < turns && primary.ends + 3 == ends_wanted; i++)
+            (void)uv_run(pg_site_loop(), UV_RUN_ONCE);
+        stop.mode = PM_STOP_FAST;
+        assert_true(postmaster_job_start(&primary.pm, &stop, &err));
+        stop.mode = PM_STOP_IMMEDIATE;
+        assert_true(postmaster_job_start(&primary.pm, &stop, &err));
+        pg_until(has_ended, &primary, "three ends");
+        assert_non_null(strstr(primary.ended, "start:"));
+        assert_non_null(strstr(primary.ended, "stop:canceled"));
+        assert_non_null(strstr(primary.ended, "stop:done"));
+        assert_false(primary.pm.facts.alive);
+        assert_int_equal(primary.pm.job, PM_JOB_NONE);
+    }
+}
+
 static void test_stop__takes_over_a_restart_and_an_earlier_stop(void **state)
 {
     struct postmaster_job_args stop = { .job = PM_JOB_STOP, .mode = PM_STOP_SMART };
@@ -914,6 +942,7 @@ int main(void)
         cmocka_unit_test(test_divergence__of_the_old_primary),
         cmocka_unit_test(test_pre_promote__says_no),
         cmocka_unit_test(test_stop__goes_before_a_start),
+        cmocka_unit_test(test_stop__twice_at_once_during_a_start),
         cmocka_unit_test(test_stop__takes_over_a_restart_and_an_earlier_stop),
         cmocka_unit_test(test_stop__a_frozen_postmaster_does_not_outlive_the_lease),
         cmocka_unit_test(test_memory__a_failed_allocation_fails_one_thing_only),

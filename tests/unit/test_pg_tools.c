@@ -18,10 +18,12 @@
 #include "pg/pgdata.h"
 #include "pg/pgrewind.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -257,6 +259,9 @@ static void test_pgdata__state_and_version(void **state)
                   { "18", 180000 },   { "", 0 },          { "9", 0 },
                   { "x", 0 },         { "9.x", 0 },       { "15.1.1", 0 } };
     char why[96];
+    struct rlimit was, none;
+    enum postmaster_dir state_without;
+    int sys;
 
     (void)state;
     assert_int_equal(pgdata_state(path_of("data"), why), PM_DIR_EMPTY);
@@ -267,6 +272,14 @@ static void test_pgdata__state_and_version(void **state)
     assert_int_equal(pgdata_state(path_of("data"), why), PM_DIR_OK);
     assert_int_equal(pgdata_state(path_of("data/file"), why), PM_DIR_UNREADABLE);
     assert_true(why[0] != '\0');
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    none = (struct rlimit){ .rlim_cur = 0, .rlim_max = was.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    state_without = pgdata_state(path_of("data"), why);
+    sys = errno;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    assert_int_equal(state_without, PM_DIR_UNREADABLE);
+    assert_int_equal(sys, EMFILE); /* it says nothing of the directory */
     assert_int_equal(pgdata_major_version(path_of("data")), 0);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         put("data/PG_VERSION", cases[i].text);

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: PostgreSQL
+"""The system gives the agent no more memory: it keeps its lease and says what is the matter."""
+
+import os
+import socket
+import subprocess
+
+import pytest
+
+from lib import process
+from lib.process import now
+from lib.wait import wait_for
+
+TTL = 20  # s, the least there is
+CONNECTIONS = 3000
+
+
+pytestmark = pytest.mark.pgvigil
+
+
+@pytest.fixture(scope="class")
+def cluster(make_cluster):
+    return make_cluster(1)
+
+
+def address_space(pid):
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def limit(node, size):
+    """By the user that the agent runs as: another's limits are root's only with a capability."""
+    command = ["prlimit", f"--pid={node.agent.pid}", f"--as={size}:"]
+    user = process.server_user()
+    switch = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+    subprocess.run(command, check=True, timeout=10, **switch)
+
+
+def starve(node):
+    """Takes what malloc still has: connections with half a request each, until they get nothing."""
+    limit(node, address_space(node.agent.pid))
+    sockets = []
+    for n in range(CONNECTIONS):
+        sock = socket.create_connection((node.host, node.rest_port), timeout=5)
+        sock.settimeout(0.5)
+        sockets.append(sock)
+        try:
+            sock.sendall(b"GET /primary HTTP/1.1\r\nHost: x\r\nX-Fill: " + b"x" * 6000)
+        except OSError:
+            pass
+        if n % 50 == 0 and "living on the reserve" in node.log_text():
+            break
+    return sockets
+
+
+def test_leads_on_without_memory(cluster):
+    leader = cluster.leader()
+    postmaster = leader.postmaster_pid()
+    writer = cluster.writer()
+    begin = now()
+    sockets = starve(leader)
+    try:
+        wait_for(lambda: "living on the reserve" in leader.log_text(), 40, "the reserve to be used")
+        # longer than the lease
+        wait_for(lambda: now() > begin + TTL + 5, TTL + 30)
+        assert leader.postmaster_pid() == postmaster
+        assert "demot" not in leader.log_text()
+        assert cluster.etcd.get(cluster.key("leader")) == leader.name
+        assert writer.outage(begin)[0] < 2
+    finally:
+        for sock in sockets:
+            sock.close()
+        limit(leader, "unlimited")
+    wait_for(lambda: leader.get("/primary").status == 200, 20, "an answer")
+    wait_for(lambda: "there is memory again" in leader.log_text(), 40, "the end of it to be said")
+    cluster.patch({"postgresql": {"parameters": {"work_mem": "5MB"}}}, leader)
+    wait_for(lambda: leader.value("SHOW work_mem") == "5MB", 30, "the change")
+    writer.stop()
+    assert not writer.missing(leader)
