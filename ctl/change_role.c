@@ -8,6 +8,7 @@
  * Patroni 4.1, ctl.change_cluster_role().
  */
 #include "base/clock.h"
+#include "base/log.h"
 #include "ctl/commands.h"
 #include "ctl/members.h"
 #include "ctl/prompt.h"
@@ -18,6 +19,7 @@
 
 #define POLL_MS 1000
 #define LINE_BYTES_MAX 4096
+#define DOUBT_ROUNDS 30
 
 struct role_change {
     struct ctl_cluster *k;
@@ -121,6 +123,7 @@ static bool run(struct ctl *c, const struct ctl_args *args, struct role_change *
     static const struct ctl_group no_group = { 0 };
     struct ctl_cluster k;
     const char *name;
+    unsigned rounds = 0;
     bool ok;
 
     if (!ctl_name_of(c, args, &name, err) || !ctl_cluster_open(c, name, no_group, &k, err))
@@ -131,6 +134,11 @@ static bool run(struct ctl *c, const struct ctl_args *args, struct role_change *
         ok = ctl_cluster_read(&k, err);
         if (!ok || has_happened(h))
             break;
+        if (++rounds == DOUBT_ROUNDS && h->demote)
+            pgv_log(PGV_WARNING, "ctl",
+                    "nodes run by pgvigil %s cannot be a standby cluster; if yours are, nothing "
+                    "will come of it: 'edit-config -s standby_cluster=' takes the request back",
+                    PGVIGIL_VERSION);
         ok = ctl_sleep(c, POLL_MS, NULL, err);
     }
     ok = ok && ctl_print_members(&k, false, CTL_PRETTY, err);
