@@ -346,6 +346,7 @@ struct pgv_value *pgv_value_copy(struct pgv_arena *a, const struct pgv_value *v)
     copy = v->type == PGV_STRING ? pgv_new_string(a, v->u.s) : pgv_new(a, v->type);
     if (!copy)
         return NULL;
+    copy->plain = v->plain;
     copy->line = v->line;
     copy->file = v->file;
     if (v->key.p) {

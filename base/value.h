@@ -14,6 +14,7 @@ enum pgv_type { PGV_NULL, PGV_BOOL, PGV_INT, PGV_REAL, PGV_STRING, PGV_LIST, PGV
 
 struct pgv_value {
     enum pgv_type type;
+    bool plain;         /* a string that YAML is to show without quotes: a moment, which it knows */
     unsigned line;      /* line of the source text, from 1; 0 when there is none */
     const char *file;   /* where it came from, or NULL; borrowed from the parser's caller */
     struct pgv_str key; /* when a member of a map; terminated */

@@ -535,7 +535,7 @@ static void write_node(struct writer *w, const struct pgv_value *v, bool in_map)
         write_collection(w, v, in_map);
     else
         write_scalar_text(w, v ? scalar_text(v, scratch) : PGV_STR("null"),
-                          v && v->type == PGV_STRING, false);
+                          v && v->type == PGV_STRING && !v->plain, false);
 }
 
 bool pgv_yaml_write(struct pgv_buf *b, const struct pgv_value *v)

@@ -4,9 +4,10 @@
 
 #include "ctl/options.h"
 
-extern const struct ctl_command ctl_dsn_command, ctl_edit_config_command, ctl_explain_command,
-    ctl_failover_command, ctl_flush_command, ctl_history_command, ctl_list_command,
-    ctl_pause_command, ctl_reinit_command, ctl_reload_command, ctl_remove_command,
+extern const struct ctl_command ctl_demote_cluster_command, ctl_dsn_command,
+    ctl_edit_config_command, ctl_explain_command, ctl_failover_command, ctl_flush_command,
+    ctl_history_command, ctl_list_command, ctl_pause_command, ctl_promote_cluster_command,
+    ctl_query_command, ctl_reinit_command, ctl_reload_command, ctl_remove_command,
     ctl_restart_command, ctl_resume_command, ctl_show_config_command, ctl_switchover_command,
     ctl_topology_command, ctl_version_command;
 
@@ -19,6 +20,12 @@ extern const struct ctl_command ctl_dsn_command, ctl_edit_config_command, ctl_ex
     {                                                                                              \
         .names = { "--force" }, .kind = CTL_FLAG,                                                  \
         .help = "Do not ask for confirmation at any point"                                         \
+    }
+/* Ours alone: all checks, the question for what was not given, but neither confirmation nor change.
+ */
+#define CTL_OPTION_DRY_RUN                                                                         \
+    {                                                                                              \
+        .names = { "--dry-run" }, .kind = CTL_FLAG, .help = "Show what would be done, do nothing"  \
     }
 #define CTL_OPTION_FORMAT                                                                          \
     {                                                                                              \

@@ -66,6 +66,20 @@ void ctl_print(struct ctl *c, const char *fmt, ...)
     va_end(args);
 }
 
+bool ctl_on_terminal(const struct ctl *c)
+{
+    const char *term = getenv("TERM");
+
+    return c->out == stdout && isatty(STDOUT_FILENO) && !(term && strcmp(term, "dumb") == 0);
+}
+
+bool ctl_coloured(const struct ctl *c)
+{
+    const char *no = getenv("NO_COLOR");
+
+    return !(no && *no) && ctl_on_terminal(c);
+}
+
 bool ctl_default_config_path(char *ret, size_t ret_bytes)
 {
     const char *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
@@ -229,6 +243,18 @@ static void on_wake(uv_async_t *async)
     (void)async; /* the loop has turned, that is all it is for */
 }
 
+/**
+ * Up to libuv 1.44 a turn runs due timers and then waits for events, although it was a timer that
+ * brought what is awaited: it would wait for something else to happen, perhaps for ever.
+ */
+static void on_before_poll(uv_prepare_t *prepare)
+{
+    const struct ctl *c = prepare->data;
+
+    if (c->awaited && *c->awaited)
+        uv_stop(prepare->loop);
+}
+
 bool ctl_open(struct ctl *c, const char *config_path, const char *dcs_url, bool insecure,
               struct pgv_error *err)
 {
@@ -250,9 +276,13 @@ bool ctl_open(struct ctl *c, const char *config_path, const char *dcs_url, bool 
     c->loop_open = true;
     uv_timer_init(&c->loop, &c->progress);
     c->progress.data = c;
+    uv_prepare_init(&c->loop, &c->before_poll);
+    c->before_poll.data = c;
+    uv_prepare_start(&c->before_poll, on_before_poll);
     if (!names_open(&c->loop, err)) {
         uv_close((uv_handle_t *)&c->wake, NULL);
         uv_close((uv_handle_t *)&c->progress, NULL);
+        uv_close((uv_handle_t *)&c->before_poll, NULL);
         uv_run(&c->loop, UV_RUN_DEFAULT);
         (void)uv_loop_close(&c->loop);
         c->loop_open = false;
@@ -271,6 +301,7 @@ void ctl_close(struct ctl *c)
         names_close(on_names_closed, NULL);
         uv_close((uv_handle_t *)&c->wake, NULL);
         uv_close((uv_handle_t *)&c->progress, NULL);
+        uv_close((uv_handle_t *)&c->before_poll, NULL);
         uv_run(&c->loop, UV_RUN_DEFAULT);
         (void)uv_loop_close(&c->loop);
         c->loop_open = false;
@@ -303,6 +334,19 @@ static void on_progress(uv_timer_t *timer)
     c->progress_shown = true;
 }
 
+static void turn(struct ctl *c, const bool *done)
+{
+    c->awaited = done;
+    uv_run(&c->loop, UV_RUN_ONCE);
+    c->awaited = NULL;
+}
+
+void ctl_finish(struct ctl *c, const bool *done)
+{
+    while (!*done)
+        turn(c, done);
+}
+
 bool ctl_wait(struct ctl *c, const bool *done, const char *what)
 {
     if (what && isatty(STDERR_FILENO)) {
@@ -311,7 +355,7 @@ bool ctl_wait(struct ctl *c, const bool *done, const char *what)
         uv_timer_start(&c->progress, on_progress, PROGRESS_MS, PROGRESS_MS);
     }
     while (!*done && !interrupted)
-        uv_run(&c->loop, UV_RUN_ONCE);
+        turn(c, done);
     uv_timer_stop(&c->progress);
     c->waiting_for = NULL;
     if (c->progress_shown)
@@ -342,7 +386,6 @@ bool ctl_sleep(struct ctl *c, uint64_t ms, const char *what, struct pgv_error *e
     slept = ctl_wait(c, &over, what);
     timer.data = &closed;
     uv_close((uv_handle_t *)&timer, on_sleep_closed);
-    while (!closed)
-        uv_run(&c->loop, UV_RUN_ONCE);
+    ctl_finish(c, &closed);
     return slept || ctl_aborted(c, true, err);
 }

@@ -38,6 +38,8 @@ struct ctl {
     bool loop_open, progress_shown;
     uv_async_t wake;
     uv_timer_t progress;
+    uv_prepare_t before_poll;
+    const bool *awaited;     /* what the loop is turned for */
     const char *waiting_for; /* shown on a terminal while waiting; NULL: nothing is */
     uint64_t waiting_since_ms;
     struct httpc *rest; /* made at the first request */
@@ -69,6 +71,8 @@ const char *ctl_config_text(struct ctl *c, const char *path);
  * 'switchover: waiting for the new leader… 1.2 s'; NULL shows nothing.
  */
 bool ctl_wait(struct ctl *c, const bool *done, const char *what) PGV_MUST_CHECK;
+/** The same without an end before that: for what has been cancelled or is being closed. */
+void ctl_finish(struct ctl *c, const bool *done);
 /** Let @ms go by. False: Ctrl-C came. */
 bool ctl_sleep(struct ctl *c, uint64_t ms, const char *what, struct pgv_error *err) PGV_MUST_CHECK;
 /** Ctrl-C came at some time. */
@@ -77,6 +81,11 @@ bool ctl_interrupted(void);
 /** Print on stdout, at once. What cannot be written ends the program with status 1. */
 void ctl_print(struct ctl *c, const char *fmt, ...) PGV_PRINTF(2, 3);
 void ctl_print_buf(struct ctl *c, const struct pgv_buf *b);
+
+/** Standard output is a terminal that can do more than print lines. */
+bool ctl_on_terminal(const struct ctl *c);
+/** That, and nobody asked for no colours. Source: no-color.org, NO_COLOR set and not empty. */
+bool ctl_coloured(const struct ctl *c);
 
 /** PGV_ECANCELED, which main shows as 'Aborted!'. */
 bool ctl_aborted(struct ctl *c, bool newline, struct pgv_error *err);

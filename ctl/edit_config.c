@@ -23,7 +23,7 @@ struct edit {
     struct ctl_cluster *k;
     struct pgv_buf before, after; /* texts for the difference */
     struct pgv_value *config;     /* the document as it will be */
-    bool from_input, quiet, force;
+    bool from_input, quiet, force, dry_run;
 };
 
 static bool merge_file(struct edit *e, const char *name, struct pgv_error *err)
@@ -100,6 +100,35 @@ static bool make_changes(struct edit *e, const struct ctl_args *args, struct pgv
            (pgv_yaml_write(&e->after, e->config) || ctl_out_of_memory(err));
 }
 
+/** Colours for the lines that say what goes, what comes and where. */
+static bool paint(struct pgv_buf *diff)
+{
+    struct pgv_str line, rest = pgv_buf_view(diff);
+    struct pgv_buf painted;
+    bool ok;
+
+    pgv_buf_init(&painted, diff->bytes_max);
+    while (pgv_str_cut(rest, '\n', &line, &rest)) {
+        const char *colour = pgv_str_starts(line, "@@")  ? CTL_CYAN
+                             : pgv_str_starts(line, "-") ? CTL_RED
+                             : pgv_str_starts(line, "+") ? CTL_GREEN
+                                                         : NULL;
+
+        if (colour)
+            pgv_buf_puts(&painted, colour);
+        pgv_buf_str(&painted, line);
+        pgv_buf_puts(&painted, colour ? CTL_PLAIN "\n" : "\n");
+    }
+    pgv_buf_str(&painted, rest);
+    ok = !painted.failed;
+    if (ok) {
+        pgv_buf_reset(diff);
+        ok = pgv_buf_str(diff, pgv_buf_view(&painted));
+    }
+    pgv_buf_done(&painted);
+    return ok;
+}
+
 static bool show_changes(struct edit *e, struct pgv_error *err)
 {
     struct pgv_arena scratch;
@@ -110,6 +139,8 @@ static bool show_changes(struct edit *e, struct pgv_error *err)
     pgv_buf_init(&diff, CTL_OUTPUT_BYTES_MAX);
     ok = ctl_diff(&diff, &scratch, pgv_buf_view(&e->before), pgv_buf_view(&e->after)) ||
          ctl_out_of_memory(err);
+    if (ok && ctl_coloured(e->c))
+        ok = paint(&diff) || ctl_out_of_memory(err);
     if (ok && e->c->out == stdout && isatty(STDOUT_FILENO))
         ok = ctl_page(pgv_buf_view(&diff), err);
     else if (ok)
@@ -160,6 +191,10 @@ static bool edit(struct edit *e, const struct ctl_args *args, struct pgv_error *
     }
     if (!e->quiet && !show_changes(e, err))
         return false;
+    if (e->dry_run) {
+        ctl_print(e->c, "Dry run: the configuration is not changed\n");
+        return true;
+    }
     if (e->from_input && !e->force) {
         ctl_print(e->c, "Use --force option to apply changes\n");
         return true;
@@ -172,9 +207,11 @@ static bool edit(struct edit *e, const struct ctl_args *args, struct pgv_error *
 static bool run_edit_config(struct ctl *c, const struct ctl_args *args, struct pgv_error *err)
 {
     struct ctl_cluster k;
-    struct edit e = {
-        .c = c, .k = &k, .quiet = ctl_flag(args, "--quiet"), .force = ctl_flag(args, "--force")
-    };
+    struct edit e = { .c = c,
+                      .k = &k,
+                      .quiet = ctl_flag(args, "--quiet"),
+                      .force = ctl_flag(args, "--force"),
+                      .dry_run = ctl_flag(args, "--dry-run") };
     const char *name;
     bool ok;
 
@@ -211,7 +248,8 @@ const struct ctl_command ctl_edit_config_command = {
                    .kind = CTL_TEXT,
                    .help = "Apply configuration from file, replacing existing configuration. Use - "
                            "for stdin." },
-                 CTL_OPTION_FORCE },
+                 CTL_OPTION_FORCE,
+                 CTL_OPTION_DRY_RUN },
     .arguments = { { .name = "CLUSTER_NAME" } },
     .run = run_edit_config,
 };

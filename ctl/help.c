@@ -10,6 +10,7 @@
 #define PAGE_COLUMNS_MAX 80
 #define PAGE_COLUMNS_MIN 50
 #define LEFT_COLUMNS_MAX 30
+#define USAGE_COLUMNS_MIN 20
 #define INDENT 2
 #define GAP 2
 
@@ -111,6 +112,9 @@ static void option_left(struct pgv_buf *b, const struct ctl_option *o)
     case CTL_FLOAT:
         pgv_buf_puts(b, " FLOAT");
         break;
+    case CTL_FILE:
+        pgv_buf_puts(b, " FILENAME");
+        break;
     case CTL_CHOICE:
         for (size_t i = 0; o->choices[i]; i++)
             pgv_buf_printf(b, "%s%s", i ? "|" : " [", o->choices[i]);
@@ -162,6 +166,11 @@ bool ctl_write_usage(struct pgv_buf *b, const struct ctl_command *command, const
             pgv_buf_puts(&words, "...");
     }
     pgv_buf_printf(b, "Usage: %s ", path);
+    if (width < indent + USAGE_COLUMNS_MIN) { /* too little is left beside the names */
+        indent = strlen("Usage: ") + 4;
+        pgv_buf_putc(b, '\n');
+        spaces(b, indent);
+    }
     wrap(b, pgv_buf_cstr(&words), width, indent, indent);
     pgv_buf_done(&words);
     return pgv_buf_putc(b, '\n');

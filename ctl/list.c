@@ -5,19 +5,15 @@
 #include "ctl/commands.h"
 #include "ctl/members.h"
 #include "ctl/schedule.h"
-
-#include <unistd.h>
+#include "ctl/watch.h"
 
 #include "base/banned.h"
 
-#define WATCH_S_DEFAULT 2.0
-#define WATCH_S_MAX 86400.0
-
-static void clear_screen(struct ctl *c)
-{
-    if (c->out == stdout && isatty(STDOUT_FILENO))
-        ctl_print(c, "\033[2J\033[1;1H");
-}
+/* Source: ECMA-48. */
+#define CLEAR_SCREEN "\033[2J\033[1;1H"
+#define HOME "\033[1;1H"
+#define CLEAR_REST_OF_LINE "\033[K"
+#define CLEAR_BELOW "\033[J"
 
 struct listing {
     struct ctl *c;
@@ -27,50 +23,73 @@ struct listing {
     enum ctl_format format;
 };
 
-static bool print_once(struct listing *l, const char *const *names, struct ctl_group group,
-                       struct pgv_error *err)
+static bool read_cluster(struct listing *l, size_t i, const char *const *names,
+                         struct ctl_group group, struct pgv_error *err)
+{
+    if (i < l->n_open)
+        return ctl_cluster_read(&l->clusters[i], err);
+    if (!ctl_cluster_open(l->c, names[i], group, &l->clusters[i], err))
+        return false;
+    l->n_open++;
+    return true;
+}
+
+/** All of a round into @b, so that a screen changes at once and not while a store is awaited. */
+static bool write_round(struct listing *l, const char *const *names, struct ctl_group group,
+                        struct pgv_buf *b, struct pgv_error *err)
 {
     char stamp[CTL_STAMP_BYTES];
 
     if (l->stamped) {
         ctl_stamp(pgv_wall_us(), 0, stamp);
-        ctl_print(l->c, "%s\n", stamp);
+        pgv_buf_printf(b, "%s\n", stamp);
     }
     for (size_t i = 0; i < l->n; i++) {
-        struct ctl_cluster *k = &l->clusters[i];
-
-        if (i == l->n_open) {
-            if (!ctl_cluster_open(l->c, names[i], group, k, err))
-                return false;
-            l->n_open++;
-        } else if (!ctl_cluster_read(k, err)) {
-            return false;
-        }
-        if (!ctl_print_members(k, l->extended, l->format, err))
+        if (!read_cluster(l, i, names, group, err) ||
+            !ctl_write_members_of(b, &l->clusters[i], l->extended, l->format, err))
             return false;
     }
-    return true;
+    return !b->failed || ctl_out_of_memory(err);
 }
 
-/** Every @watch_s seconds, counted from the start of a round; 0 is once. */
-static bool print_watching(struct listing *l, const char *const *names, struct ctl_group group,
-                           double watch_s, struct pgv_error *err)
+/** Over what the last round left on the screen, line by line: nothing flickers. */
+static bool redraw(struct listing *l, struct pgv_str text, bool first)
 {
-    uint64_t interval_ms = watch_s > 0 ? (uint64_t)(watch_s * 1000) : 0, started_ms, now_ms;
+    struct pgv_str line, rest = text;
+    struct pgv_buf b;
+    bool ok;
+
+    pgv_buf_init(&b, CTL_OUTPUT_BYTES_MAX);
+    pgv_buf_puts(&b, first ? CLEAR_SCREEN : HOME);
+    while (pgv_str_cut(rest, '\n', &line, &rest)) {
+        pgv_buf_str(&b, line);
+        pgv_buf_puts(&b, CLEAR_REST_OF_LINE "\n");
+    }
+    ok = pgv_buf_puts(&b, CLEAR_BELOW);
+    if (ok)
+        ctl_print_buf(l->c, &b);
+    pgv_buf_done(&b);
+    return ok;
+}
+
+/** False also when Ctrl-C ended a watch. */
+static bool print_rounds(struct listing *l, const char *const *names, struct ctl_group group,
+                         struct ctl_watch *watch, struct pgv_error *err)
+{
+    struct pgv_buf b;
+    bool ok, first = true;
 
     for (;;) {
-        if (watch_s != 0)
-            clear_screen(l->c);
-        started_ms = pgv_clock_ms();
-        if (!print_once(l, names, group, err))
-            return false;
-        if (watch_s == 0)
-            return true;
-        now_ms = pgv_clock_ms();
-        if (!ctl_sleep(l->c,
-                       now_ms < started_ms + interval_ms ? started_ms + interval_ms - now_ms : 0,
-                       NULL, err))
-            return false;
+        pgv_buf_init(&b, CTL_OUTPUT_BYTES_MAX);
+        ok = write_round(l, names, group, &b, err);
+        if (watch->seconds != 0 && ctl_on_terminal(l->c))
+            ok = ok && (redraw(l, pgv_buf_view(&b), first) || ctl_out_of_memory(err));
+        else
+            ctl_print_buf(l->c, &b); /* also what came before an error */
+        pgv_buf_done(&b);
+        first = false;
+        if (!ok || watch->seconds == 0 || !ctl_watch_wait(l->c, watch, err))
+            return ok && watch->seconds == 0;
     }
 }
 
@@ -80,7 +99,7 @@ static bool list_clusters(struct ctl *c, const struct ctl_args *args, struct lis
     const char *const *names = ctl_arguments(args, 0, &l->n);
     const char *scope = ctl_config_text(c, "scope");
     struct ctl_group group = ctl_group_of(c, args, false);
-    double watch_s = 0;
+    struct ctl_watch watch;
     bool ok;
 
     if (l->n == 0 && scope) {
@@ -91,16 +110,12 @@ static bool list_clusters(struct ctl *c, const struct ctl_args *args, struct lis
         pgv_log(PGV_WARNING, "ctl", "Listing members: No cluster names were provided");
         return true;
     }
-    (void)ctl_real(args, "-w", &watch_s);
-    if (ctl_flag(args, "-W") && watch_s == 0)
-        watch_s = WATCH_S_DEFAULT;
-    if (!(watch_s <= WATCH_S_MAX)) /* also what is no number */
-        watch_s = WATCH_S_MAX;
+    ctl_watch_begin(&watch, args);
     l->c = c;
     l->clusters = pgv_arena_alloc(&c->arena, l->n * sizeof(*l->clusters));
     if (!l->clusters)
         return ctl_out_of_memory(err);
-    ok = print_watching(l, names, group, watch_s, err);
+    ok = print_rounds(l, names, group, &watch, err);
     for (size_t i = 0; i < l->n_open; i++)
         ctl_cluster_close(&l->clusters[i]);
     return ok;

@@ -34,11 +34,13 @@ static const struct ctl_command group = {
 };
 
 static const struct ctl_command *const commands[] = {
-    &ctl_dsn_command,     &ctl_edit_config_command, &ctl_explain_command,    &ctl_failover_command,
-    &ctl_flush_command,   &ctl_history_command,     &ctl_list_command,       &ctl_pause_command,
-    &ctl_reinit_command,  &ctl_reload_command,      &ctl_remove_command,     &ctl_restart_command,
-    &ctl_resume_command,  &ctl_show_config_command, &ctl_switchover_command, &ctl_topology_command,
-    &ctl_version_command,
+    &ctl_demote_cluster_command,  &ctl_dsn_command,         &ctl_edit_config_command,
+    &ctl_explain_command,         &ctl_failover_command,    &ctl_flush_command,
+    &ctl_history_command,         &ctl_list_command,        &ctl_pause_command,
+    &ctl_promote_cluster_command, &ctl_query_command,       &ctl_reinit_command,
+    &ctl_reload_command,          &ctl_remove_command,      &ctl_restart_command,
+    &ctl_resume_command,          &ctl_show_config_command, &ctl_switchover_command,
+    &ctl_topology_command,        &ctl_version_command,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -11,6 +11,7 @@
 
 #define REASON_COLUMNS_MAX 50 /* longer ones are hidden in tables */
 #define POSTGRES_PORT 5432
+#define MEMBER_COLUMNS_MAX 16
 #define MEGABYTE (1024 * 1024)
 
 int64_t ctl_megabytes(int64_t bytes)
@@ -35,6 +36,7 @@ struct view {
     bool with_port;
     struct row rows[DCS_MEMBERS_MAX];
     unsigned n_rows;
+    struct ctl_column columns[MEMBER_COLUMNS_MAX];
     struct ctl_sheet sheet;
 };
 
@@ -313,31 +315,60 @@ static struct pgv_value *cell_of(struct view *v, const char *column, const struc
     return tags_cell(v, m);
 }
 
+/* Colours only repeat what the words say. */
+
+static const char *paint_role(struct pgv_str text)
+{
+    return pgv_str_eqz(text, "Leader") || pgv_str_eqz(text, "Standby Leader") ? CTL_BOLD : NULL;
+}
+
+static const char *paint_state(struct pgv_str text)
+{
+    static const char *const good[] = { "running", "streaming" };
+    static const char *const bad[] = { "stopped", "crashed", "failed" };
+
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        if (pgv_str_eqz(text, good[i]))
+            return CTL_GREEN;
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        if (text.n >= strlen(bad[i]) &&
+            memcmp(text.p + text.n - strlen(bad[i]), bad[i], strlen(bad[i])) == 0)
+            return CTL_RED; /* also 'start failed' and its like */
+    }
+    return text.n > 0 ? CTL_YELLOW : NULL;
+}
+
+static const char *paint_attention(struct pgv_str text)
+{
+    return text.n > 0 ? CTL_YELLOW : NULL;
+}
+
 static void choose_columns(struct view *v)
 {
     static const struct {
         struct ctl_column column;
         const char *only_if; /* some member has it, or --extended */
     } all[] = {
-        { { "Cluster", NULL, false, true }, NULL },
-        { { "Group", NULL, true, false }, NULL },
-        { { "Member", NULL, false, false }, NULL },
-        { { "Host", NULL, false, false }, NULL },
-        { { "Role", NULL, false, false }, NULL },
-        { { "State", NULL, false, false }, NULL },
-        { { "TL", NULL, true, false }, NULL },
-        { { "Receive LSN", NULL, true, false }, NULL },
-        { { "Receive Lag", "Lag", true, false }, NULL },
-        { { "Replay LSN", NULL, true, false }, NULL },
-        { { "Replay Lag", "Lag", true, false }, NULL },
-        { { "Pending restart", NULL, false, false }, "pending_restart" },
-        { { "Pending restart reason", NULL, false, false }, "pending_restart_reason" },
-        { { "Scheduled restart", NULL, false, false }, "scheduled_restart" },
-        { { "Tags", NULL, false, false }, "tags" },
+        { { .name = "Cluster", .in_title = true }, NULL },
+        { { .name = "Group", .right = true }, NULL },
+        { { .name = "Member" }, NULL },
+        { { .name = "Host" }, NULL },
+        { { .name = "Role", .paint = paint_role }, NULL },
+        { { .name = "State", .paint = paint_state }, NULL },
+        { { .name = "TL", .right = true }, NULL },
+        { { .name = "Receive LSN", .right = true }, NULL },
+        { { .name = "Receive Lag", .heading = "Lag", .right = true }, NULL },
+        { { .name = "Replay LSN", .right = true }, NULL },
+        { { .name = "Replay Lag", .heading = "Lag", .right = true }, NULL },
+        { { .name = "Pending restart", .paint = paint_attention }, "pending_restart" },
+        { { .name = "Pending restart reason" }, "pending_restart_reason" },
+        { { .name = "Scheduled restart" }, "scheduled_restart" },
+        { { .name = "Tags" }, "tags" },
     };
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        struct ctl_column *c = &v->sheet.columns[v->sheet.n_columns];
+        struct ctl_column *c = &v->columns[v->sheet.n_columns];
 
         if (all[i].only_if && !v->o->extended && !any_member_has(v, all[i].only_if))
             continue;
@@ -359,6 +390,8 @@ static const char *make_title(struct view *v)
         id = "uninitialized";
     else if (c->initialize == DCS_INIT_BOOTSTRAPPING)
         id = "initializing";
+    else if (c->initialize == DCS_INIT_GARBAGE)
+        id = v->o->s->initialize_garbage ? v->o->s->initialize_garbage : "";
     if (!v->o->citus)
         return pgv_arena_printf(&v->arena, " Cluster: %s (%s) ", v->o->name, id);
     if (!v->o->group.given)
@@ -425,8 +458,10 @@ bool ctl_write_members(struct pgv_buf *b, const struct ctl_members_view *view,
     v->with_port = needs_port(v->members);
     order_rows(v);
     v->sheet.arena = &v->arena;
+    v->sheet.columns = v->columns;
     choose_columns(v);
     v->sheet.title = make_title(v);
+    v->sheet.coloured = view->coloured;
     ok =
         v->cluster && v->sheet.title && fill_rows(v) && ctl_sheet_write(b, &v->sheet, view->format);
     if (ok && is_table(v))
@@ -437,20 +472,28 @@ bool ctl_write_members(struct pgv_buf *b, const struct ctl_members_view *view,
     return ok || ctl_out_of_memory(err);
 }
 
-bool ctl_print_members(struct ctl_cluster *k, bool extended, enum ctl_format format,
-                       struct pgv_error *err)
+bool ctl_write_members_of(struct pgv_buf *b, struct ctl_cluster *k, bool extended,
+                          enum ctl_format format, struct pgv_error *err)
 {
     struct ctl_members_view view = { .s = k->s,
                                      .name = k->name,
                                      .citus = k->citus,
                                      .group = k->group,
                                      .extended = extended,
+                                     .coloured = ctl_coloured(k->c),
                                      .format = format };
+
+    return ctl_write_members(b, &view, err);
+}
+
+bool ctl_print_members(struct ctl_cluster *k, bool extended, enum ctl_format format,
+                       struct pgv_error *err)
+{
     struct pgv_buf b;
     bool ok;
 
     pgv_buf_init(&b, CTL_OUTPUT_BYTES_MAX);
-    ok = ctl_write_members(&b, &view, err);
+    ok = ctl_write_members_of(&b, k, extended, format, err);
     if (ok)
         ctl_print_buf(k->c, &b);
     pgv_buf_done(&b);

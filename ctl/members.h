@@ -30,6 +30,9 @@ struct ctl_selection {
 
 void ctl_members_with_role(const struct ctl_cluster *k, enum ctl_role role,
                            struct ctl_selection *ret);
+/** The member called @name, else (NULL) the first of @role, else (NULL) the leader. */
+const struct dcs_member *ctl_find_member(const struct ctl_cluster *k, const char *name,
+                                         const char *role);
 /** Those with an api_url, the leader before all others. */
 void ctl_members_leader_first(const struct ctl_cluster *k, struct ctl_selection *ret);
 
@@ -53,12 +56,14 @@ bool ctl_must_confirm(struct ctl *c, const char *question, const char *refused,
 bool ctl_print_members(struct ctl_cluster *k, bool extended, enum ctl_format format,
                        struct pgv_error *err) PGV_MUST_CHECK;
 /** The same into a buffer. */
+bool ctl_write_members_of(struct pgv_buf *b, struct ctl_cluster *k, bool extended,
+                          enum ctl_format format, struct pgv_error *err) PGV_MUST_CHECK;
 struct ctl_members_view {
     const struct dcs_snapshot *s;
     const char *name;
     bool citus;
     struct ctl_group group;
-    bool extended;
+    bool extended, coloured;
     enum ctl_format format;
 };
 bool ctl_write_members(struct pgv_buf *b, const struct ctl_members_view *view,

@@ -12,7 +12,9 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -362,6 +364,28 @@ static bool is_choice(const char *value, const char *const *choices)
     return false;
 }
 
+/** That it can be opened is part of the command line being right, as in click. */
+static bool check_file(const char *where, const char *value, struct pgv_error *err)
+{
+    struct pgv_buf b;
+    int fd, why;
+
+    if (strcmp(value, "-") == 0)
+        return true;
+    fd = open(value, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        close(fd);
+        return true;
+    }
+    why = errno;
+    pgv_buf_init(&b, PGV_ERROR_MSG_BYTES - 1);
+    ctl_repr(&b, value);
+    pgv_fail(err, PGV_EINVALID, "Invalid value for %s: %s: %s", where, pgv_buf_cstr(&b),
+             strerror(why));
+    pgv_buf_done(&b);
+    return false;
+}
+
 static bool check_option(struct ctl_args *args, size_t i, struct pgv_error *err)
 {
     const struct ctl_option *o = &args->command->options[i];
@@ -387,6 +411,8 @@ static bool check_option(struct ctl_args *args, size_t i, struct pgv_error *err)
         if (end == value || *end)
             return invalid_value(err, where, value, "a valid float", NULL);
         return true;
+    case CTL_FILE:
+        return check_file(where, value, err);
     case CTL_CHOICE:
         if (!is_choice(value, o->choices))
             return invalid_value(err, where, value, "one of", o->choices);

@@ -16,7 +16,14 @@ struct ctl_args;
 #define CTL_OPTIONS_MAX 12
 #define CTL_ARGUMENTS_MAX 3
 
-enum ctl_kind { CTL_FLAG, CTL_TEXT, CTL_INTEGER, CTL_FLOAT, CTL_CHOICE };
+enum ctl_kind {
+    CTL_FLAG,
+    CTL_TEXT,
+    CTL_INTEGER,
+    CTL_FLOAT,
+    CTL_CHOICE,
+    CTL_FILE, /* to be read; '-' is standard input */
+};
 
 struct ctl_option {
     const char *names[4]; /* in the order of error messages; NULL ends them */

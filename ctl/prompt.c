@@ -4,16 +4,19 @@
 #include "ctl/prompt.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/banned.h"
 
 /** As read(); -1 with EINTR, and nothing read, once Ctrl-C came. */
-static ssize_t read_input(struct ctl *c, void *ret, size_t bytes)
+static ssize_t read_input(int fd, void *ret, size_t bytes)
 {
-    struct pollfd input = { .fd = c->in_fd, .events = POLLIN };
+    struct pollfd input = { .fd = fd, .events = POLLIN };
     sigset_t sigint, before;
     int ready, why;
 
@@ -27,20 +30,21 @@ static ssize_t read_input(struct ctl *c, void *ret, size_t bytes)
     } while (ready < 0 && why == EINTR && !ctl_interrupted());
     sigprocmask(SIG_SETMASK, &before, NULL);
     errno = why;
-    return ready < 0 ? -1 : read(c->in_fd, ret, bytes);
+    return ready < 0 ? -1 : read(fd, ret, bytes);
 }
 
 /** A line without its newline; what does not fit is dropped. */
-static bool read_line(struct ctl *c, char ret[CTL_ANSWER_BYTES], struct pgv_error *err)
+static bool read_line(struct ctl *c, int fd, bool hidden, char ret[CTL_ANSWER_BYTES],
+                      struct pgv_error *err)
 {
     size_t n = 0;
     char byte;
 
     for (;;) {
-        ssize_t got = read_input(c, &byte, 1);
+        ssize_t got = read_input(fd, &byte, 1);
 
         if (ctl_interrupted() || got == 0)
-            return ctl_aborted(c, false, err);
+            return ctl_aborted(c, hidden, err);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -66,11 +70,37 @@ bool ctl_ask(struct ctl *c, const char *text, const char *otherwise, char ret[CT
             ctl_print(c, "%s [%s]: ", text, otherwise);
         else
             ctl_print(c, "%s: ", text);
-        if (!read_line(c, answer, err))
+        if (!read_line(c, c->in_fd, false, answer, err))
             return false;
     } while (!answer[0] && !otherwise);
     pgv_copy_cut(ret, CTL_ANSWER_BYTES, pgv_str(answer[0] ? answer : otherwise));
     return true;
+}
+
+bool ctl_ask_secret(struct ctl *c, const char *text, char ret[CTL_ANSWER_BYTES],
+                    struct pgv_error *err)
+{
+    int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    int fd = terminal >= 0 ? terminal : c->in_fd;
+    struct termios before, hidden;
+    bool restore = tcgetattr(fd, &before) == 0, ok;
+
+    if (restore) {
+        hidden = before;
+        hidden.c_lflag &= ~(tcflag_t)ECHO;
+        (void)tcsetattr(fd, TCSAFLUSH, &hidden);
+    }
+    do {
+        dprintf(terminal >= 0 ? terminal : STDERR_FILENO, "%s: ", text);
+        ok = read_line(c, fd, true, ret, err);
+        if (ok && restore) /* the newline was not shown either */
+            dprintf(terminal >= 0 ? terminal : STDERR_FILENO, "\n");
+    } while (ok && !ret[0]);
+    if (restore)
+        (void)tcsetattr(fd, TCSAFLUSH, &before);
+    if (terminal >= 0)
+        close(terminal);
+    return ok;
 }
 
 bool ctl_ask_integer(struct ctl *c, const char *text, int64_t *ret, struct pgv_error *err)
@@ -95,7 +125,7 @@ bool ctl_confirm(struct ctl *c, const char *text, bool *ret, struct pgv_error *e
 
     for (;;) {
         ctl_print(c, "%s [y/N]: ", text);
-        if (!read_line(c, answer, err))
+        if (!read_line(c, c->in_fd, false, answer, err))
             return false;
         word = pgv_str_trim(pgv_str(answer));
         *ret = (word.n == 1 && strncasecmp(word.p, "y", 1) == 0) ||
@@ -112,7 +142,7 @@ bool ctl_read_input(struct ctl *c, struct pgv_buf *b, struct pgv_error *err)
     char piece[4096];
 
     for (;;) {
-        ssize_t got = read_input(c, piece, sizeof(piece));
+        ssize_t got = read_input(c->in_fd, piece, sizeof(piece));
 
         if (ctl_interrupted())
             return ctl_aborted(c, true, err);

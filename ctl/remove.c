@@ -34,13 +34,26 @@ static bool ask_all(struct ctl_cluster *k, struct pgv_error *err)
     return true;
 }
 
+static bool tell(struct ctl_cluster *k, struct pgv_error *err)
+{
+    char prefix[2 * PGV_URL_BYTES];
+
+    if (!dcs_prefix(k->config.name_space, k->scope, prefix, sizeof(prefix)))
+        return pgv_fail(err, PGV_EINVALID, "the cluster's name is too long");
+    ctl_print(k->c, "Dry run: all keys below %s would be deleted\n", prefix);
+    return true;
+}
+
 static bool remove_cluster(struct ctl_cluster *k, const struct ctl_args *args,
                            struct pgv_error *err)
 {
     if (k->citus && !k->group.given)
         return pgv_fail(err, PGV_EINVALID, "For Citus clusters the --group must me specified");
-    return ctl_print_members(k, false, ctl_format_parse(ctl_text(args, "--format")), err) &&
-           ask_all(k, err) &&
+    if (!ctl_print_members(k, false, ctl_format_parse(ctl_text(args, "--format")), err))
+        return false;
+    if (ctl_flag(args, "--dry-run"))
+        return tell(k, err);
+    return ask_all(k, err) &&
            ctl_cluster_write(k, DCS_DELETE_CLUSTER, (struct pgv_str){ 0 }, NULL, err);
 }
 
@@ -59,7 +72,7 @@ static bool run_remove(struct ctl *c, const struct ctl_args *args, struct pgv_er
 const struct ctl_command ctl_remove_command = {
     .name = "remove",
     .help = "Remove cluster from DCS",
-    .options = { CTL_OPTION_GROUP, CTL_OPTION_FORMAT },
+    .options = { CTL_OPTION_GROUP, CTL_OPTION_FORMAT, CTL_OPTION_DRY_RUN },
     .arguments = { { .name = "CLUSTER_NAME", .required = true } },
     .run = run_remove,
 };

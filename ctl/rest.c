@@ -107,8 +107,7 @@ void ctl_rest_close(struct ctl *c)
         return;
     rest_closed = false;
     httpc_close(c->rest, on_client_closed);
-    while (!rest_closed)
-        uv_run(&c->loop, UV_RUN_ONCE);
+    ctl_finish(c, &rest_closed);
     pgv_free(c->rest);
     c->rest = NULL;
 }
@@ -167,8 +166,7 @@ static bool attempt(struct ctl *c, struct exchange *x, const char *what, bool *r
         return false;
     if (!ctl_wait(c, &x->done, what)) {
         httpc_cancel(&x->req);
-        while (!x->done)
-            uv_run(&c->loop, UV_RUN_ONCE);
+        ctl_finish(c, &x->done);
         return ctl_aborted(c, true, err);
     }
     if (x->failed) {

@@ -64,6 +64,19 @@ void ctl_members_with_role(const struct ctl_cluster *k, enum ctl_role role,
     *ret = s;
 }
 
+const struct dcs_member *ctl_find_member(const struct ctl_cluster *k, const char *name,
+                                         const char *role)
+{
+    struct ctl_selection s;
+
+    ctl_members_with_role(k, name ? CTL_ROLE_ANY : ctl_role_parse(role, CTL_ROLE_LEADER), &s);
+    for (unsigned i = 0; i < s.n; i++) {
+        if (!name || strcmp(s.v[i]->name, name) == 0)
+            return s.v[i];
+    }
+    return NULL;
+}
+
 void ctl_members_leader_first(const struct ctl_cluster *k, struct ctl_selection *ret)
 {
     const struct dcs_cluster *c = &k->s->cluster;

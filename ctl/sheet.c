@@ -92,9 +92,10 @@ static struct pgv_str cell_line(const struct cell *cell, size_t nth)
 
 struct table {
     const struct ctl_sheet *sheet;
-    size_t n, n_rows;               /* visible columns */
-    size_t column[CTL_COLUMNS_MAX]; /* their numbers in the sheet */
-    size_t width[CTL_COLUMNS_MAX];
+    size_t n, n_rows; /* visible columns */
+    size_t *column;   /* their numbers in the sheet */
+    size_t *width;
+    const char **heading;
     struct cell *cells; /* n_rows * n */
     bool multi_line;
 };
@@ -116,9 +117,19 @@ static bool make_cell(struct pgv_arena *a, const struct pgv_value *v, struct cel
     return true;
 }
 
-static const char *heading(const struct ctl_column *c)
+static const struct ctl_column *column_of(const struct ctl_sheet *s, size_t i)
 {
-    return c->heading ? c->heading : c->name;
+    static const struct ctl_column unnamed = { 0 };
+
+    return s->columns ? &s->columns[i] : &unnamed;
+}
+
+/** Columns without a name are counted, as PrettyTable does. */
+static const char *heading_of(const struct ctl_sheet *s, size_t i)
+{
+    if (!s->columns)
+        return pgv_arena_printf(s->arena, "Field %zu", i + 1);
+    return s->columns[i].heading ? s->columns[i].heading : s->columns[i].name;
 }
 
 static bool measure(struct table *t)
@@ -126,11 +137,20 @@ static bool measure(struct table *t)
     const struct ctl_sheet *s = t->sheet;
     size_t row = 0;
 
+    t->column = pgv_arena_alloc(s->arena, (s->n_columns + 1) * sizeof(*t->column));
+    t->width = pgv_arena_alloc(s->arena, (s->n_columns + 1) * sizeof(*t->width));
+    t->heading = pgv_arena_alloc(s->arena, (s->n_columns + 1) * sizeof(*t->heading));
+    if (!t->column || !t->width || !t->heading)
+        return false;
     for (size_t i = 0; i < s->n_columns; i++) {
-        if (s->columns[i].in_title)
+        if (column_of(s, i)->in_title)
             continue;
+        t->heading[t->n] = heading_of(s, i);
+        if (!t->heading[t->n])
+            return false;
         t->column[t->n] = i;
-        t->width[t->n++] = ctl_text_columns(pgv_str(heading(&s->columns[i])));
+        t->width[t->n] = ctl_text_columns(pgv_str(t->heading[t->n]));
+        t->n++;
     }
     t->n_rows = s->rows->u.c.n;
     t->cells = pgv_arena_alloc(s->arena, (t->n_rows * t->n + 1) * sizeof(*t->cells));
@@ -189,15 +209,38 @@ static void write_rule(struct pgv_buf *b, const struct table *t, const char *tit
     pgv_buf_putc(b, '\n');
 }
 
-static void write_field(struct pgv_buf *b, struct pgv_str text, size_t width, bool right)
+static void write_field(struct pgv_buf *b, struct pgv_str text, size_t width, bool right,
+                        const char *paint)
 {
     size_t fill = width - ctl_text_columns(text);
 
     pgv_buf_putc(b, ' ');
     repeat(b, ' ', right ? fill : 0);
+    if (paint)
+        pgv_buf_puts(b, paint);
     put_cell_text(b, text);
+    if (paint)
+        pgv_buf_puts(b, CTL_PLAIN);
     repeat(b, ' ', right ? 0 : fill);
     pgv_buf_puts(b, " |");
+}
+
+static void write_row(struct pgv_buf *b, const struct table *t, const struct cell *cells)
+{
+    size_t lines = 1;
+
+    for (size_t i = 0; i < t->n; i++)
+        lines = cells[i].n_lines > lines ? cells[i].n_lines : lines;
+    for (size_t l = 0; l < lines; l++) {
+        pgv_buf_putc(b, '|');
+        for (size_t i = 0; i < t->n; i++) {
+            const struct ctl_column *c = column_of(t->sheet, t->column[i]);
+
+            write_field(b, cell_line(&cells[i], l), t->width[i], c->right,
+                        t->sheet->coloured && c->paint ? c->paint(cells[i].text) : NULL);
+        }
+        pgv_buf_putc(b, '\n');
+    }
 }
 
 static bool write_table(struct pgv_buf *b, const struct ctl_sheet *s)
@@ -208,25 +251,12 @@ static bool write_table(struct pgv_buf *b, const struct ctl_sheet *s)
         return false;
     write_rule(b, &t, s->title);
     pgv_buf_putc(b, '|');
-    for (size_t i = 0; i < t.n; i++) {
-        const struct ctl_column *c = &s->columns[t.column[i]];
-
-        write_field(b, pgv_str(heading(c)), t.width[i], c->right);
-    }
+    for (size_t i = 0; i < t.n; i++)
+        write_field(b, pgv_str(t.heading[i]), t.width[i], column_of(s, t.column[i])->right, NULL);
     pgv_buf_putc(b, '\n');
     write_rule(b, &t, NULL);
     for (size_t row = 0; row < t.n_rows; row++) {
-        const struct cell *cells = &t.cells[row * t.n];
-        size_t lines = 1;
-
-        for (size_t i = 0; i < t.n; i++)
-            lines = cells[i].n_lines > lines ? cells[i].n_lines : lines;
-        for (size_t l = 0; l < lines; l++) {
-            pgv_buf_putc(b, '|');
-            for (size_t i = 0; i < t.n; i++)
-                write_field(b, cell_line(&cells[i], l), t.width[i], s->columns[t.column[i]].right);
-            pgv_buf_putc(b, '\n');
-        }
+        write_row(b, &t, &t.cells[row * t.n]);
         if (t.multi_line && row + 1 < t.n_rows)
             write_rule(b, &t, NULL);
     }
@@ -236,9 +266,12 @@ static bool write_table(struct pgv_buf *b, const struct ctl_sheet *s)
 
 static bool write_lines(struct pgv_buf *b, const struct ctl_sheet *s)
 {
-    for (size_t i = 0; i < s->n_columns; i++)
-        pgv_buf_printf(b, "%s%s", i ? "\t" : "", s->columns[i].name);
-    pgv_buf_putc(b, '\n');
+    const char *delimiter = s->delimiter ? s->delimiter : "\t";
+
+    for (size_t i = 0; s->columns && i < s->n_columns; i++)
+        pgv_buf_printf(b, "%s%s", i ? delimiter : "", s->columns[i].name);
+    if (s->columns)
+        pgv_buf_putc(b, '\n');
     PGV_EACH(row, s->rows)
     {
         const char *separator = "";
@@ -247,7 +280,7 @@ static bool write_lines(struct pgv_buf *b, const struct ctl_sheet *s)
         {
             pgv_buf_puts(b, separator);
             pgv_value_text(b, v);
-            separator = "\t";
+            separator = delimiter;
         }
         pgv_buf_putc(b, '\n');
     }
@@ -271,9 +304,9 @@ static struct pgv_value *to_maps(const struct ctl_sheet *s)
 
         PGV_EACH(v, row)
         {
-            const char *name = s->columns[i++].name;
+            const char *name = column_of(s, i++)->name;
 
-            if (s->title && is_empty_text(v))
+            if (!name || (s->title && is_empty_text(v)))
                 continue;
             if (!pgv_map_set(s->arena, map, name, pgv_value_copy(s->arena, v)))
                 return NULL;

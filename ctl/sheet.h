@@ -7,7 +7,6 @@
 
 #include "base/value.h"
 
-#define CTL_COLUMNS_MAX 16
 #define CTL_OUTPUT_BYTES_MAX (64u << 20) /* of one printed thing */
 
 enum ctl_format { CTL_PRETTY, CTL_TOPOLOGY, CTL_TSV, CTL_JSON, CTL_YAML };
@@ -17,17 +16,32 @@ extern const char *const ctl_format_choices[];
 /** One of them; NULL is the default, 'pretty'. */
 enum ctl_format ctl_format_parse(const char *name);
 
+/* Looks for paint(). Source: ECMA-48, "select graphic rendition". */
+#define CTL_PLAIN "\033[0m"
+#define CTL_BOLD "\033[1m"
+#define CTL_RED "\033[31m"
+#define CTL_GREEN "\033[32m"
+#define CTL_YELLOW "\033[33m"
+#define CTL_CYAN "\033[36m"
+
+struct ctl_column {
+    const char *name;
+    const char *heading; /* in tables, when it differs; or NULL */
+    bool right;          /* numbers stand at the right edge */
+    bool in_title;       /* no column in tables, because the title says it */
+    /** What a cell's text looks like on a terminal that has colours: an escape sequence, or NULL.
+     */
+    const char *(*paint)(struct pgv_str text);
+};
+
 struct ctl_sheet {
     struct pgv_arena *arena;
     size_t n_columns;
-    struct ctl_column {
-        const char *name;
-        const char *heading; /* in tables, when it differs; or NULL */
-        bool right;          /* numbers stand at the right edge */
-        bool in_title;       /* no column in tables, because the title says it */
-    } columns[CTL_COLUMNS_MAX];
-    struct pgv_value *rows; /* a list of lists with n_columns values each */
-    const char *title;      /* over the table; then JSON and YAML leave out empty values. Or NULL */
+    const struct ctl_column *columns; /* NULL: they have no names, as those of failed queries */
+    struct pgv_value *rows;           /* a list of lists with n_columns values each */
+    const char *title;     /* over the table; then JSON and YAML leave out empty values. Or NULL */
+    const char *delimiter; /* between the values of a line; NULL: a tab */
+    bool coloured;         /* tables may use paint() */
 };
 
 /** False: out of memory or past the ceiling of @b. */

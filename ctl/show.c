@@ -44,7 +44,9 @@ static struct pgv_value *history_rows(struct pgv_arena *a, const struct pgv_valu
 
 static bool run_history(struct ctl *c, const struct ctl_args *args, struct pgv_error *err)
 {
-    struct ctl_sheet sheet = { .arena = &c->arena, .n_columns = HISTORY_COLUMNS };
+    struct ctl_sheet sheet = { .arena = &c->arena,
+                               .n_columns = HISTORY_COLUMNS,
+                               .columns = history_columns };
     struct ctl_cluster k;
     const char *name;
     struct pgv_buf b;
@@ -53,7 +55,6 @@ static bool run_history(struct ctl *c, const struct ctl_args *args, struct pgv_e
     if (!ctl_name_of(c, args, &name, err) ||
         !ctl_cluster_open(c, name, ctl_group_of(c, args, true), &k, err))
         return false;
-    memcpy(sheet.columns, history_columns, sizeof(history_columns));
     sheet.rows = history_rows(&c->arena, k.s->history);
     pgv_buf_init(&b, CTL_OUTPUT_BYTES_MAX);
     ok = ctl_sheet_write(&b, &sheet, ctl_format_parse(ctl_text(args, "--format"))) ||
@@ -89,20 +90,6 @@ static bool run_show_config(struct ctl *c, const struct ctl_args *args, struct p
     return ok;
 }
 
-/** The member asked for by name, else the first of the role asked for, else the leader. */
-static const struct dcs_member *find_member(const struct ctl_cluster *k, const char *name,
-                                            const char *role)
-{
-    struct ctl_selection s;
-
-    ctl_members_with_role(k, name ? CTL_ROLE_ANY : ctl_role_parse(role, CTL_ROLE_LEADER), &s);
-    for (unsigned i = 0; i < s.n; i++) {
-        if (!name || strcmp(s.v[i]->name, name) == 0)
-            return s.v[i];
-    }
-    return NULL;
-}
-
 static bool run_dsn(struct ctl *c, const struct ctl_args *args, struct pgv_error *err)
 {
     const char *member_name = ctl_text(args, "--member"), *role = ctl_text(args, "--role"), *name;
@@ -117,7 +104,7 @@ static bool run_dsn(struct ctl *c, const struct ctl_args *args, struct pgv_error
     if (!ctl_name_of(c, args, &name, err) ||
         !ctl_cluster_open(c, name, ctl_group_of(c, args, false), &k, err))
         return false;
-    member = find_member(&k, member_name, role);
+    member = ctl_find_member(&k, member_name, role);
     if (!member) {
         pgv_fail(err, PGV_EINVALID, "Can not find a suitable member");
     } else if (!dcs_conn_url_parse(member->conn_url, host, sizeof(host), &port, NULL, 0)) {

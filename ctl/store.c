@@ -40,8 +40,7 @@ static void close_dcs(struct ctl *c, struct dcs *dcs)
 
     dcs->data = &closed;
     dcs_close(dcs, on_dcs_closed);
-    while (!closed)
-        uv_run(&c->loop, UV_RUN_ONCE);
+    ctl_finish(c, &closed);
 }
 
 static bool run(struct ctl *c, struct dcs *dcs, enum dcs_op op, struct pgv_str value,
@@ -57,8 +56,7 @@ static bool run(struct ctl *c, struct dcs *dcs, enum dcs_op op, struct pgv_str v
     dcs_submit(dcs, &t.req, on_reply);
     if (!ctl_wait(c, &t.done, NULL)) {
         dcs_cancel(&t.req);
-        while (!t.done)
-            uv_run(&c->loop, UV_RUN_ONCE);
+        ctl_finish(c, &t.done);
         return ctl_aborted(c, true, err);
     }
     if (t.failed)

@@ -20,7 +20,7 @@
 
 struct change {
     struct ctl_cluster *k;
-    bool switchover, force;
+    bool switchover, force, dry_run;
     const char *verb; /* "switchover" or "failover" */
     const char *leader, *candidate;
     struct ctl_moment when;
@@ -113,7 +113,7 @@ static bool accept_asynchronous(struct change *h, struct pgv_error *err)
     const struct dcs_sync *sync = &h->k->s->cluster.sync;
     char text[CTL_ANSWER_BYTES + 80];
 
-    if (h->force || h->switchover || !ctl_is_synchronous(h->k) || !sync->leader[0] ||
+    if (h->force || h->dry_run || h->switchover || !ctl_is_synchronous(h->k) || !sync->leader[0] ||
         dcs_sync_matches(sync, h->candidate, true))
         return true;
     snprintf(text, sizeof(text), "Are you sure you want to failover to the asynchronous node %s?",
@@ -147,7 +147,7 @@ static bool confirm(struct change *h, struct pgv_error *err)
     char refused[64];
     bool ok;
 
-    if (h->force)
+    if (h->force || h->dry_run)
         return true;
     pgv_buf_init(&text, QUESTION_BYTES_MAX);
     if (h->when.later)
@@ -203,11 +203,37 @@ static bool contains(struct ctl_answer *answer, const char *text)
     return strcasestr(ctl_answer_text(answer), text) != NULL;
 }
 
+/** Whom request() asks. */
+static const struct dcs_member *addressee(const struct change *h)
+{
+    const struct dcs_member *m =
+        h->k->leader ? h->k->leader : dcs_find_member(&h->k->s->cluster, h->candidate);
+
+    PGV_ASSERT(m); /* without a leader it is a failover, whose candidate was looked up */
+    return m;
+}
+
+static bool tell(const struct change *h, struct pgv_error *err)
+{
+    const struct pgv_value *body = request_body(h);
+    struct pgv_buf line;
+    bool ok;
+
+    pgv_buf_init(&line, QUESTION_BYTES_MAX);
+    pgv_buf_printf(&line, "Dry run: member %s would be asked for a %s: ", addressee(h)->name,
+                   h->verb);
+    ok = body && pgv_json_write(&line, body, PGV_JSON_SPACED) && pgv_buf_putc(&line, '\n');
+    if (ok)
+        ctl_print_buf(h->k->c, &line);
+    pgv_buf_done(&line);
+    return ok || ctl_out_of_memory(err);
+}
+
 /** Ask the agent; @ret_again: show the table once more. */
 static bool request(struct change *h, bool *ret_again, struct pgv_error *err)
 {
     static const char waiting[] = ": waiting for the new leader";
-    const struct dcs_member *m = h->k->leader;
+    const struct dcs_member *m = addressee(h);
     const struct pgv_value *body = request_body(h);
     struct ctl_answer answer;
     struct pgv_error why;
@@ -217,9 +243,6 @@ static bool request(struct change *h, bool *ret_again, struct pgv_error *err)
     *ret_again = true;
     if (!body)
         return ctl_out_of_memory(err);
-    if (!m)
-        m = dcs_find_member(&h->k->s->cluster, h->candidate);
-    PGV_ASSERT(m); /* without a leader it is a failover, whose candidate was looked up */
     snprintf(what, sizeof(what), "%s%s", h->verb, waiting);
     asked = ctl_request(h->k->c, m, "POST", h->verb, body, CTL_PATIENCE_WORK, what, &answer, &why);
     if (asked && answer.status == 501 && h->switchover &&
@@ -278,8 +301,11 @@ static bool change_leader(struct change *h, const char *scheduled, struct pgv_er
     ctl_print(h->k->c, "Current cluster topology\n");
     if (!ctl_print_members(h->k, false, CTL_PRETTY, err) || !choose_group(h, err) ||
         (h->switchover && !ask_leader(h, err)) || !ask_candidate(h, err) ||
-        !accept_asynchronous(h, err) || !ask_when(h, scheduled, err) || !confirm(h, err) ||
-        !request(h, &again, err))
+        !accept_asynchronous(h, err) || !ask_when(h, scheduled, err) || !confirm(h, err))
+        return false;
+    if (h->dry_run)
+        return tell(h, err);
+    if (!request(h, &again, err))
         return false;
     return !again || ctl_print_members(h->k, false, CTL_PRETTY, err);
 }
@@ -294,6 +320,7 @@ static bool run(struct ctl *c, const struct ctl_args *args, struct change *h, co
     h->k = &k;
     h->candidate = ctl_text(args, "--candidate");
     h->force = ctl_flag(args, "--force");
+    h->dry_run = ctl_flag(args, "--dry-run");
     if (!ctl_name_of(c, args, &name, err) ||
         !ctl_cluster_open(c, name, ctl_group_of(c, args, false), &k, err))
         return false;
@@ -332,7 +359,8 @@ const struct ctl_command ctl_switchover_command = {
                    .kind = CTL_TEXT,
                    .help = "Timestamp of a scheduled switchover in unambiguous format (e.g. ISO "
                            "8601)" },
-                 CTL_OPTION_FORCE },
+                 CTL_OPTION_FORCE,
+                 CTL_OPTION_DRY_RUN },
     .arguments = { { .name = "CLUSTER_NAME" } },
     .run = run_switchover,
 };
@@ -344,7 +372,8 @@ const struct ctl_command ctl_failover_command = {
                  { .names = { "--candidate" },
                    .kind = CTL_TEXT,
                    .help = "The name of the candidate" },
-                 CTL_OPTION_FORCE },
+                 CTL_OPTION_FORCE,
+                 CTL_OPTION_DRY_RUN },
     .arguments = { { .name = "CLUSTER_NAME" } },
     .run = run_failover,
 };

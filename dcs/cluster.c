@@ -190,6 +190,7 @@ static void put_initialize(struct entry *e)
         return;
     }
     c->initialize = DCS_INIT_GARBAGE;
+    e->s->initialize_garbage = pgv_arena_dup(&e->s->arena, e->value);
     complain(e, "neither nothing nor a system identifier");
 }
 

@@ -117,8 +117,10 @@ struct dcs_snapshot {
     const struct pgv_value *config;  /* the object, NULL when absent or garbage */
     const struct pgv_value *history; /* the array, NULL when absent or garbage */
     const struct pgv_value *failover, *sync, *status, *failsafe; /* parsed documents or NULL */
-    struct pgv_arena arena; /* owns all of the above and the members' data */
-    uint64_t read_ms;       /* pgv_clock_ms() when the store answered */
+    const char *initialize_garbage; /* DCS_INIT_GARBAGE: the key as it stands, for people.
+                                       NULL also for want of memory */
+    struct pgv_arena arena;         /* owns all of the above and the members' data */
+    uint64_t read_ms;               /* pgv_clock_ms() when the store answered */
     int64_t read_wall_us;
     uint64_t revision; /* of the store, for logs */
     bool failed;       /* memory ran out while it was built: it must not be used as a view */

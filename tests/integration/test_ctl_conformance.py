@@ -134,6 +134,7 @@ class World:
         wanted = {f"{NAMESPACE}/{key}": value if isinstance(value, str) else json.dumps(value)
                   for key, value in keys.items()}
         if self.held == wanted:
+            self.held = wanted if known else None
             return
         puts = [{"requestPut": {"key": b64(key), "value": b64(value)}} for key, value in wanted.items()]
         self.etcd.call("kv/deleterange", {"key": b64("/service/"), "range_end": b64("/service0")})
@@ -164,6 +165,8 @@ def normal(text):
     """Without what differs in every run or by intent."""
     text = text.replace("patronictl", "pgvigilctl")
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{5}", "<stamp>", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= cluster is |.{1,5}(ERROR, SQLSTATE|No connection))", "<second>", text)
+    text = re.sub(r"(?<= cluster: )(HTTPConnectionPool|127\.0\.0\.1:\d+: connecting).*", "<why it cannot be reached>", text)
     return re.sub(r"\(e\.g\. \d{4}-\d\d-\d\dT\d\d:\d\d", "(e.g. <minute>", text)
 
 
@@ -208,10 +211,13 @@ def run(tool, world, args, keys, answers, stdin, env, files):
 def same(world):
     """same("list", "-f", "json", keys={…}): runs both tools and compares. Returns what ours did."""
 
-    def check(*args, keys=None, answers=None, stdin="", env=None, files=None, but=()):
+    def check(*args, keys=None, answers=None, stdin="", env=None, files=None, but=(), also=False):
         keys = world.keys() if keys is None else keys
         theirs = run(PATRONICTL, world, args, keys, answers or {}, stdin, env or {}, files or {})
         ours = run(PGVIGILCTL, world, args, keys, answers or {}, stdin, env or {}, files or {})
+        if also:  # an option that only we have is told of
+            ours["out"], n = re.subn(r"^  --dry-run .*\n(   +\S.*\n)*", "", ours["out"], flags=re.M)
+            assert n == 1
         if theirs["err"] == "<trace>":
             assert ours["err"].startswith("Error: ") and ours["err"].count("\n") == 0, ours
         for what in theirs:
@@ -265,7 +271,7 @@ def test_list_without_names(world, same):
     same("-d", "nosuch://h:1", "list", "batman")
 
 
-@pytest.mark.parametrize("case", ["initializing", "usual ports", "one host", "ipv6", "no leader", "standby cluster",
+@pytest.mark.parametrize("case", ["initializing", "damaged initialize", "long initialize", "usual ports", "one host", "ipv6", "no leader", "standby cluster",
                                   "sync", "quorum", "old members", "no host", "odd states", "long name", "lags",
                                   "leader without member", "wide"])
 def test_list_of_other_clusters(world, same, case):
@@ -273,6 +279,8 @@ def test_list_of_other_clusters(world, same, case):
     p0, p1, p2 = (keys[f"members/postgresql{i}"] for i in range(3))
     if case == "initializing":
         keys["initialize"] = ""
+    elif case in ("damaged initialize", "long initialize"):
+        keys["initialize"] = "nonsense" if case == "damaged initialize" else "12345678901234567890123456789"
     elif case in ("usual ports", "one host"):
         for n, m in enumerate((p0, p1, p2)):
             m["conn_url"] = f"postgres://10.0.0.{n if case == 'usual ports' else 1}:5432/postgres"
@@ -398,15 +406,16 @@ USAGE = [
 
 @pytest.mark.parametrize("args", USAGE, ids=" ".join)
 def test_usage(same, args):
-    # The tool's own page tells of fewer commands yet, and of both names.
+    # The tool's own page tells of commands of ours, and of both names.
     same(*args, but=("out",) if args in ([], ["--help"]) else ())
 
 
-@pytest.mark.parametrize("command", ["dsn", "edit-config", "failover", "flush", "history", "list", "pause", "reinit",
+@pytest.mark.parametrize("command", ["demote-cluster", "promote-cluster", "dsn", "edit-config", "failover", "flush",
+                                     "history", "list", "pause", "reinit",
                                      "reload", "remove", "restart", "resume", "show-config", "switchover", "topology"])
 @pytest.mark.parametrize("columns", ["80", "60", "200", "20"])
 def test_help(same, command, columns):
-    same(command, "--help", env={"COLUMNS": columns})
+    same(command, "--help", env={"COLUMNS": columns}, also=command in DRY)
 
 
 # Changing the configuration
@@ -691,7 +700,91 @@ def test_a_group_of_a_citus_cluster(world, same):
     same("list", "--group", "2", keys=keys)
 
 
+ROLE_CHANGES = [
+    (["demote-cluster"], ""), (["demote-cluster", "--primary-slot-name", "s", "--force"], ""),
+    (["demote-cluster", "--host", "", "--force"], ""), (["demote-cluster", "--port", "x"], ""),
+    (["demote-cluster", "--host", "h"], "n\n"), (["demote-cluster", "--host", "h"], ""),
+    (["demote-cluster", "--host", "h", "--port", "5433", "--primary-slot-name", "s"], "y\n"),
+    (["demote-cluster", "--restore-command", "cp /x/%f %p", "--force"], ""),
+    (["promote-cluster"], "n\n"), (["promote-cluster", "batman"], "y\n"), (["promote-cluster", "nosuch", "--force"], ""),
+]
+
+
+@pytest.mark.parametrize("args,stdin", ROLE_CHANGES,
+                         ids=lambda value: repr(value) if isinstance(value, str) else " ".join(value))
+@pytest.mark.parametrize("state", ["done", "already", "refused", "no leader", "dead"])
+def test_the_role_of_a_cluster(world, same, args, stdin, state):
+    roles = ["primary", "standby_leader"]
+    if args[0] == "promote-cluster":
+        roles.reverse()
+    keys = world.keys()
+    keys["members/postgresql0"]["role"] = roles[state == "already"]
+    if state == "no leader":
+        del keys["leader"]
+    elif state == "dead":
+        keys["members/postgresql0"]["api_url"] = world.dead_api()
+
+    def change():
+        if state == "refused":
+            return 409, "busy"
+        keys["members/postgresql0"]["role"] = roles[1]
+        world.etcd.put(f"{NAMESPACE}/members/postgresql0", json.dumps(keys["members/postgresql0"]))
+        keys["members/postgresql0"]["role"] = roles[0]
+        return 200, "{}"
+
+    same(*args, keys=keys, stdin=stdin, answers={("PATCH", "/config"): change})
+
+
+def test_the_way_to_another_role_is_told(world):
+    """The former leader is still starting after somebody else has become the standby leader."""
+    keys = world.keys()
+
+    def change():
+        document = {**keys["members/postgresql1"], "role": "standby_leader", "state": "running"}
+        world.etcd.put(f"{NAMESPACE}/members/postgresql1", json.dumps(document))
+        world.etcd.put(f"{NAMESPACE}/leader", "postgresql1")
+        document = {**keys["members/postgresql0"], "role": "replica", "state": "starting"}
+        world.etcd.put(f"{NAMESPACE}/members/postgresql0", json.dumps(document))
+        document["state"] = "running"
+        timer = threading.Timer(1.5, world.etcd.put, (f"{NAMESPACE}/members/postgresql0", json.dumps(document)))
+        timer.start()
+        return 200, "{}"
+
+    for tool in (PATRONICTL, PGVIGILCTL):
+        got = run(tool, world, ["demote-cluster", "--host", "h", "--force"], keys, {("PATCH", "/config"): change}, "", {}, {})
+        assert "<second> cluster is unlocked: False, leader role: standby_leader, leader state: running, " \
+               "previous leader state: 'starting'\n" in got["out"]
+        assert "<second> cluster is successfully demoted\n+ Cluster: batman" in got["out"]
+
+
 # Where we differ on purpose
+
+DRY = {"switchover", "failover", "edit-config", "remove"}
+
+
+@pytest.mark.parametrize("args,stdin,said", [
+    (["switchover", "--force"], "",
+     'member postgresql0 would be asked for a switchover: {"candidate": null, "leader": "postgresql0"}'),
+    (["switchover"], "\npostgresql1\n2030-01-01T10:00\n", 'member postgresql0 would be asked for a switchover: {"candidate": '
+     '"postgresql1", "leader": "postgresql0", "scheduled_at": "2030-01-01T10:00:00+01:00"}'),
+    (["failover", "--candidate", "postgresql2"], "",
+     'member postgresql0 would be asked for a failover: {"candidate": "postgresql2"}'),
+    (["edit-config", "-s", "ttl=20"], "", "-ttl: 30\n+ttl: 20\nDry run: the configuration is not changed"),
+    (["edit-config", "--apply", "-", "--force"], "ttl: 20\n", "Dry run: the configuration is not changed"),
+    (["edit-config", "-s", "ttl=30"], "", "Not changed"),
+    (["remove", "batman"], "", "Dry run: all keys below /service/batman/ would be deleted"),
+    (["switchover", "--candidate", "nosuch"], "\n", "does not exist in cluster batman"),
+    (["failover"], "\n", "Failover could be performed only to a specific candidate"),
+    (["edit-config", "-s", "ttl"], "", "Invalid parameter setting ttl")])
+def test_a_dry_run_changes_nothing(world, args, stdin, said):
+    keys = world.keys()
+    got = run(PGVIGILCTL, world, [*args, "--dry-run"], keys, {}, stdin, {}, {})
+    assert said in got["out"] + got["err"]
+    assert got["status"] == (0 if said not in got["err"] else 1)
+    assert got["asked"] == []
+    assert got["stored"] == {f"{NAMESPACE}/{key}": json.loads(value) if isinstance(value, str) and value.isdigit() else value
+                             for key, value in keys.items()}
+    assert "Are you sure" not in got["out"] and "Apply these" not in got["out"] and "confirm" not in got["out"]
 
 def ours_alone(world, args, stdin="", keys=None, **more):
     return run(PGVIGILCTL, world, args, keys or world.keys(), {}, stdin, more, {})
@@ -843,9 +936,27 @@ def test_no_pager(world):
     assert terminal.ended() == 1
 
 
-def test_the_screen_is_cleared_for_each_round(world):
+def test_the_screen_is_redrawn_in_place(world):
+    """Cleared once; after that each round is written over the last, which may have been longer."""
     world.put(world.keys())
-    terminal = Terminal(world, ["list", "-w", "0.1"])
-    terminal.until(r"(?s)^(\x1b\[2J\x1b\[1;1H\+ Cluster: batman .*?){3}")
+    terminal = Terminal(world, ["list", "-w", "0.1"], TERM="xterm", NO_COLOR="1")
+    line = r"[^\x1b\r\n]*\x1b\[K\r\n"
+    terminal.until(rf"^\x1b\[2J\x1b\[1;1H(\+ Cluster: batman {line}({line})+\x1b\[J\x1b\[1;1H){{3}}")
     os.killpg(terminal.process.pid, signal.SIGINT)
     assert terminal.ended() == 1
+
+
+@pytest.mark.parametrize("env,coloured", [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": ""}, True),
+                                          ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colours(world, env, coloured):
+    """Only on a terminal that has them and for whom wants them; the words stay the same."""
+    world.put(world.keys())
+    plain = subprocess.run([PGVIGILCTL, "list"], env={**world.env, **env}, capture_output=True, timeout=60, check=True).stdout
+    assert b"\x1b" not in plain
+    terminal = Terminal(world, ["list"], **env)
+    terminal.until(r"(\r\n\+-[-+]+){2}\r\n$|\| postgresql2 .*\r\n\+-[-+]+\r\n$")
+    assert terminal.ended() == 0
+    assert re.sub(r"\x1b\[\d+m", "", terminal.seen).replace("\r\n", "\n") == plain.decode()
+    for word in ("\x1b[1mLeader\x1b[0m ", "\x1b[32mrunning\x1b[0m ", "\x1b[31mstopped\x1b[0m "):
+        assert (word in terminal.seen) == coloured
+    assert ("\x1b" in terminal.seen) == coloured

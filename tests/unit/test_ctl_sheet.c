@@ -14,6 +14,7 @@
 struct fixture {
     struct pgv_arena arena;
     struct pgv_buf b;
+    struct ctl_column columns[3];
     struct ctl_sheet sheet;
 };
 
@@ -25,12 +26,10 @@ static int setup(void **state)
         return -1;
     pgv_arena_init(&f->arena, 8 << 20);
     pgv_buf_init(&f->b, 8 << 20);
-    f->sheet =
-        (struct ctl_sheet){ .arena = &f->arena,
-                            .n_columns = 3,
-                            .columns = { { .name = "Name" },
-                                         { .name = "Receive Lag", .heading = "Lag", .right = true },
-                                         { .name = "Note" } } };
+    f->columns[0].name = "Name";
+    f->columns[1] = (struct ctl_column){ .name = "Receive Lag", .heading = "Lag", .right = true };
+    f->columns[2].name = "Note";
+    f->sheet = (struct ctl_sheet){ .arena = &f->arena, .n_columns = 3, .columns = f->columns };
     *state = f;
     return 0;
 }
@@ -105,7 +104,7 @@ static void test_write__a_column_told_by_the_title_is_left_out(void **state)
 {
     struct fixture *f = *state;
 
-    f->sheet.columns[0].in_title = true;
+    f->columns[0].in_title = true;
     assert_string_equal(written(f, "[[\"a\", 1, \"n\"]]", CTL_PRETTY), "+-----+------+\n"
                                                                        "| Lag | Note |\n"
                                                                        "+-----+------+\n"

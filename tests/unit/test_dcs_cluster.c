@@ -64,6 +64,10 @@ static void test_initialize__all_forms(void **state)
         assert_int_equal(read_key("initialize", cases[i].value)->initialize, cases[i].is);
         assert_string_equal(snap.cluster.initialize_text,
                             cases[i].is == DCS_INIT_SYSID ? cases[i].value : "");
+        if (cases[i].is == DCS_INIT_GARBAGE)
+            assert_string_equal(snap.initialize_garbage, cases[i].value);
+        else
+            assert_null(snap.initialize_garbage);
     }
 }
 
