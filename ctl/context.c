@@ -10,6 +10,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -372,6 +373,28 @@ static void on_slept(uv_timer_t *timer)
 static void on_sleep_closed(uv_handle_t *handle)
 {
     *(bool *)handle->data = true;
+}
+
+int ctl_wait_for_fd(int fd, short events, uint64_t until_ms)
+{
+    struct pollfd waited = { .fd = fd, .events = events };
+    sigset_t sigint, before;
+    int ready;
+
+    sigemptyset(&sigint);
+    sigaddset(&sigint, SIGINT);
+    sigprocmask(SIG_BLOCK, &sigint, &before); /* so that it cannot come between look and wait */
+    do {
+        uint64_t now_ms = pgv_clock_ms(), left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
+        struct timespec left = { .tv_sec = (time_t)(left_ms / 1000),
+                                 .tv_nsec = (long)(left_ms % 1000) * 1000000 };
+
+        ready = ctl_interrupted()
+                    ? -1
+                    : ppoll(&waited, 1, until_ms == UINT64_MAX ? NULL : &left, &before);
+    } while (ready < 0 && errno == EINTR && !ctl_interrupted());
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return ctl_interrupted() ? -1 : ready != 0;
 }
 
 bool ctl_sleep(struct ctl *c, uint64_t ms, const char *what, struct pgv_error *err)

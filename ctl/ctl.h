@@ -77,6 +77,12 @@ void ctl_finish(struct ctl *c, const bool *done);
 bool ctl_sleep(struct ctl *c, uint64_t ms, const char *what, struct pgv_error *err) PGV_MUST_CHECK;
 /** Ctrl-C came at some time. */
 bool ctl_interrupted(void);
+/**
+ * Wait, with the loop standing still, until @fd is ready for @events (POLLIN, POLLOUT) or the
+ * moment
+ * @until_ms (UINT64_MAX: none) has come. 1 ready, 0 too late, -1 Ctrl-C.
+ */
+int ctl_wait_for_fd(int fd, short events, uint64_t until_ms);
 
 /** Print on stdout, at once. What cannot be written ends the program with status 1. */
 void ctl_print(struct ctl *c, const char *fmt, ...) PGV_PRINTF(2, 3);

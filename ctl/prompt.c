@@ -16,21 +16,10 @@
 /** As read(); -1 with EINTR, and nothing read, once Ctrl-C came. */
 static ssize_t read_input(int fd, void *ret, size_t bytes)
 {
-    struct pollfd input = { .fd = fd, .events = POLLIN };
-    sigset_t sigint, before;
-    int ready, why;
-
-    sigemptyset(&sigint);
-    sigaddset(&sigint, SIGINT);
-    sigprocmask(SIG_BLOCK, &sigint, &before);
-    do {
-        errno = EINTR;
-        ready = ctl_interrupted() ? -1 : ppoll(&input, 1, NULL, &before);
-        why = errno;
-    } while (ready < 0 && why == EINTR && !ctl_interrupted());
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    errno = why;
-    return ready < 0 ? -1 : read(fd, ret, bytes);
+    if (ctl_wait_for_fd(fd, POLLIN, UINT64_MAX) > 0)
+        return read(fd, ret, bytes);
+    errno = EINTR;
+    return -1;
 }
 
 /** A line without its newline; what does not fit is dropped. */

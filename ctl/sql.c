@@ -9,11 +9,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/unicode.h"
 #include "http/names.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 
@@ -26,32 +24,6 @@ static void refuse(struct ctl_sql_refusal *r, const char *message)
     pgv_copy_cut(r->text, sizeof(r->text), pgv_str(message));
     for (char *p = r->text; *p; p++)
         *p = *p == '\n' ? ' ' : *p;
-}
-
-/**
- * Wait until @fd is ready or the moment @until_ms (UINT64_MAX: none) has come. 1 ready, 0 too late,
- * -1 Ctrl-C.
- */
-static int wait_for_socket(int fd, short events, uint64_t until_ms)
-{
-    struct pollfd socket = { .fd = fd, .events = events };
-    sigset_t sigint, before;
-    int ready;
-
-    sigemptyset(&sigint);
-    sigaddset(&sigint, SIGINT);
-    sigprocmask(SIG_BLOCK, &sigint, &before); /* so that it cannot come between look and wait */
-    do {
-        uint64_t now_ms = pgv_clock_ms(), left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
-        struct timespec left = { .tv_sec = (time_t)(left_ms / 1000),
-                                 .tv_nsec = (long)(left_ms % 1000) * 1000000 };
-
-        ready = ctl_interrupted()
-                    ? -1
-                    : ppoll(&socket, 1, until_ms == UINT64_MAX ? NULL : &left, &before);
-    } while (ready < 0 && errno == EINTR && !ctl_interrupted());
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    return ctl_interrupted() ? -1 : ready != 0;
 }
 
 /* ---- connecting ---- */
@@ -152,7 +124,7 @@ static bool connect_once(struct ctl *c, PGconn *conn, bool *ret_late, bool *ret_
     *ret_more = true;
     while (PQstatus(conn) != CONNECTION_BAD && status != PGRES_POLLING_OK &&
            status != PGRES_POLLING_FAILED) {
-        int ready = wait_for_socket(PQsocket(conn),
+        int ready = ctl_wait_for_fd(PQsocket(conn),
                                     status == PGRES_POLLING_READING ? POLLIN : POLLOUT, until_ms);
 
         if (ready < 0)
@@ -251,17 +223,12 @@ struct run {
 
 static const char *valid_text(struct pgv_arena *a, const char *text)
 {
-    struct pgv_str rest = pgv_str(text);
+    const char *copy = NULL;
     struct pgv_buf b;
-    const char *copy;
 
     pgv_buf_init(&b, a->bytes_max);
-    while (rest.n > 0) {
-        char utf8[PGV_UTF8_BYTES];
-
-        pgv_buf_append(&b, utf8, pgv_utf8_put(pgv_utf8_next(&rest), utf8));
-    }
-    copy = b.failed ? NULL : pgv_arena_dup(a, pgv_buf_view(&b));
+    if (ctl_sql_put_text(&b, pgv_str(text)))
+        copy = pgv_arena_dup(a, pgv_buf_view(&b));
     pgv_buf_done(&b);
     return copy;
 }
@@ -355,7 +322,7 @@ static bool wait_for_result(struct ctl *c, PGconn *conn, bool *ret_lost, struct 
     int unsent = PQflush(conn);
 
     while (unsent > 0 || PQisBusy(conn)) {
-        if (wait_for_socket(PQsocket(conn), (short)(unsent > 0 ? POLLIN | POLLOUT : POLLIN),
+        if (ctl_wait_for_fd(PQsocket(conn), (short)(unsent > 0 ? POLLIN | POLLOUT : POLLIN),
                             UINT64_MAX) < 0) {
             stop(conn);
             return ctl_aborted(c, true, err);

@@ -58,3 +58,5 @@ bool ctl_sql_run(struct ctl *c, PGconn *conn, const char *sql, struct ctl_sql_re
  * casters.
  */
 struct pgv_value *ctl_sql_value(struct pgv_arena *a, Oid type, struct pgv_str text);
+/** @text with what is no UTF-8 replaced, appended. */
+bool ctl_sql_put_text(struct pgv_buf *b, struct pgv_str text);

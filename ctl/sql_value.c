@@ -43,18 +43,24 @@ static const struct {
 #define ARRAY_DEPTH_MAX 6 /* PostgreSQL, MAXDIM */
 #define MOMENT_TEXT_BYTES 64
 
-static struct pgv_value *text_value(struct pgv_arena *a, struct pgv_str text)
+bool ctl_sql_put_text(struct pgv_buf *b, struct pgv_str text)
 {
-    struct pgv_value *v;
-    struct pgv_buf b;
-
-    pgv_buf_init(&b, a->bytes_max);
     while (text.n > 0) {
         char utf8[PGV_UTF8_BYTES];
 
-        pgv_buf_append(&b, utf8, pgv_utf8_put(pgv_utf8_next(&text), utf8));
+        pgv_buf_append(b, utf8, pgv_utf8_put(pgv_utf8_next(&text), utf8));
     }
-    v = b.failed ? NULL : pgv_new_string(a, pgv_buf_view(&b));
+    return !b->failed;
+}
+
+static struct pgv_value *text_value(struct pgv_arena *a, struct pgv_str text)
+{
+    struct pgv_value *v = NULL;
+    struct pgv_buf b;
+
+    pgv_buf_init(&b, a->bytes_max);
+    if (ctl_sql_put_text(&b, text))
+        v = pgv_new_string(a, pgv_buf_view(&b));
     pgv_buf_done(&b);
     return v;
 }
