@@ -166,16 +166,12 @@ static void check_option(struct validate_check *k, const struct validate_option 
 
 static const struct validate_option *option_at(const char *path)
 {
+    bool of_all =
+        strncmp(path, OF_ALL_MEMBERS "postgresql.", sizeof(OF_ALL_MEMBERS "postgresql.") - 1) == 0;
+    const char *here = of_all ? path + sizeof(OF_ALL_MEMBERS) - 1 : path;
+
     for (size_t i = 0; i < COUNT(options); i++) {
-        if (strcmp(options[i].path, path) == 0)
-            return &options[i];
-    }
-    if (strncmp(path, OF_ALL_MEMBERS "postgresql.", sizeof(OF_ALL_MEMBERS "postgresql.") - 1) == 0)
-        path += sizeof(OF_ALL_MEMBERS) - 1;
-    else
-        return NULL;
-    for (size_t i = 0; i < COUNT(options); i++) {
-        if (strcmp(options[i].path, path) == 0)
+        if (strcmp(options[i].path, path) == 0 || strcmp(options[i].path, here) == 0)
             return &options[i];
     }
     return NULL;

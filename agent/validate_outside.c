@@ -8,8 +8,8 @@
 #include "agent/validate_private.h"
 
 #include "base/file.h"
+#include "pg/pgdata.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -432,25 +432,10 @@ static bool major_version(const struct validate_check *k, char *ret, size_t ret_
 /* ---- the data directory ------------------------------------------------------------------------
  */
 
-/* Hidden files and lost+found do not count. Source: Patroni, utils.data_directory_is_empty(). */
-static bool is_empty(const char *dir)
-{
-    DIR *d = opendir(dir);
-    const struct dirent *e;
-    bool empty = true;
-
-    if (!d)
-        return true;
-    while (empty && (e = readdir(d)) != NULL)
-        empty = e->d_name[0] == '.' || strcmp(e->d_name, "lost+found") == 0;
-    closedir(d);
-    return empty;
-}
-
 void validate_data_dir(struct validate_check *k, const struct pgv_value *v)
 {
     const char *dir = pgv_stringz(v), *wal;
-    char file[FILE_BYTES], version[32], ours[32], what[256];
+    char file[FILE_BYTES], version[32], ours[32], what[256], why[96];
     struct pgv_buf text;
     struct pgv_error err;
     struct stat st;
@@ -474,7 +459,7 @@ void validate_data_dir(struct validate_check *k, const struct pgv_value *v)
         validate_say(k->f, false, k->path, v, v, "cannot be looked into", strerror(errno));
         return;
     }
-    if (is_empty(dir))
+    if (pgdata_state(dir, why) != PM_DIR_OK)
         return;
     (void)snprintf(file, sizeof(file), "%.1000s/PG_VERSION", dir);
     pgv_buf_init(&text, sizeof(version));
