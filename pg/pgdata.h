@@ -8,8 +8,8 @@
 /** PG_VERSION as 90600 or 150000; 0 when missing or unreadable. */
 int pgdata_major_version(const char *data_dir);
 /** Empty: absent, without entries, or holding nothing but what a fresh file system has
- *  (lost+found, hidden files). @ret_error: why it is unreadable. */
-/** PM_DIR_UNREADABLE with errno ENOMEM, EMFILE or ENFILE: that says nothing of the directory. */
+ *  (lost+found, hidden files). @ret_error: why it is unreadable; errno too, of which ENOMEM, EMFILE
+ *  and ENFILE say nothing of the directory. */
 enum postmaster_dir pgdata_state(const char *data_dir, char ret_error[96]);
 
 /** Removing takes as long as there are files, so that a child process (rm) does it. */

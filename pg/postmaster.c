@@ -13,7 +13,6 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -252,17 +251,6 @@ void pm_set_pending(struct postmaster_impl *im, const struct postmaster_pending 
     pm_changed(im);
 }
 
-/* Without memory or a descriptor nothing can be learned of a file, least of all that it is gone. */
-static bool out_of_means(void)
-{
-    int fd = open("/", O_PATH | O_CLOEXEC);
-
-    if (fd < 0)
-        return true;
-    close(fd);
-    return false;
-}
-
 void pm_read_dir(struct postmaster_impl *im)
 {
     struct postmaster_facts *f = &im->pm->facts, before = *f;
@@ -270,10 +258,10 @@ void pm_read_dir(struct postmaster_impl *im)
     enum postmaster_dir dir;
 
     dir = pgdata_state(im->conf->data_dir, why);
-    if ((dir == PM_DIR_UNREADABLE && (errno == ENOMEM || errno == EMFILE || errno == ENFILE)) ||
-        out_of_means()) {
-        pgv_log(PGV_WARNING, "pg", "cannot look into the data directory now: %s",
-                why[0] ? why : "no file descriptor");
+    if (dir == PM_DIR_UNREADABLE && (errno == ENOMEM || errno == EMFILE || errno == ENFILE)) {
+        /* The kernel wants a descriptor before it looks for the name, so this comes before any word
+         * on whether the directory is there. */
+        pgv_log(PGV_WARNING, "pg", "cannot look into the data directory now: %s", why);
         return; /* what was known stands */
     }
     f->dir = dir;

@@ -5,7 +5,8 @@
  * Backends that outlived a killed postmaster keep its shared memory, and a new postmaster refuses
  * to start as long as they do. They notice and go by themselves unless they are busy; but they are
  * lost in any case, so they get the SIGQUIT that their postmaster gives when one of them crashes,
- * and soon SIGKILL. The start waits for them, and tries again when it was too early.
+ * and soon SIGKILL. A few of them go while the new postmaster is being loaded; the start waits for
+ * many, and tries again when it was too early.
  */
 #include "pg/postmaster_impl.h"
 

@@ -125,8 +125,8 @@ static enum ha_flow leads(struct ha *ha, struct ha_effects *fx)
 }
 
 /* ha contract §13.2, step 5: from 14 on a standby pauses its replay when the primary raised a
- * setting that the standby has too small. It goes on until somebody resumes it, and by then the
- * setting is right or the server ends and is started with the right one. */
+ * setting that the standby has too small. It stands still until somebody resumes it, and
+ * then the server ends and is started with the right setting. */
 static void resume_replay(struct ha *ha, struct ha_effects *fx)
 {
     if (ha->policy.paused || ha->pg.major_version < 140000 || !ha->pg.look_ok ||
