@@ -29,6 +29,7 @@ class Writer:
         self.acked = []
         self.errors = []
         self.next_id = 0
+        self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -39,13 +40,14 @@ class Writer:
         self.wait_writes(10)
         return self
 
-    def _connect(self):
-        connection = psycopg2.connect(**self.dsn)
+    @staticmethod
+    def _connect(dsn):
+        connection = psycopg2.connect(**dsn)
         connection.autocommit = True
         return connection
 
     def _prepare(self):
-        connection = self._connect()
+        connection = self._connect(self.dsn)
         try:
             with connection.cursor() as cursor:
                 cursor.execute(TABLE)
@@ -54,21 +56,34 @@ class Writer:
         finally:
             connection.close()
 
+    def _row(self):
+        with self.lock:
+            row = self.next_id
+            self.next_id += 1
+            return row
+
     def _run(self):
+        self._write(self.dsn)
+
+    def _write(self, dsn, refusals=()):
+        """Row after row until the writer is stopped. After an error the session is a new one, but
+        for these refusals."""
         connection = None
         while not self.stopping.is_set():
+            row = self._row()
             try:
                 if connection is None:
-                    connection = self._connect()
+                    connection = self._connect(dsn)
                 with connection.cursor() as cursor:
-                    cursor.execute("INSERT INTO harness_rows (id) VALUES (%s)", (self.next_id,))
-                self.acked.append((now(), self.next_id))
+                    cursor.execute("INSERT INTO harness_rows (id) VALUES (%s)", (row,))
+                self.acked.append((now(), row))
+            except refusals:
+                pass
             except psycopg2.Error as error:
-                self.errors.append((now(), self.next_id, str(error).strip()))
+                self.errors.append((now(), row, str(error).strip()))
                 if connection is not None:
                     connection.close()
                     connection = None
-            self.next_id += 1
             time.sleep(self.pace)  # the pace of the load, not a wait for something
         if connection is not None:
             connection.close()
@@ -119,41 +134,17 @@ class SessionWriter(Writer):
 
     def __init__(self, cluster, pace=0.004):
         super().__init__(cluster, pace=pace)
-        self.lock = threading.Lock()
-        self.threads = [threading.Thread(target=self._run_on, args=(node,), daemon=True) for node in cluster.nodes]
-        self.thread = threading.Thread(target=self._run_all, daemon=True)
+        standby = psycopg2.errors.ReadOnlySqlTransaction
+        self.sessions = [threading.Thread(target=self._write, args=(self._dsn_of(node), standby), daemon=True)
+                         for node in cluster.nodes]
 
-    def _run_all(self):
-        for thread in self.threads:
-            thread.start()
-        for thread in self.threads:
-            thread.join()
+    def _dsn_of(self, node):
+        quiet = " -c log_min_messages=fatal"  # a refused row is no news to the log
+        return dict(self.dsn, host=node.host, port=str(node.pg_port), target_session_attrs="any",
+                    options=self.dsn["options"] + quiet)
 
-    def _row(self):
-        with self.lock:
-            self.next_id += 1
-            return self.next_id
-
-    def _run_on(self, node):
-        dsn = dict(self.dsn, host=node.host, port=str(node.pg_port), target_session_attrs="any")
-        dsn["options"] += " -c log_min_messages=fatal"  # a refused row is no news to the log
-        connection = None
-        while not self.stopping.is_set():
-            row = self._row()
-            try:
-                if connection is None:
-                    connection = psycopg2.connect(**dsn)
-                    connection.autocommit = True
-                with connection.cursor() as cursor:
-                    cursor.execute("INSERT INTO harness_rows (id) VALUES (%s)", (row,))
-                self.acked.append((now(), row))
-            except psycopg2.errors.ReadOnlySqlTransaction:
-                pass
-            except psycopg2.Error as error:
-                self.errors.append((now(), row, str(error).strip()))
-                if connection is not None:
-                    connection.close()
-                    connection = None
-            time.sleep(self.pace)  # the pace of the load, not a wait for something
-        if connection is not None:
-            connection.close()
+    def _run(self):
+        for session in self.sessions:
+            session.start()
+        for session in self.sessions:
+            session.join()
