@@ -659,16 +659,18 @@ static void port_log(void *data, enum ha_level level, enum ha_why why, const cha
     pgv_log(levels[level], "ha", "%s", text);
 }
 
+/* What happened since the last cycle; some of it may stay in the reserve for long. */
 static void note_memory(struct agent_pump *p)
 {
-    size_t bytes = pgv_reserve_bytes_in_use();
+    bool served = pgv_reserve_served() > 0;
 
-    if (bytes > 0 && !p->on_reserve)
+    if (served && !p->on_reserve)
         pgv_log(PGV_CRITICAL, "agent", "out of memory: living on the reserve, bytes=%zu of %d",
-                bytes, PGV_RESERVE_BYTES);
-    else if (bytes == 0 && p->on_reserve)
-        pgv_log(PGV_INFO, "agent", "there is memory again");
-    p->on_reserve = bytes > 0;
+                pgv_reserve_bytes_in_use(), PGV_RESERVE_BYTES);
+    else if (!served && p->on_reserve)
+        pgv_log(PGV_INFO, "agent", "there is memory again, bytes=%zu of the reserve still in use",
+                pgv_reserve_bytes_in_use());
+    p->on_reserve = served;
 }
 
 static void port_cycle_done(void *data, enum ha_why why, const char *text)

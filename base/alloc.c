@@ -45,7 +45,7 @@ struct piece {
 
 static struct {
     bool open, starved;
-    unsigned vital;
+    unsigned vital, served;
     size_t in_use;
     alignas(max_align_t) unsigned char mem[PGV_RESERVE_BYTES];
 } reserve;
@@ -106,6 +106,7 @@ static void *reserve_take(size_t bytes)
         }
         p->used = true;
         reserve.in_use += p->bytes;
+        reserve.served++;
         return p->mem;
     }
     return NULL;
@@ -142,6 +143,14 @@ size_t pgv_reserve_bytes_in_use(void)
     return reserve.in_use;
 }
 
+unsigned pgv_reserve_served(void)
+{
+    unsigned served = reserve.served;
+
+    reserve.served = 0;
+    return served;
+}
+
 void pgv_alloc_starve(bool on)
 {
     reserve.starved = on;
@@ -157,14 +166,18 @@ static void count_in(void *p)
     }
 }
 
+static void *malloc_or_null(size_t bytes)
+{
+    return reserve.starved ? NULL : malloc(bytes ? bytes : 1);
+}
+
 void *pgv_alloc(size_t bytes)
 {
-    void *p = NULL;
+    void *p;
 
     if (must_fail())
         return NULL;
-    if (!reserve.starved)
-        p = malloc(bytes ? bytes : 1);
+    p = malloc_or_null(bytes);
     if (!p)
         p = reserve_take(bytes);
     count_in(p);
@@ -194,14 +207,14 @@ void *pgv_zalloc(size_t bytes)
     return pgv_calloc(1, bytes);
 }
 
-/* Into a block of its own, whichever of the two that is in: the old one is on the other side, or
- * malloc has no larger one. */
+/* Into another block, of either kind: out of the reserve when malloc has one, into it when malloc
+ * has none. What is large enough where it is stays there rather than fail. */
 static void *move(void *p, size_t old, size_t bytes)
 {
-    void *q = NULL;
+    void *q = malloc_or_null(bytes);
 
-    if (!reserve.starved)
-        q = malloc(bytes);
+    if (!q && p && bytes <= old)
+        return p;
     if (!q)
         q = reserve_take(bytes);
     if (!q)
@@ -222,8 +235,6 @@ void *pgv_realloc(void *p, size_t bytes)
         return NULL;
     if (bytes == 0)
         bytes = 1;
-    if (p && is_reserved(p) && bytes <= old && reserve.starved)
-        return p;
     if (!reserve.starved && !(p && is_reserved(p)))
         q = realloc(p, bytes);
     if (!q)

@@ -23,6 +23,9 @@ void pgv_vital_begin(void);
 void pgv_vital_end(void);
 /** Bytes of the reserve now handed out, their own overhead included. */
 size_t pgv_reserve_bytes_in_use(void);
+/** How often it has served since this was last asked: most pieces are given back at once, and some
+ *  may stay long after there is memory again. */
+unsigned pgv_reserve_served(void);
 
 /** Tests: fail the @nth allocation from now (1 = the next), or every one from there on; 0 = none.
  */

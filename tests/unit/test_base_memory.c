@@ -81,6 +81,8 @@ static void test_reserve__serves_what_malloc_refuses(void **state)
     pgv_free(p);
     pgv_free(before);
     assert_int_equal(pgv_reserve_bytes_in_use(), 0);
+    assert_true(pgv_reserve_served() > 10);
+    assert_int_equal(pgv_reserve_served(), 0);  /* not since */
     p = pgv_alloc(PGV_RESERVE_BYTES / 2 - 256); /* in one piece again */
     assert_non_null(p);
     pgv_free(p);
