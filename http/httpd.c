@@ -33,10 +33,13 @@
 #define QUIET_AFTER_MS 1000
 #define WARN_EVERY_MS 10000
 
-/* Source: contract of Patroni 4.1, REST API, 2.1: enable_keepalive(sock, 10, 3). */
-static const struct httpc_tcp_options tcp_options = {
-    .user_timeout_ms = 10000, .keepidle_s = 3, .keepintvl_s = 2, .keepcnt = 3
-};
+/*
+ * Who does not acknowledge an answer for so long is gone. Source: contract of Patroni 4.1, REST API,
+ * 2.1. But no keepalive, as it has there: a silent connection is closed by idle_ms, and the probes
+ * of ten thousand come in one burst, which overflows the receiver's backlog (net.core.
+ * netdev_max_backlog, 1000 packets); under TCP_USER_TIMEOUT one lost probe ends a living connection.
+ */
+static const struct httpc_tcp_options tcp_options = { .user_timeout_ms = 10000 };
 
 struct httpd_listener {
     uv_poll_t poll;

@@ -165,7 +165,7 @@ def normal(text):
     """Without what differs in every run or by intent."""
     text = text.replace("patronictl", "pgvigilctl")
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{5}", "<stamp>", text)
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= cluster is |.{1,5}(ERROR, SQLSTATE|No connection))", "<second>", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= cluster is |.{0,5}(ERROR, SQLSTATE|No connection))", "<second>", text)
     text = re.sub(r"(?<= cluster: )(HTTPConnectionPool|127\.0\.0\.1:\d+: connecting).*", "<why it cannot be reached>", text)
     return re.sub(r"\(e\.g\. \d{4}-\d\d-\d\dT\d\d:\d\d", "(e.g. <minute>", text)
 

@@ -593,9 +593,9 @@ static void test_httpd__sockets_have_their_options(void **state)
     static const struct {
         int level, option, value;
     } table[] = {
-        { IPPROTO_TCP, TCP_NODELAY, 1 },  { SOL_SOCKET, SO_KEEPALIVE, 1 },
-        { IPPROTO_TCP, TCP_KEEPIDLE, 3 }, { IPPROTO_TCP, TCP_KEEPINTVL, 2 },
-        { IPPROTO_TCP, TCP_KEEPCNT, 3 },  { IPPROTO_TCP, TCP_USER_TIMEOUT, 10000 },
+        { IPPROTO_TCP, TCP_NODELAY, 1 },
+        { SOL_SOCKET, SO_KEEPALIVE, 0 },
+        { IPPROTO_TCP, TCP_USER_TIMEOUT, 10000 },
     };
 
     open_raw(f, &raw);
