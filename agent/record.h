@@ -21,7 +21,7 @@
 
 #include "agent/ha/ha.h"
 
-#define RECORD_FORMAT 1
+#define RECORD_FORMAT 2
 #define RECORD_HEADER_BYTES 512
 #define RECORD_FRAME_BYTES 20               /* before each payload */
 #define RECORD_PAYLOAD_BYTES_MAX (1u << 20) /* no world is larger */
@@ -54,9 +54,11 @@ enum record_type { RECORD_KEYFRAME = 1, RECORD_STEP };
 
 /**
  * Append one whole frame to @b. False: @b is full or memory ran out; @b is as before. @seq counts
- * the frames of a file from 1.
+ * the frames of a file from 1. @continues: the frame before it led to this very world; else it is a
+ * new run of the agent, or steps between them are missing.
  */
-bool record_put_keyframe(struct pgv_buf *b, uint32_t salt, uint64_t seq, const struct ha *ha);
+bool record_put_keyframe(struct pgv_buf *b, uint32_t salt, uint64_t seq, bool continues,
+                         const struct ha *ha);
 bool record_put_step(struct pgv_buf *b, uint32_t salt, uint64_t seq, const struct ha_event *ev,
                      const struct ha_effects *fx);
 
@@ -97,7 +99,7 @@ struct record_event {
 };
 
 /** False: damaged, or not of this type. @ret_build: the brain that wrote it. */
-bool record_read_keyframe(const struct record_frame *f, struct ha *ret,
+bool record_read_keyframe(const struct record_frame *f, struct ha *ret, bool *ret_continues,
                           char ret_build[RECORD_BUILD_BYTES]) PGV_MUST_CHECK;
 bool record_read_step(const struct record_frame *f, struct record_event *ret_ev,
                       struct ha_effects *ret_fx) PGV_MUST_CHECK;

@@ -285,6 +285,12 @@ void rest_call_json(struct rest_call *c, int status, const struct pgv_value *v)
     settle(c);
 }
 
+void rest_call_json_text(struct rest_call *c, int status, struct pgv_str json)
+{
+    rest_reply(c->rest, let_go(c), status, NULL, "application/json", json);
+    settle(c);
+}
+
 void rest_call_error(struct rest_call *c, int status, const char *why)
 {
     rest_reply_error(c->rest, let_go(c), status, why);
