@@ -117,5 +117,13 @@ const char *record_world_difference(const struct ha *a, const struct ha *b, stru
 void record_say_event(const struct ha_event *ev, char *ret, size_t ret_bytes);
 void record_say_effect(const struct ha_effect *e, char *ret, size_t ret_bytes);
 
+/** How much a step says. */
+enum record_weight {
+    RECORD_ROUTINE, /* what every cycle does: it looks, reads, renews and publishes */
+    RECORD_TOLD,    /* the end of a cycle, words */
+    RECORD_DECIDED, /* a deed, or a warning */
+};
+enum record_weight record_weigh(const struct ha_effects *fx);
+
 /** CRC-32 (IEEE 802.3), going on from @crc; 0 begins. */
 uint32_t record_crc(uint32_t crc, const void *data, size_t n);

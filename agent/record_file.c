@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -15,6 +16,9 @@
 #include "base/banned.h"
 
 #define READ_BACK_BYTES (512u << 10)
+/** How long the reader waits for what the writer was told to take. */
+#define LATE_TRIES 30
+#define LATE_MS 10
 #define DECISION_ARENA_BYTES_MAX (1u << 20)
 
 static bool read_at(int fd, unsigned char *p, size_t n, uint64_t off, size_t *ret_n)
@@ -163,35 +167,6 @@ void record_file_close(struct record_file *f)
 
 /* ---- reading back ------------------------------------------------------------------------- */
 
-/* Every cycle looks, reads and publishes; a decision is what goes beyond. */
-static bool decides(const struct ha_effects *fx)
-{
-    for (unsigned i = 0; i < fx->n; i++)
-        switch (fx->v[i].type) {
-        case HA_DO_LOOK:
-        case HA_DO_ASK_PEERS:
-        case HA_DO_CHECK_FOLLOW:
-        case HA_DO_SLOTS:
-            break;
-        case HA_DO_DCS:
-            if (fx->v[i].u.dcs.op != HA_DCS_READ && fx->v[i].u.dcs.op != HA_DCS_TOUCH &&
-                fx->v[i].u.dcs.op != HA_DCS_RENEW && fx->v[i].u.dcs.op != HA_DCS_SET_STATUS)
-                return true;
-            break;
-        case HA_DO_JOB:
-        case HA_DO_CANCEL_JOB:
-        case HA_DO_CHECKPOINT:
-        case HA_DO_RESUME_REPLAY:
-        case HA_DO_CALLBACK:
-        case HA_DO_ANSWER:
-        case HA_DO_LOG:
-        case HA_DO_CYCLE_DONE:
-        case HA_DO_EXIT:
-            return true;
-        }
-    return false;
-}
-
 static struct pgv_value *decision(struct pgv_arena *a, uint64_t seq, const struct ha_event *ev,
                                   const struct ha_effects *fx)
 {
@@ -235,7 +210,7 @@ static unsigned last_deciding(struct record_reader *reader, unsigned n,
 
     while (record_read_frame(reader, &f))
         if (f.type == RECORD_STEP && f.payload != (const unsigned char *)reader->flat.p + 1 &&
-            record_read_step(&f, &ev, &fx) && decides(&fx))
+            record_read_step(&f, &ev, &fx) && record_weigh(&fx) > RECORD_ROUTINE)
             v[found++ % n] = f;
     *ret_first = found > n ? (unsigned)(found % n) : 0;
     return found > n ? n : (unsigned)found;
@@ -278,15 +253,28 @@ static bool write_decisions(struct record_frame v[RECORD_DECISIONS_MAX], unsigne
     return ok && pgv_buf_putc(b, ']');
 }
 
+/*
+ * The last bytes before the writer's place, in order, as a small ring of their own: no frame that
+ * counts wraps around its end, so all of them stay where they are found.
+ */
+static bool read_tail(int fd, const struct record_header *h, uint64_t at, unsigned char *ring,
+                      size_t bytes)
+{
+    uint64_t from = at >= bytes ? at - bytes : at + h->ring_bytes - bytes;
+    size_t tail = h->ring_bytes - from < bytes ? (size_t)(h->ring_bytes - from) : bytes, got;
+
+    return read_at(fd, ring, tail, RECORD_HEADER_BYTES + from, &got) && got == tail &&
+           read_at(fd, ring + tail, bytes - tail, RECORD_HEADER_BYTES, &got) && got == bytes - tail;
+}
+
 bool record_file_decisions(const char *path, uint64_t at, unsigned n, struct pgv_buf *b,
                            struct pgv_error *err)
 {
     static struct record_frame v[RECORD_DECISIONS_MAX];
     unsigned char head[RECORD_HEADER_BYTES], *ring = NULL;
-    struct record_reader reader;
-    struct record_header h;
-    uint64_t size, from;
-    size_t bytes, tail, got;
+    struct record_reader reader = { 0 };
+    struct record_header h, tail;
+    size_t bytes, got;
     unsigned first, found;
     bool ok = false;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -300,33 +288,35 @@ bool record_file_decisions(const char *path, uint64_t at, unsigned n, struct pgv
     }
     if (!record_header_read(head, got, &h, err))
         goto out;
-    size = h.ring_bytes;
-    if (h.fields_id != record_fields_id() || at >= size) {
+    if (h.fields_id != record_fields_id() || at >= h.ring_bytes) {
         pgv_fail(err, PGV_EINVALID, "'%s' was recorded by another build", path);
         goto out;
     }
-    bytes = size < READ_BACK_BYTES ? (size_t)size : READ_BACK_BYTES;
+    bytes = h.ring_bytes < READ_BACK_BYTES ? (size_t)h.ring_bytes : READ_BACK_BYTES;
     ring = pgv_alloc(bytes);
     if (!ring) {
         pgv_fail(err, PGV_ENOMEM, "no memory to read '%s'", path);
         goto out;
     }
-    /* The last bytes before the writer's place, in order, as a small ring of their own: no frame
-     * that counts wraps around its end, so all of them stay where they are found. */
-    from = at >= bytes ? at - bytes : at + size - bytes;
-    tail = size - from < bytes ? (size_t)(size - from) : bytes;
-    if (!read_at(fd, ring, tail, RECORD_HEADER_BYTES + from, &got) || got != tail ||
-        !read_at(fd, ring + tail, bytes - tail, RECORD_HEADER_BYTES, &got) || got != bytes - tail) {
-        pgv_fail(err, PGV_EINVALID, "'%s' was cut", path);
-        goto out;
+    tail = h;
+    tail.ring_bytes = bytes;
+    for (unsigned tries = 0; tries < LATE_TRIES; tries++) { /* the writer may not be so far yet */
+        if (tries > 0)
+            (void)poll(NULL, 0, LATE_MS);
+        if (!read_tail(fd, &h, at, ring, bytes)) {
+            pgv_fail(err, PGV_EINVALID, "'%s' was cut", path);
+            goto out;
+        }
+        record_reader_done(&reader);
+        record_reader_init(&reader, &tail, ring);
+        if (reader.last_seq && reader.end == 0)
+            break;
     }
-    h.ring_bytes = bytes;
-    record_reader_init(&reader, &h, ring);
     found = last_deciding(&reader, n, v, &first);
     ok = write_decisions(v, first, found, n, b) ||
          pgv_fail(err, PGV_ENOMEM, "no memory for the decisions");
-    record_reader_done(&reader);
 out:
+    record_reader_done(&reader);
     pgv_free(ring);
     close(fd);
     return ok;

@@ -137,6 +137,7 @@ static bool send_frame(struct recorder *r)
     }
     r->at = (r->at + n) % size;
     r->since_keyframe_bytes += n;
+    r->untaken_bytes += n;
     r->next_seq++;
     return true;
 }
@@ -164,6 +165,12 @@ static bool put_step(struct recorder *r, const struct ha_event *ev, const struct
         return false;
     }
     return send_frame(r);
+}
+
+static void take(struct recorder *r)
+{
+    r->untaken_bytes = 0;
+    pgv_child_kill(&r->writer, RECORDER_SIGNAL_TAKE);
 }
 
 static void lose(struct recorder *r)
@@ -223,6 +230,8 @@ void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
         r->keyframe_due = true;
     if ((r->hole || r->keyframe_due) && flush(r))
         (void)put_keyframe(r, ha);
+    if (r->ready && (r->untaken_bytes >= r->take_bytes || record_weigh(fx) == RECORD_DECIDED))
+        take(r);
 }
 
 /* ---- the writer --------------------------------------------------------------------------- */
@@ -303,6 +312,7 @@ static bool start_writer(struct recorder *r, struct pgv_error *err)
     char size[24];
     const char *argv[] = { r->program, "write", r->config.file, size, r->node, NULL };
     struct pgv_child_options o = { .argv = argv, .on_line = on_writer_line, .ret_input = &r->fd };
+    int pipe_bytes;
 
     PGV_ASSERT(!r->writing && r->fd < 0);
     snprintf(size, sizeof(size), "%llu", (unsigned long long)r->config.size_bytes);
@@ -312,6 +322,9 @@ static bool start_writer(struct recorder *r, struct pgv_error *err)
     if (!pgv_child_start(r->loop, &r->writer, &o, on_writer_end, err))
         return false;
     (void)fcntl(r->fd, F_SETPIPE_SZ, PIPE_BYTES); /* else it keeps its 64 kB */
+    pipe_bytes = fcntl(r->fd, F_GETPIPE_SZ);
+    r->take_bytes = pipe_bytes > 0 ? (size_t)pipe_bytes / 4 : 0;
+    r->untaken_bytes = 0;
     r->writing = true;
     return true;
 }
@@ -394,6 +407,7 @@ bool recorder_ask(struct recorder *r, unsigned n, recorder_answer_cb cb, void *d
         return pgv_fail(err, PGV_ECONFLICT, "the recording is being read already");
     snprintf(count, sizeof(count), "%u", n);
     snprintf(at, sizeof(at), "%llu", (unsigned long long)r->at);
+    take(r);
     if (!pgv_child_start(r->loop, &r->reader, &o, on_reader_end, err))
         return false;
     r->reading = true;

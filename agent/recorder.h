@@ -5,7 +5,8 @@
  * Writing a file may wait for its disk, and the loop may not: so a step goes into a pipe, after its
  * effects were carried out, and a process of its own (recorder_main.c) copies the pipe into the
  * file. What lies in the pipe outlives the agent, so a step that was recorded survives the agent's
- * death at any instruction. When the disk does not keep up the pipe is full: then steps are left
+ * death at any instruction. A decision is taken into the file at once, the routine of quiet cycles
+ * every two minutes. When the disk does not keep up the pipe is full: then steps are left
  * out and counted, and a keyframe follows the hole. Memory is one frame.
  */
 #pragma once
@@ -13,10 +14,14 @@
 #include "agent/record.h"
 #include "base/child.h"
 
+#include <signal.h>
+
 /** Default: some days of a quiet member, or some hours of a busy one. */
 #define RECORDER_BYTES_DEFAULT (8u << 20)
 #define RECORDER_BYTES_MIN (1u << 20)
 #define RECORDER_BYTES_MAX (1u << 30)
+/** Tells the writer to take what is in the pipe now. */
+#define RECORDER_SIGNAL_TAKE SIGUSR1
 /** An answer of the reader is no longer. */
 #define RECORDER_ANSWER_BYTES_MAX (PGV_CHILD_OUTPUT_BYTES)
 
@@ -63,6 +68,7 @@ struct recorder {
     struct record_header header;
     uint64_t at, next_seq;
     uint64_t since_keyframe_bytes;
+    size_t take_bytes, untaken_bytes; /* when so many may lie in the pipe, the writer is told */
     struct pgv_buf frame;
     size_t sent; /* of the frame */
     void (*finish_cb)(struct recorder *r);

@@ -4,8 +4,9 @@
  *
  * The agent starts it; nobody else needs to. As the writer it copies its standard input into the
  * ring file until the end of that input, which is the end of the agent: what the agent had written
- * by then lies in the pipe and is still taken. A disk that hangs makes this process wait, the pipe
- * run full, and the agent go on without recording. As the reader it prints the last decisions.
+ * by then lies in the pipe and is still taken. It looks into the pipe once a minute, or at once
+ * when RECORDER_SIGNAL_TAKE tells it to. A disk that hangs makes this process wait, the pipe run
+ * full, and the agent go on without recording. As the reader it prints the last decisions.
  *
  *     pgvigil-recorder write FILE BYTES NODE      prints 'ready SALT SEQ AT' once it can begin
  *     pgvigil-recorder last N AT FILE             prints a JSON list
@@ -18,14 +19,15 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/banned.h"
 
-/** The steps of a cycle come close together: they are taken at once. */
-#define GATHER_MS 100
+/** To be woken costs more than to write: what nobody is in a hurry for waits in the pipe. */
+#define GATHER_S 120
 
 static int fail(const struct pgv_error *err)
 {
@@ -33,14 +35,27 @@ static int fail(const struct pgv_error *err)
     return 1;
 }
 
+static void on_take(int signum)
+{
+    (void)signum; /* it ends the waiting, which is all */
+}
+
 static int write_ring(const char *path, uint64_t bytes, const char *node)
 {
     static unsigned char chunk[65536];
     struct pollfd end = { .fd = STDIN_FILENO }; /* no events: only the end of the input counts */
+    const struct timespec gather = { .tv_sec = GATHER_S };
+    struct sigaction take = { .sa_handler = on_take };
     struct record_file f;
+    sigset_t mask, waiting;
     struct pgv_error err;
     ssize_t n;
 
+    /* Blocked except while waiting: none is lost between reading and waiting. */
+    (void)sigemptyset(&mask);
+    (void)sigaddset(&mask, RECORDER_SIGNAL_TAKE);
+    (void)sigprocmask(SIG_BLOCK, &mask, &waiting);
+    (void)sigaction(RECORDER_SIGNAL_TAKE, &take, NULL);
     if (!record_file_open(&f, path, bytes, node, &err))
         return fail(&err);
     printf("ready %lu %llu %llu\n", (unsigned long)f.header.salt, (unsigned long long)f.next_seq,
@@ -56,7 +71,7 @@ static int write_ring(const char *path, uint64_t bytes, const char *node)
         if (!record_file_append(&f, chunk, (size_t)n, &err))
             return fail(&err);
         if ((size_t)n < sizeof(chunk))
-            (void)poll(&end, 1, GATHER_MS);
+            (void)ppoll(&end, 1, &gather, &waiting);
     }
     record_file_close(&f);
     return 0;

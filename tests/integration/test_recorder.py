@@ -11,7 +11,7 @@ import pytest
 
 from lib import process
 from lib.node import REPLICATOR_PASSWORD, REWINDER_PASSWORD, SUPERUSER_PASSWORD, agent_binary
-from lib.wait import holds_for, wait_for
+from lib.wait import holds_for, patience, wait_for
 
 pytestmark = pytest.mark.pgvigil
 
@@ -230,6 +230,40 @@ def test_the_writer_ends_with_the_agent(make_cluster):
     node.stop()
     process.gone([first, second])
     assert "-> end with status 0" in assert_replays(node)  # the very last step
+
+
+def cpu_ns(pid):
+    with open(f"/proc/{pid}/schedstat", encoding="utf-8") as file:
+        return int(file.read().split()[0])
+
+
+def wakeups(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))
+
+
+def test_a_quiet_node_hardly_pays_for_it(make_cluster):
+    """The writer sleeps while nothing is decided, and is small."""
+    cluster = make_cluster(1, dcs={"ttl": 30, "loop_wait": 10, "retry_timeout": 10})
+    node = cluster.nodes[0]
+    pid = writer(node)
+
+    def cycles():
+        return metric(node, "pgvigil_cycles_total")
+
+    done = cycles()
+    wait_for(lambda: cycles() >= done + 1, 30, "the bootstrap to be over", interval=1)
+    done, steps = cycles(), metric(node, "pgvigil_recorder_steps_total")
+    begun = {"agent": cpu_ns(node.agent.pid), "writer": cpu_ns(pid), "wakeups": wakeups(pid)}
+    wait_for(lambda: cycles() >= done + 5, 90, "five quiet cycles", interval=5)
+    steps = metric(node, "pgvigil_recorder_steps_total") - steps
+    agent, took, woken = cpu_ns(node.agent.pid) - begun["agent"], cpu_ns(pid) - begun["writer"], wakeups(pid) - begun["wakeups"]
+    memory = process.memory_kb(pid)
+    print(f"agent {agent / 1e6:.2f} ms, writer {took / 1e6:.3f} ms, woken {woken} times, {steps} steps; {memory}")
+    assert steps >= 5
+    assert woken <= 2
+    assert took <= 0.02 * agent * patience()
+    assert memory["private_dirty"] <= 400 and memory["commit"] <= 2048
 
 
 def test_switched_off_by_reload(make_cluster):
