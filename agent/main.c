@@ -7,10 +7,12 @@
 
 #include "agent/replay.h"
 #include "base/alloc.h"
+#include "base/fdtable.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +98,15 @@ static int print_reference(void)
     return ok ? 0 : 1;
 }
 
+/* glibc takes memory from the system in steps of 128 kB and keeps as much; we live in few MB. */
+static void tighten_heap(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_TOP_PAD, 16 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -148,9 +159,9 @@ int main(int argc, char **argv)
         return agent_validate_main(optind < argc ? argv[optind] : "", print, ignore_port);
     if (getpid() == 1)
         be_init();
+    tighten_heap();
     pgv_reserve_open();
-    if (uv_replace_allocator(pgv_alloc, pgv_realloc, pgv_calloc, pgv_free) != 0)
-        abort(); /* it refuses nothing but NULL */
+    pgv_fdtable_use_allocator();
     umask(077);
     the_agent.program = program;
     if (!agent_open(&the_agent, optind < argc ? argv[optind] : "", &err)) {
