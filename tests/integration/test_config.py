@@ -91,6 +91,17 @@ class TestDynamic:
             cluster.patch({"postgresql": {"parameters": {"work_mem": None}}})
         cluster.wait_healthy(20)
 
+    def test_ignore_slots(self, cluster):
+        """A slot nobody of the cluster needs is dropped, unless the cluster is told to leave it alone."""
+        leader = cluster.leader()
+        cluster.patch({"ignore_slots": [{"name": "kept", "type": "physical"}]})
+        leader.sql("SELECT pg_create_physical_replication_slot('kept', true)")
+        leader.sql("SELECT pg_create_physical_replication_slot('dropped', true)")
+        wait_for(lambda: not leader.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'dropped'"), 30, "dropped")
+        assert leader.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'kept'")
+        cluster.patch({"ignore_slots": None})
+        wait_for(lambda: not leader.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'kept'"), 30, "dropped, too")
+
 
 class TestEditConfig:
     def test_set(self, cluster):
@@ -218,3 +229,79 @@ class TestLocalFile:
         node.write_config()
         node.hup()
         cluster.wait_healthy(20)
+
+
+@pytest.mark.pgvigil
+class TestReloadIsTold:
+    """What changed, from what to what, and what it takes."""
+
+    def test_each_option(self, cluster):
+        node = cluster.nodes[1]
+        node.config["postgresql"]["authentication"]["superuser"]["sslmode"] = "prefer"
+        node.config["postgresql"]["parameters"]["max_connections"] = 500
+        node.config["postgresql"]["parameters"]["huge_pages"] = "off"
+        node.config["log"]["max_queue_size"] = 5
+        node.config["recorder"] = {"size": "2MB"}
+        node.config["ttl"] = 99
+        node.config["nonsense"] = 1
+        node.config["bootstrap"]["dcs"]["ttl"] = 33
+        offset = node.log_size()
+        node.write_config()
+        node.hup()
+        node.wait_log("nonsense set to", 20, offset)
+        text = node.log_text(offset)
+        for line in ("postgresql.authentication.superuser.sslmode set to '(hidden)': in force\n",
+                     "postgresql.parameters.max_connections set to '500': no effect: the cluster's configuration",
+                     "postgresql.parameters.huge_pages set to 'off': in force once PostgreSQL",
+                     "log.max_queue_size set to '5': no effect\n",
+                     "recorder.size set to '2MB': in force\n",
+                     "ttl set to '99': no effect: the cluster's configuration decides",
+                     "nonsense set to '1': no effect\n",
+                     "bootstrap.dcs.ttl changed from '20' to '33': counts when a cluster begins"):
+            assert line in text, text
+        # PostgreSQL itself knows that this one has to wait
+        node.wait_log("Changed huge_pages from 'try' to 'off' (restart might be required)", 20, offset)
+        wait_for(lambda: "huge_pages" in node.status().get("pending_restart_reason", {}), 20)
+        for key in ("ttl", "nonsense", "recorder"):
+            del node.config[key]
+        del node.config["postgresql"]["parameters"]["huge_pages"]
+        offset = node.log_size()
+        node.write_config()
+        node.hup()
+        node.wait_log("nonsense taken away, it was '1'", 20, offset)
+        wait_for(lambda: not node.status().get("pending_restart"), 20)
+
+    def test_who_and_where_stay(self, cluster):
+        """name, scope and the server's place wait for a restart of the agent, and are said to."""
+        node = cluster.nodes[1]
+        before = node.config
+        node.config = {**before, "name": "n9", "scope": "another",
+                       "postgresql": {**before["postgresql"], "data_dir": node.data_dir + "-other"}}
+        offset, postmaster = node.log_size(), node.postmaster_pid()
+        node.write_config()
+        node.hup()
+        node.wait_log("data_dir changed from", 20, offset)
+        for key in ("name", "scope", "postgresql.data_dir"):
+            line = next(x for x in node.log_text(offset).splitlines() if f" {key} changed from" in x)
+            assert line.endswith("takes a restart of the agent"), line
+        holds_for(lambda: node.streaming() and node.status()["patroni"]["name"] == "n2", 4, "still n2")
+        assert node.postmaster_pid() == postmaster
+        node.config = before
+        node.write_config()
+        node.hup()
+
+    def test_a_port_in_use_keeps_the_old(self, cluster):
+        """The address cannot be had: nothing of the new file is in force."""
+        node, other = cluster.nodes[1], cluster.nodes[0]
+        old = node.config["restapi"]["listen"]
+        node.config["restapi"]["listen"] = other.config["restapi"]["listen"]
+        node.config["tags"] = {"zone": "x"}
+        offset = node.log_size()
+        node.write_config()
+        node.hup()
+        node.wait_log("the old configuration stays, all of it", 20, offset)
+        holds_for(lambda: "tags" not in node.status(), 3, "no tags")
+        node.config["restapi"]["listen"] = old
+        node.config["tags"] = {}
+        node.write_config()
+        node.hup()
