@@ -180,7 +180,7 @@ static bool make_sample(struct generate *g, struct pgv_error *err)
     struct pgv_value *shared = pgv_path(g->dcs, "postgresql.parameters"), *own, *rewind;
     struct pgv_value *auth = pgv_get(g->pg, "authentication");
     const char *method;
-    int version;
+    int version = 0;
 
     if (!find_version(g, &version, err))
         return false;
