@@ -832,18 +832,19 @@ static void reconfigure_recorder(struct agent *a)
         pgv_log(PGV_WARNING, "agent", "going on without the flight recorder: %s", err.msg);
 }
 
-static bool reload_store(struct agent *a, struct pgv_error *err)
+/* Only when it has to be, as it costs the watch and the login: another section, or certificates,
+ * which may be new behind the same names. */
+static bool reload_store(struct agent *a, bool new_section, struct pgv_error *err)
 {
     const struct pgv_value *section =
         a->dcs.ops ? pgv_get(a->config.effective, a->dcs.ops->name) : NULL;
+    bool files = pgv_get(section, "cacert") || pgv_get(section, "cert");
 
-    return !section || dcs_reload(&a->dcs, section, err);
+    return !section || (!new_section && !files) || dcs_reload(&a->dcs, section, err);
 }
 
-/*
- * All that may refuse the configuration in force, each leaving its part as it was when it does. The
- * store comes last, as being told costs it its watches.
- */
+/* All that may refuse the configuration in force but the store, each leaving its part as it was
+ * when it does. */
 static bool apply(struct agent *a, struct pgv_error *err)
 {
     struct recorder_config recorder;
@@ -855,15 +856,16 @@ static bool apply(struct agent *a, struct pgv_error *err)
         return true;
     pm = pm_config(a);
     return read_recorder_config(a, &recorder, err) && postmaster_config_check(&pm, err) &&
-           rest_reconfigure(a, err) && agent_peers_reconfigure(a, err) && reload_store(a, err);
+           rest_reconfigure(a, err) && agent_peers_reconfigure(a, err);
 }
 
-/* @next is in force or nothing of it: what has taken it over already is given back the old. */
+/* @next is in force, or nothing of it: what has taken it over already is given back the old. The
+ * store is told last, so that it never has to be taken back. */
 static bool apply_or_undo(struct agent *a, struct agent_config_next *next)
 {
     struct pgv_error err, again;
 
-    if (apply(a, &err))
+    if (apply(a, &err) && (a->pump->phase != PHASE_RUN || reload_store(a, next->new_store, &err)))
         return true;
     agent_config_exchange(&a->config, next);
     if (!apply(a, &again))
@@ -872,6 +874,11 @@ static bool apply_or_undo(struct agent *a, struct agent_config_next *next)
             "Failed to reload config_file=%s: %s; the old configuration stays, all of it",
             a->config.path, err.msg);
     return false;
+}
+
+static void say_failed(struct agent *a, const struct pgv_error *err)
+{
+    pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err->msg);
 }
 
 /* No option changed, but the files behind them may have: certificates above all. */
@@ -883,9 +890,11 @@ static void look_again(struct agent *a)
     if (a->pump->phase != PHASE_RUN)
         return;
     if (!rest_reconfigure(a, &err))
-        pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
+        say_failed(a, &err);
     if (!agent_peers_reconfigure(a, &err))
-        pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
+        say_failed(a, &err);
+    if (!reload_store(a, false, &err))
+        say_failed(a, &err);
 }
 
 void agent_reload(struct agent *a)

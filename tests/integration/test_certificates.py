@@ -32,7 +32,8 @@ class Authority:
         """Paths of certificate and key; what was there under the name is replaced."""
         with open(os.path.join(self.dir, "ext"), "w", encoding="utf-8") as file:
             file.write("subjectAltName=IP:127.0.0.1\n")
-        self._openssl("genrsa", "-aes256", "-passout", f"pass:{password}", "-out", f"{name}.key", "2048")
+        # OpenSSL's newer format, PKCS #8 with AES, is nothing for mbedTLS 2.28 of Debian 12
+        self._openssl("genrsa", "-traditional", "-aes256", "-passout", f"pass:{password}", "-out", f"{name}.key", "2048")
         self._openssl("req", "-new", "-key", f"{name}.key", "-passin", f"pass:{password}", "-subj", f"/CN={name}",
                       "-out", f"{name}.csr")
         self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-days", "2",
@@ -180,14 +181,16 @@ class TestCertificates:
         change(node, "ctl", keyfile_password="key word")
 
     def test_insecure(self, cluster, node, authority):
+        """Without a certificate of its own the tool may be told not to look at the server's."""
         stranger = Authority(cluster.dir, "stranger")
-        change(node, "ctl", cacert=stranger.cacert)
+        change(node, "restapi", verify_client=None)
+        change(node, "ctl", cacert=stranger.cacert, certfile=None, keyfile=None, keyfile_password=None)
+        wait_for(lambda: ask(connect(node, authority))[0] == 200, 20, "no certificate asked for")
         done = cluster.ctl("reload", cluster.scope, node.name, "--force", check=False)
-        assert "Reload request received" not in done.stdout
+        assert "Reload request received" not in done.stdout and "certificate" in done.stderr
         change(node, "ctl", insecure=True)
         done = cluster.ctl("reload", cluster.scope, node.name, "--force")
         assert "Reload request received for member n1" in done.stdout
-        change(node, "ctl", insecure=None, cacert=authority.cacert)
 
 
 class TestSecretsInFiles:

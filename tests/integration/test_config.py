@@ -269,6 +269,8 @@ class TestReloadIsTold:
         node.write_config()
         node.hup()
         node.wait_log("nonsense taken away, it was '1'", 20, offset)
+        # PostgreSQL keeps a setting that was taken back again pending, until it starts anew
+        assert node.rest("POST", "/restart", {}, timeout=60).status == 200
         wait_for(lambda: not node.status().get("pending_restart"), 20)
 
     def test_who_and_where_stay(self, cluster):
