@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char dir[] = "/tmp/pgvigil-fuzz-XXXXXX";
 
-static void remove_dir(void)
+static void forget_files(void)
 {
     char path[PATH_MAX];
 
@@ -31,6 +31,11 @@ static void remove_dir(void)
         (void)snprintf(path, sizeof(path), "%s/%u.yml", dir, i);
         (void)unlink(path);
     }
+}
+
+static void remove_dir(void)
+{
+    forget_files();
     (void)rmdir(dir);
 }
 
@@ -128,8 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool changed;
 
     (void)clearenv(); /* what the input before has set and nobody took */
-    for (unsigned i = 0; i < FILES_MAX; i++)
-        put_file(i, PGV_STR("{}"));
+    forget_files();
     while (rest.n > 1) {
         const char *next = memmem(rest.p + 1, rest.n - 1, "\n%", 2);
         struct pgv_str part = { rest.p, next ? (size_t)(next + 1 - rest.p) : rest.n }, head, body;
