@@ -334,6 +334,20 @@ static void say_unknown(const struct pgv_value *v, const char *path)
     }
 }
 
+/* A machine whose name means itself and no address: others cannot use what follows from it. */
+static void say_loopback(const struct generate *g)
+{
+    static const char *const paths[] = { "restapi.connect_address", "postgresql.connect_address" };
+
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        struct pgv_str address = pgv_string(pgv_path(g->root, paths[i]));
+
+        if (pgv_str_starts(address, "127.") || pgv_str_starts(address, "[::1]"))
+            fprintf(stderr, "to be changed: %s: other nodes cannot reach this one at %s\n",
+                    paths[i], address.p);
+    }
+}
+
 int agent_generate_main(bool from_server, const char *dsn, const char *file)
 {
     struct pgv_config_env env = { 0 };
@@ -363,6 +377,7 @@ int agent_generate_main(bool from_server, const char *dsn, const char *file)
         goto out;
     }
     say_unknown(g.root, "");
+    say_loopback(&g);
     if (!agent_names_store(g.root))
         fprintf(stderr, "to be added: a store, for instance 'etcd3: {hosts: [...]}'\n");
     rc = 0;

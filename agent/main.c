@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,33 +28,53 @@ static void usage(FILE *to, const char *program)
 {
     fprintf(to,
             "usage: %s [-h] [--version] [--validate-config | --generate-sample-config |\n"
-            "       --generate-config] [--dsn DSN] [-i] [-p] [--replay FILE] [configfile]\n"
-            "\n"
-            "The node agent of a PostgreSQL high-availability cluster.\n"
-            "\n"
-            "positional arguments:\n"
-            "  configfile   a YAML file, or a folder of *.yml and *.yaml files; without it the\n"
-            "               configuration comes from PATRONI_CONFIGURATION or PATRONI_* variables\n"
-            "               (with --generate-*: the file to write; without it standard output)\n"
-            "\n"
-            "options:\n"
-            "  -h, --help   show this help message and exit\n"
-            "  --version    show the version and exit\n"
-            "  --validate-config\n"
-            "               say everything that is wrong with the configuration and exit\n"
-            "  --generate-sample-config\n"
-            "               write a configuration to begin with\n"
-            "  --generate-config\n"
-            "               write a configuration for the PostgreSQL server that runs here\n"
-            "  --dsn DSN    with --generate-config: where the server is, and its superuser; else\n"
-            "               libpq's variables (PGHOST, PGUSER, ...) tell\n"
-            "  -i, --ignore-listen-port\n"
-            "               with --validate-config: addresses to listen on may be in use\n"
-            "  -p, --print  with --validate-config: print the configuration when it is right\n"
-            "  --replay FILE\n"
-            "               tell the story of a flight recording and compare it with what this\n"
-            "               build decides: 0 the same, 1 it differs, 2 unreadable\n",
+            "       --generate-config] [--dsn DSN] [-i] [-p] [--replay FILE] [configfile]\n",
             program);
+}
+
+static void help(const char *program)
+{
+    usage(stdout, program);
+    fputs("\n"
+          "The node agent of a PostgreSQL high-availability cluster.\n"
+          "\n"
+          "positional arguments:\n"
+          "  configfile   a YAML file, or a folder of *.yml and *.yaml files; without it the\n"
+          "               configuration comes from PATRONI_CONFIGURATION or PATRONI_* variables\n"
+          "               (with --generate-*: the file to write; without it standard output)\n"
+          "\n"
+          "options:\n"
+          "  -h, --help   show this help message and exit\n"
+          "  --version    show the version and exit\n"
+          "  --validate-config\n"
+          "               say everything that is wrong with the configuration and exit\n"
+          "  --generate-sample-config\n"
+          "               write a configuration to begin with\n"
+          "  --generate-config\n"
+          "               write a configuration for the PostgreSQL server that runs here\n"
+          "  --dsn DSN    with --generate-config: where the server is, and its superuser; else\n"
+          "               libpq's variables (PGHOST, PGUSER, ...) tell\n"
+          "  -i, --ignore-listen-port\n"
+          "               with --validate-config: addresses to listen on may be in use\n"
+          "  -p, --print  with --validate-config: print the configuration when it is right\n"
+          "  --replay FILE\n"
+          "               tell the story of a flight recording and compare it with what this\n"
+          "               build decides: 0 the same, 1 it differs, 2 unreadable\n",
+          stdout);
+}
+
+/* What argparse says, to which scripts are used; then the exit status is 2. */
+static int PGV_PRINTF(2, 3) misused(const char *program, const char *fmt, ...)
+{
+    va_list args;
+
+    usage(stderr, program);
+    fprintf(stderr, "%s: error: ", program);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return 2;
 }
 
 static void forward(int signum)
@@ -112,9 +133,8 @@ static const char *const mode_options[] = { NULL, "--validate-config", "--genera
 static bool choose(enum mode *mode, enum mode wanted, const char *program)
 {
     if (*mode != RUN && *mode != wanted) {
-        usage(stderr, program);
-        fprintf(stderr, "%s: error: argument %s: not allowed with argument %s\n", program,
-                mode_options[wanted], mode_options[*mode]);
+        (void)misused(program, "argument %s: not allowed with argument %s", mode_options[wanted],
+                      mode_options[*mode]);
         return false;
     }
     *mode = wanted;
@@ -143,10 +163,10 @@ int main(int argc, char **argv)
     enum mode mode = RUN;
     int c;
 
-    while ((c = getopt_long(argc, argv, "hip", options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, ":hip", options, NULL)) != -1) {
         switch (c) {
         case 'h':
-            usage(stdout, program);
+            help(program);
             return 0;
         case 'V':
             printf("%s %s (Patroni %s)\n", program, PGVIGIL_VERSION, PGV_PATRONI_VERSION);
@@ -176,16 +196,14 @@ int main(int argc, char **argv)
             return print_reference();
         case 'Y':
             return replay_file(optarg, stdout, stderr);
+        case ':':
+            return misused(program, "argument %s: expected one argument", argv[optind - 1]);
         default:
-            usage(stderr, program);
-            return 2;
+            return misused(program, "unrecognized arguments: %s", argv[optind - 1]);
         }
     }
-    if (argc - optind > 1) {
-        usage(stderr, program);
-        fprintf(stderr, "%s: error: unrecognized arguments: %s\n", program, argv[optind + 1]);
-        return 2;
-    }
+    if (argc - optind > 1)
+        return misused(program, "unrecognized arguments: %s", argv[optind + 1]);
     path = optind < argc ? argv[optind] : "";
     switch (mode) {
     case VALIDATE:

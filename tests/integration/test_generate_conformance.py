@@ -105,6 +105,17 @@ def test_one_mode_only(first, second):
     assert words in theirs.stderr and words in ours.stderr
 
 
+@pytest.mark.parametrize("args", [("--nonsense",), ("a", "b")])
+def test_wrong_arguments(args):
+    theirs, ours = same(*args, status=2)
+    assert theirs.stderr.splitlines()[-1] == ours.stderr.splitlines()[-1].replace("pgvigil", "patroni")
+
+
+def test_dsn_wants_an_argument():
+    theirs, ours = same("--generate-config", "--dsn", status=2)
+    assert theirs.stderr.splitlines()[-1] == ours.stderr.splitlines()[-1].replace("pgvigil", "patroni")
+
+
 # ---- a running server
 
 class Server:
