@@ -91,6 +91,48 @@ class TestDynamic:
             cluster.patch({"postgresql": {"parameters": {"work_mem": None}}})
         cluster.wait_healthy(20)
 
+    @pytest.mark.pgvigil
+    def test_what_a_role_adds(self, cluster):
+        """parameters_<role>, pg_hba_<role> and pg_ident_<role> follow the roles through a switchover."""
+        hba = list(cluster.nodes[0].config["postgresql"]["pg_hba"])
+        change = {"postgresql": {
+            "parameters": {"temp_buffers": "10MB", "work_mem": "5MB"},
+            "parameters_primary": {"work_mem": "11MB", "max_connections": 7},
+            "parameters_replica": {"Work_Mem": "12MB", "temp_buffers": "9MB"},
+            "pg_ident_primary": ["m on_primary postgres"]}}
+        for node in cluster.nodes:
+            node.config["postgresql"]["pg_hba_replica"] = hba + ["host all on_replica 192.0.2.1/32 reject"]
+            node.write_config()
+            node.hup()
+        cluster.patch(change)
+
+        def dressed(node, primary):
+            work_mem, temp_buffers = (node.value(f"SHOW {name}") for name in ("work_mem", "temp_buffers"))
+            lines = [row[0] for row in node.sql("SELECT unnest(user_name) FROM pg_hba_file_rules")]
+            with open(f"{node.data_dir}/pg_ident.conf", encoding="utf-8") as file:
+                ident = "on_primary" in file.read()
+            return ((work_mem, temp_buffers, "on_replica" in lines, ident) ==
+                    (("11MB", "10MB", False, True) if primary else ("12MB", "9MB", True, ident)))
+        first, second = cluster.leader(), cluster.replicas()[0]
+        wait_for(lambda: dressed(first, True), 30, "the primary's settings")
+        wait_for(lambda: dressed(second, False), 30, "the replica's settings")
+        assert first.value("SHOW max_connections") != "7"
+        assert "attempted to override protected parameter 'max_connections'" in first.log_text()
+        cluster.ctl("switchover", cluster.scope, "--leader", first.name, "--candidate", second.name, "--force")
+        cluster.wait_leader(second, 30)
+        cluster.wait_healthy(60)
+        wait_for(lambda: dressed(second, True), 30, "the new primary's settings")
+        wait_for(lambda: dressed(first, False), 30, "the new replica's settings")
+        cluster.patch({"postgresql": {key: None for key in change["postgresql"] if "_" in key} |
+                       {"parameters": {"temp_buffers": None, "work_mem": None}}})
+        for node in cluster.nodes:
+            del node.config["postgresql"]["pg_hba_replica"]
+            node.write_config()
+            node.hup()
+        cluster.ctl("switchover", cluster.scope, "--leader", second.name, "--candidate", first.name, "--force")
+        cluster.wait_leader(first, 30)
+        cluster.wait_healthy(60)
+
     def test_ignore_slots(self, cluster):
         """A slot nobody of the cluster needs is dropped, unless the cluster is told to leave it alone."""
         leader = cluster.leader()
