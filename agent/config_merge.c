@@ -95,6 +95,11 @@ bool agent_config_controlled(const char *parameter)
     return find_controlled(parameter) != NULL;
 }
 
+const char *agent_config_controlled_name(size_t i)
+{
+    return i < sizeof(controlled) / sizeof(controlled[0]) ? controlled[i].name : NULL;
+}
+
 static bool controlled_accepts(const struct controlled *c, const struct pgv_value *v)
 {
     struct pgv_buf text;
@@ -284,6 +289,14 @@ static bool overlay_dynamic(struct build *b, struct pgv_value *root,
         }
     }
     return true;
+}
+
+struct pgv_value *agent_config_defaults(struct pgv_arena *a)
+{
+    struct build b = { .a = a };
+    struct pgv_value *root = put_defaults(&b);
+
+    return b.failed ? NULL : root;
 }
 
 static bool valid_citus(const struct pgv_value *v)
