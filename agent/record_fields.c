@@ -248,8 +248,7 @@ static const struct record_field cycle_v[] = {
     BOOL(T, active),     UINT(T, since_ms),    MANY(T, dcs, RECORD_ALL, RECORD_ENUM, ASKS, NULL),
     ENUM(T, look, ASKS), ENUM(T, peers, ASKS), ENUM(T, follow, ASKS),
     INT(T, peers_for),   BOOL(T, fits),        BOOL(T, needs_restart),
-    BOOL(T, failed),     BOOL(T, regular),     BOOL(T, touched),
-    BOOL(T, resumed),
+    BOOL(T, failed),     BOOL(T, regular),     BOOL(T, touched),    BOOL(T, resumed),
 };
 #undef T
 static const struct record_fields cycle = FIELDS(cycle_v);
