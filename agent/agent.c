@@ -1046,7 +1046,7 @@ static void check_unique(struct agent *a)
     a->pump->unique.deadline_ms = pgv_clock_ms() + 3000;
     a->pump->unique.fresh_connection = true;
     a->pump->unique_used = true;
-    if (!httpc_send(&a->peers_client, &a->pump->unique, on_unique, &err)) {
+    if (!agent_peers_send(a, &a->pump->unique, on_unique, &err)) {
         a->pump->unique_used = false;
         run(a);
     }

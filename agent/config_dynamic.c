@@ -28,7 +28,7 @@ static bool raise_to(struct pgv_arena *a, struct pgv_value *dynamic, const char 
     struct pgv_value *v = pgv_get(dynamic, key);
 
     *ret = otherwise;
-    if (v && !agent_config_to_int(v, ret))
+    if (v && !pgv_to_int(v, ret))
         return agent_config_bad(err, v, key, "is not a whole number of seconds");
     if (*ret >= min)
         return true;
@@ -79,7 +79,7 @@ static uint64_t seconds_to_ms(const struct pgv_value *v, int64_t otherwise)
 {
     int64_t s = otherwise;
 
-    if (v && !agent_config_to_int(v, &s))
+    if (v && !pgv_to_int(v, &s))
         s = otherwise;
     if (s < 0)
         s = 0;

@@ -16,9 +16,6 @@ void agent_config_arena_done(struct agent_config_arena *a);
 bool agent_config_bad(struct pgv_error *err, const struct pgv_value *at, const char *key,
                       const char *fmt, ...) PGV_PRINTF(4, 5);
 
-/** int(value) as Python does it: digits with a sign, reals cut, booleans 0 and 1. */
-bool agent_config_to_int(const struct pgv_value *v, int64_t *ret) PGV_MUST_CHECK;
-
 /** Is everything there without which, or with which, we cannot start? */
 bool agent_config_check_local(const struct pgv_value *local, struct pgv_error *err) PGV_MUST_CHECK;
 

@@ -7,10 +7,12 @@
 #include "agent/replay.h"
 #include "agent/validate.h"
 #include "base/alloc.h"
+#include "base/fdtable.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -124,6 +126,15 @@ static int print_reference(void)
     return ok ? 0 : 1;
 }
 
+/* glibc takes memory from the system in steps of 128 kB and keeps as much; we live in few MB. */
+static void tighten_heap(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_TOP_PAD, 16 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+#endif
+}
+
 /* What to do instead of living as the agent; of these only one. */
 enum mode { RUN, VALIDATE, GENERATE_SAMPLE, GENERATE };
 
@@ -216,9 +227,9 @@ int main(int argc, char **argv)
     }
     if (getpid() == 1)
         be_init();
+    tighten_heap();
     pgv_reserve_open();
-    if (uv_replace_allocator(pgv_alloc, pgv_realloc, pgv_calloc, pgv_free) != 0)
-        abort(); /* it refuses nothing but NULL */
+    pgv_fdtable_use_allocator();
     umask(077);
     the_agent.program = program;
     if (!agent_open(&the_agent, path, &err)) {

@@ -40,12 +40,32 @@ bool program_find(const char *name, const char *dirs, char *ret, size_t ret_byte
     return false;
 }
 
+/* Waits so long for the end of our child, then kills it. */
+static bool ended_well(pid_t pid, int limit_ms)
+{
+    int status = 0;
+    pid_t got;
+
+    for (int waited_ms = 0; waited_ms < limit_ms; waited_ms += 5) {
+        got = waitpid(pid, &status, WNOHANG);
+        if (got == pid)
+            return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        if (got < 0 && errno != EINTR)
+            return false;
+        poll(NULL, 0, 5);
+    }
+    kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return false;
+}
+
 bool program_version(const char *file, char *ret, size_t ret_bytes)
 {
     char *argv[] = { (char *)(uintptr_t)file, (char *)(uintptr_t) "--version", NULL };
     struct pollfd p = { .events = POLLIN };
     posix_spawn_file_actions_t actions;
-    int pipe_fd[2], status = 0;
+    int pipe_fd[2];
     bool started, silent = false;
     size_t n = 0;
     ssize_t got;
@@ -73,10 +93,6 @@ bool program_version(const char *file, char *ret, size_t ret_bytes)
     close(pipe_fd[0]);
     if (!started)
         return false;
-    if (silent)
-        kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
     ret[n] = '\0';
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return ended_well(pid, silent ? 0 : VERSION_MS);
 }
