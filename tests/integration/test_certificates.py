@@ -234,6 +234,8 @@ class TestSecretsInFiles:
         line = node.wait_log("rest.secret", 20, offset)
         assert "restapi.authentication.password_file" in line and "the old one stays" in line
         assert node.rest("POST", "/reload", auth=("u", "second")).status == 202
+        done = cluster.ctl("list", cluster.scope)  # who cannot read a secret may still look
+        assert node.name in done.stdout and "rest.secret" in done.stderr
         process.write_file(path, "second")
 
     def test_nothing_of_them_in_the_log(self, cluster):
