@@ -139,6 +139,8 @@ def p99(durations):
 
 class TestTenThousand:
     def test_probes_memory_and_the_lease(self, node):
+        # beside other work the limit is what that costs anybody; alone on the machine there is no excuse
+        quiet = patience() == 1.0
         before = process.memory_kb(node.agent.pid)["private_dirty"]
         log_offset, idle, control, begun = node.log_size(), [], Control(), process.now()
         mischief = Mischief(node)
@@ -159,7 +161,7 @@ class TestTenThousand:
             for sock in idle:
                 sock.close()
         sent = {kind: value.value for kind, value in mischief.sent.items()}
-        allowed = max(P99_S * patience(), 2 * p99(controls) + P99_S)
+        allowed = P99_S if quiet else 2 * p99(controls) + P99_S
         print(f"{still_open} open, {len(durations)} probes, p99 {p99(durations) * 1000:.2f} ms, worst {durations[-1] * 1000:.2f} ms, "
               f"the control's p99 {p99(controls) * 1000:.2f} ms; {before} -> {peak} kB; {sent}")
         assert still_open >= IDLE or held_s >= IDLE_S, f"{still_open} open after {held_s:.0f} s"
