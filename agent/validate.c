@@ -12,6 +12,7 @@
 #include "agent/config_private.h"
 #include "agent/ha/ha.h"
 #include "base/config.h"
+#include "base/parse.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -232,30 +233,6 @@ enum agent_option_effect agent_option_effect(const char *path)
     return AGENT_OPTION_NONE;
 }
 
-/* Letters to add, drop or change; at most 31 letters are looked at. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[33], before, here;
-    size_t m = strnlen(a, 32), n = strnlen(b, 32);
-
-    for (size_t j = 0; j <= n; j++)
-        row[j] = (unsigned)j;
-    for (size_t i = 1; i <= m; i++) {
-        before = row[0];
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= n; j++) {
-            here = row[j];
-            row[j] = before + (a[i - 1] != b[j - 1]);
-            if (here + 1 < row[j])
-                row[j] = here + 1;
-            if (row[j - 1] + 1 < row[j])
-                row[j] = row[j - 1] + 1;
-            before = here;
-        }
-    }
-    return row[n];
-}
-
 static void check_unknown(struct validate_check *k, const struct pgv_value *map, const char *prefix)
 {
     PGV_EACH(item, map)
@@ -289,7 +266,7 @@ static void check_unknown(struct validate_check *k, const struct pgv_value *map,
 
             if (parent_n != base_n || strncmp(options[i].path, base, base_n) != 0)
                 continue;
-            d = distance(item->key.p, key);
+            d = pgv_letters_apart(item->key.p, key);
             if (d < least && d < strlen(key)) {
                 least = d;
                 best = &options[i];
