@@ -410,6 +410,19 @@ def test_usage(same, args):
     same(*args, but=("out",) if args in ([], ["--help"]) else ())
 
 
+COMMANDS = ["demote-cluster", "dsn", "edit-config", "failover", "flush", "history", "list", "pause", "promote-cluster", "query",
+            "reinit", "reload", "remove", "restart", "resume", "show-config", "switchover", "topology", "version"]
+
+
+@pytest.mark.parametrize("args", [["--nosuch"], ["-Z"], ["--group"], ["--group", "x"], ["--group=1.5"], ["--help=1"], ["--force=1"],
+                                  ["--role", "boss"], ["-r"], ["-f", "nosuch"], ["--wait", "--wait", "--nosuch"], ["-w", "soon"],
+                                  ["a", "b", "c", "--nosuch"], ["--", "a", "b", "--nosuch"], ["nosuch-cluster"], []], ids=" ".join)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_exit_status_of_each_command(same, command, args):
+    """The same words, the same status, and the same error, whether the command line is wrong or there is no such cluster."""
+    same(command, *args, keys={}, but=("out",) if command == "version" else ())
+
+
 @pytest.mark.parametrize("command", ["demote-cluster", "promote-cluster", "dsn", "edit-config", "failover", "flush",
                                      "history", "list", "pause", "reinit",
                                      "reload", "remove", "restart", "resume", "show-config", "switchover", "topology"])
@@ -698,6 +711,55 @@ def test_a_group_of_a_citus_cluster(world, same):
     same("show-config", "--group", "1", keys=keys)
     same("switchover", "--group", "1", "--force", keys=keys, answers={("POST", "/switchover"): (200, "ok")})
     same("list", "--group", "2", keys=keys)
+
+
+@pytest.fixture
+def citus(world):
+    """Keys of a Citus cluster of three groups, with citus in the configuration."""
+    world.write_config(citus={"group": 0, "database": "citus"})
+    keys = {f"0/{key}": value for key, value in world.keys().items()}
+    for group, port, state in ((1, 5441, "streaming"), (10, 5451, "stopped"), (2, 5461, "running")):
+        keys.update({
+            f"{group}/initialize": str(group) + SYSID[1:],
+            f"{group}/config": {"ttl": 30, "pause": group == 10},
+            f"{group}/leader": f"worker{group}a",
+            f"{group}/status": {"optime": 67395656},
+            f"{group}/members/worker{group}a": member(port, role="primary", api=world.api("patroni"), timeline=group),
+            f"{group}/members/worker{group}b": member(port + 1, state=state, api=world.api("patroni"), tags={"x": group},
+                                                      pending_restart=group == 2)})
+    keys["1/failover"] = {"leader": "worker1a", "member": "worker1b", "scheduled_at": "2030-03-23T18:00:00+00:00"}
+    yield keys
+    world.write_config()
+
+
+@pytest.mark.parametrize("args", [
+    ["list"], ["list", "-e"], ["list", "-f", "json"], ["list", "-f", "yaml"], ["list", "-f", "tsv"], ["topology"],
+    ["list", "--group", "1"], ["list", "--group", "10"], ["list", "--group", "7"], ["list", "nosuch"], ["list", "batman", "nosuch"],
+    ["topology", "--group", "2"], ["dsn"], ["dsn", "-r", "replica"], ["dsn", "-m", "worker2b"], ["dsn", "-m", "worker10a"],
+    ["dsn", "--group", "1"], ["dsn", "-r", "standby-leader"], ["show-config"], ["show-config", "--group", "10"], ["history"],
+    ["restart", "batman", "--force"], ["restart", "batman", "-r", "leader", "--force"],
+    ["restart", "batman", "--pending", "--force"], ["restart", "batman", "worker1b", "worker10b", "--force"],
+    ["restart", "batman", "--group", "1", "--force"], ["reload", "batman", "--force"], ["reload", "batman", "-r", "replica", "--force"],
+    ["reinit", "batman", "worker2b", "--force"], ["reinit", "batman", "worker2a", "--force"], ["flush", "batman", "restart", "--force"],
+    ["flush", "batman", "switchover"], ["flush", "batman", "switchover", "--group", "1"], ["switchover", "--force"],
+    ["failover", "--force"], ["switchover", "--group", "2", "--force"], ["remove", "batman"], ["pause"], ["pause", "--group", "2"],
+    ["query", "-c", "SELECT 1", "-m", "nosuch"], ["query", "-c", "SELECT 1", "-r", "standby-leader"]], ids=" ".join)
+def test_a_whole_citus_cluster(same, citus, args):
+    ok = {("POST", path): (200, "ok") for path in ("/restart", "/reload", "/reinitialize", "/switchover", "/failover")}
+    ok[("PATCH", "/config")] = ok[("DELETE", "/switchover")] = (200, "{}")
+    same(*args, keys=citus, answers=ok)
+
+
+@pytest.mark.parametrize("stdin", ["", "x\n2\n\nworker2b\nnow\ny\n", "7\n", "1\n\n\n\nn\n"])
+def test_a_switchover_asks_for_the_group(same, citus, stdin):
+    same("switchover", keys=citus, stdin=stdin, answers={("POST", "/switchover"): (200, "ok")})
+
+
+def test_versions_of_a_whole_citus_cluster(same, citus):
+    answer = {("GET", "/patroni"): (200, json.dumps({"patroni": {"version": "4.1.5"}, "server_version": 160004}))}
+    ours = same("version", "batman", keys=citus, answers=answer, but=("out",))
+    assert re.findall(r"^(\w+): ", ours["out"], re.M) == [
+        "postgresql0", "postgresql1", "postgresql2", "worker1a", "worker1b", "worker10a", "worker10b", "worker2a", "worker2b"]
 
 
 ROLE_CHANGES = [
