@@ -11,13 +11,11 @@ import base64
 import http.server
 import json
 import os
-import pty
+import queue
 import re
-import select
 import signal
 import subprocess
 import threading
-import time
 
 import pytest
 import yaml
@@ -27,6 +25,7 @@ from lib.node import ctl_binary
 from lib.origin import Origin
 from lib.ports import free_port, give_back
 from lib.process import scratch
+from lib.terminal import Terminal
 
 PATRONICTL, PGVIGILCTL = ctl_binary("patroni"), ctl_binary("pgvigil")
 pytestmark = pytest.mark.skipif(not os.access(PATRONICTL, os.X_OK), reason="Patroni is not set up")
@@ -65,6 +64,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             answer = answer()
         status, text = answer
         self.send_response(status)
+        if not isinstance(text, str):  # pieces, as they come
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            try:
+                for piece in text:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece.encode()), piece.encode()))
+                self.wfile.write(b"0\r\n\r\n")
+            except OSError:  # the client has seen enough
+                self.close_connection = True
+            return
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
         self.wfile.write(text.encode())
@@ -895,50 +905,167 @@ def test_a_concurrent_change_is_not_overwritten(world):
     assert got["stored"][NAMESPACE + "/config"] == {"ttl": 99}
 
 
-class Terminal:
-    """pgvigilctl on a terminal of its own; only what @on names is the terminal, the rest are pipes."""
+def terminal_of(world, args, on=("stdin", "stdout", "stderr"), **env):
+    environment = {"PATH": os.environ["PATH"], "HOME": world.dir, "LC_ALL": "C.UTF-8", "TERM": "dumb",
+                   "PATRONICTL_CONFIG_FILE": world.config, **env}
+    return Terminal([PGVIGILCTL, *args], environment, world.dir, on)
 
-    def __init__(self, world, args, on=("stdin", "stdout", "stderr"), **env):
-        self.fd, slave = pty.openpty()
-        streams = {name: slave if name in on else subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
-        environment = {"PATH": os.environ["PATH"], "HOME": world.dir, "LC_ALL": "C.UTF-8", "TERM": "dumb",
-                       "PATRONICTL_CONFIG_FILE": world.config, **env}
-        self.process = subprocess.Popen([PGVIGILCTL, *args], env=environment, cwd=world.dir, start_new_session=True,
-                                        **streams)
-        os.close(slave)
-        self.seen = ""
 
-    def until(self, pattern, timeout=20):
-        """Reads until pattern shows."""
-        end = time.monotonic() + timeout
-        while not re.search(pattern, self.seen):
-            assert select.select([self.fd], [], [], max(0, end - time.monotonic()))[0], self.seen
-            try:
-                piece = os.read(self.fd, 4096)
-            except OSError:  # everybody closed it
-                piece = b""
-            assert piece, self.seen
-            self.seen += piece.decode()
+# What takes its time
 
-    def type(self, text):
-        os.write(self.fd, text.encode())
+class Stream:
+    """GET /events of one member: what it tells, when it is told to."""
 
-    def ended(self):
-        status = self.process.wait(20)
-        while select.select([self.fd], [], [], 0)[0]:
-            try:
-                self.seen += os.read(self.fd, 4096).decode()
-            except OSError:
-                break
-        os.close(self.fd)
-        return status
+    def __init__(self, **first):
+        self.member, self.queue = {"leader": False, "role": "replica", "state": "running", "timeline": 5, **first}, queue.Queue()
+        self.tell()
+
+    def tell(self, **change):
+        self.member.update(change)
+        self.member = {key: value for key, value in self.member.items() if value is not None}
+        self.queue.put(f"event: member\ndata: {json.dumps(self.member)}\n\nevent: cluster\ndata: {{}}\n\n")
+
+    def end(self):
+        self.queue.put(None)
+
+    def __iter__(self):
+        return iter(self.queue.get, None)
+
+
+@pytest.fixture
+def three(world):
+    """A server for each of three members, and the keys that lead to them."""
+    servers = [Members() for _ in range(3)]
+    keys = world.keys()
+    for i, server in enumerate(servers):
+        keys[f"members/postgresql{i}"]["api_url"] = f"http://127.0.0.1:{server.port}/patroni"
+    world.put(keys)
+    yield servers
+    for server in servers:
+        server.close()
+
+
+def test_the_steps_of_a_switchover_are_told(world, three):
+    streams = [Stream(leader=True, role="primary"), Stream(replication_state="streaming"), Stream(replication_state="streaming")]
+    done = threading.Event()
+    for server, stream in zip(three, streams):
+        server.answers = {("GET", "/events"): (200, stream)}
+    three[0].answers[("POST", "/switchover")] = lambda: (200, 'Successfully switched over to "postgresql1"') if done.wait(20) else None
+    terminal = terminal_of(world, ["switchover", "--force"], on=("stderr",))
+    old, new, third = streams
+    try:
+        old.tell(state="stopping", job={"kind": "stop", "name": "switchover: demote", "seconds": 0, "step": "stopping"})
+        terminal.until(r"\d\.\d s  postgresql0: shutting down\r\n(.*\r)*switchover: postgresql0: stopping… \d")
+        old.tell(state="stopped", leader=False, job=None)
+        terminal.until(r"\d\.\d s  postgresql0: no longer the leader\r\n +\d\.\d s  postgresql0: stopped\r\n")
+        new.tell(leader=True, job={"kind": "promote", "name": "promotion", "step": "\x1b[2Jpromoting"})
+        terminal.until(r"postgresql1: the new leader\r\n(.*\r)*switchover: postgresql1: \?\[2Jpromoting… \d")
+        done.set()
+        new.tell(role="primary", timeline=6, job=None, replication_state=None)
+        terminal.until(r"postgresql1: promoted, timeline 6\r\n(.*\r)*switchover: waiting for the members to follow… \d")
+        third.tell(timeline=6)
+        terminal.until(r"\d\.\d s  postgresql2: follows on timeline 6\r\n")
+        old.tell(state="running", role="replica", timeline=6, replication_state="streaming")
+        terminal.until(r"\d\.\d s  postgresql0: follows on timeline 6\r\n")
+        out, _ = terminal.process.communicate(timeout=20)
+        assert terminal.ended() == 0
+        assert 'Successfully switched over to "postgresql1"' in out.decode() and out.decode().count("+ Cluster: batman") == 2
+        assert "\x1b[2J" not in terminal.seen and b"\x1b" not in out
+    finally:
+        for stream in streams:
+            stream.end()
+
+
+def test_members_that_are_patroni_are_asked_every_second(world, three):
+    """Its health check answers for /events."""
+    told = [{"state": "running", "role": "primary", "timeline": 5}, {"state": "running", "role": "replica", "timeline": 5},
+            {"state": "running", "role": "replica", "timeline": 5}]
+    done = threading.Event()
+    for server, now in zip(three, told):
+        server.answers = {("GET", "/events"): lambda now=now: (503, json.dumps(now)), ("GET", "/patroni"): lambda now=now: (200, json.dumps(now))}
+    three[0].answers[("POST", "/switchover")] = lambda: (200, "Successfully switched over") if done.wait(20) else None
+    terminal = terminal_of(world, ["switchover", "--force"], on=("stderr",))
+    told[0].update(state="stopping")
+    terminal.until("postgresql0: shutting down")
+    told[0].update(state="stopped", role="replica")
+    terminal.until("postgresql0: no longer the leader(.*\r?\n)+.*postgresql0: stopped")
+    told[1].update(role="primary", timeline=6)
+    terminal.until("postgresql1: the new leader\r\n.*postgresql1: promoted, timeline 6")
+    done.set()
+    for now in (told[0], told[2]):
+        now.update(state="running", timeline=6, replication_state="streaming")
+    terminal.until("postgresql2: follows on timeline 6")
+    out, _ = terminal.process.communicate(timeout=20)
+    assert terminal.ended() == 0 and out.decode().count("+ Cluster: batman") == 2
+    assert [path for _, path, *_ in three[1].asked].count("/events") == 1
+
+
+def test_ctrl_c_leaves_out_the_wait_for_the_others(world, three):
+    stream = Stream(leader=True, role="primary")
+    three[0].answers = {("GET", "/events"): (200, stream), ("POST", "/switchover"): (200, "Successfully switched over")}
+    terminal = terminal_of(world, ["switchover", "--force"], on=("stderr",))
+    terminal.until(r"switchover: waiting for the new leader… [1-9]")
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    out, _ = terminal.process.communicate(timeout=20)
+    assert terminal.ended() == 0 and out.decode().count("+ Cluster: batman") == 2
+    stream.end()
+
+
+def test_the_copy_of_a_member_is_followed(world, three):
+    stream = Stream(state="creating replica", job={"kind": "clone", "name": "reinitialize", "step": "basebackup", "percent": 0,
+                                                   "bytes": 0, "bytes_total": 2 << 30})
+    looks = []
+    three[1].answers = {("GET", "/events"): (200, stream), ("POST", "/reinitialize"): (200, "reinitialize started"),
+                        ("GET", "/patroni"): lambda: (looks.append(1), (200, json.dumps(stream.member)))[1]}
+    terminal = terminal_of(world, ["reinit", "batman", "postgresql1", "--force", "--wait"])
+    try:
+        terminal.until(r"Waiting for reinitialize to complete on: postgresql1\r\n(.*\r)*reinit: postgresql1: basebackup 0% of 2\.0 GB… ")
+        for percent in range(1, 46):
+            stream.tell(job={**stream.member["job"], "percent": percent, "bytes": (2 << 30) * percent // 100})
+            if percent == 1:
+                terminal.until(r"reinit: postgresql1: basebackup 1% of 2\.0 GB, [\d.]+ [MG]B/s, \d+ s left… \d+\.\d s")
+        terminal.until(r"reinit: postgresql1: basebackup 45% of 2\.0 GB, ")
+        stream.tell(state="starting", job={"kind": "start", "name": "starting as a secondary"})
+        terminal.until(r"Reinitialize is completed on: postgresql1\r\n")
+        assert terminal.ended() == 0
+    finally:
+        stream.end()
+    assert "Success: reinitialize for member postgresql1\r\n" in terminal.seen and looks
+
+
+def test_a_member_that_is_still_to_be_copied_is_waited_for(world, three):
+    """A pgvigil stops PostgreSQL first, and tells why; a pipe waits for it as well."""
+    told = [{"state": "stopping", "pgvigil": {"job": {"kind": "stop", "name": "reinitialize"}}},
+            {"state": "creating replica", "pgvigil": {"job": {"kind": "clone", "name": "reinitialize"}}}, {"state": "starting"}]
+    three[1].answers = {("POST", "/reinitialize"): (200, "ok"), ("GET", "/patroni"): [(200, json.dumps(now)) for now in told]}
+    done = subprocess.run([PGVIGILCTL, "reinit", "batman", "postgresql1", "--force", "--wait"], env=world.env,
+                          capture_output=True, timeout=60, check=True)
+    assert done.stdout.decode().endswith("Waiting for reinitialize to complete on: postgresql1\n"
+                                         "Reinitialize is completed on: postgresql1\n")
+    assert done.stderr == b"" and [path for _, path, *_ in three[1].asked] == ["/reinitialize"] + 3 * ["/patroni"]
+
+
+def test_restarts_are_counted(world, three):
+    streams = [Stream(job={"kind": "restart", "name": "restart", "step": "stopping"}) for _ in three]
+    go_on = [threading.Event() for _ in three]
+    for server, stream, event in zip(three, streams, go_on):
+        server.answers = {("GET", "/events"): (200, stream), ("POST", "/restart"): lambda event=event: (200, "ok") if event.wait(20) else None}
+    terminal = terminal_of(world, ["restart", "batman", "--force"])
+    for i in range(3):
+        terminal.until(rf"restart: member postgresql{i} \({i + 1} of 3\): stopping… \d+\.\d s")
+        streams[i].tell(job={"kind": "restart", "name": "restart", "step": "starting"})
+        terminal.until(rf"restart: member postgresql{i} \({i + 1} of 3\): starting… \d+\.\d s")
+        go_on[i].set()
+        terminal.until(rf"\d s  {i + 1} of 3: postgresql{i}\r\nSuccess: restart on member postgresql{i}\r\n")
+        streams[i].end()
+    assert terminal.ended() == 0
 
 
 def test_progress_is_shown_on_a_terminal(world):
     world.put(world.keys())
     go_on = threading.Event()
     world.members.answers = {("POST", "/switchover"): lambda: (200, "done") if go_on.wait(20) else (500, "late")}
-    terminal = Terminal(world, ["switchover", "--force"], on=("stderr",))
+    terminal = terminal_of(world, ["switchover", "--force"], on=("stderr",))
     terminal.until(r"switchover: waiting for the new leader… \d+\.\d s")
     go_on.set()
     out, _ = terminal.process.communicate(timeout=20)
@@ -949,7 +1076,7 @@ def test_progress_is_shown_on_a_terminal(world):
 
 def test_questions_and_interruption_on_a_terminal(world):
     world.put(world.keys())
-    terminal = Terminal(world, ["switchover"])
+    terminal = terminal_of(world, ["switchover"])
     terminal.until(r"Primary \[postgresql0\]: $")
     terminal.type("\n")
     terminal.until(r"Candidate .* \[\]: $")
@@ -969,7 +1096,7 @@ def test_interruption_while_waiting(world):
         return 200, "done"
 
     world.members.answers = {("POST", "/restart"): wait}
-    terminal = Terminal(world, ["restart", "batman", "postgresql1", "--force"])
+    terminal = terminal_of(world, ["restart", "batman", "postgresql1", "--force"])
     assert asked.wait(20)
     os.killpg(terminal.process.pid, signal.SIGINT)
     assert terminal.ended() == 1
@@ -983,7 +1110,7 @@ def test_differences_go_through_the_pager(world, pager):
     with open(os.path.join(world.dir, "pager"), "w", encoding="utf-8") as file:
         file.write("#!/bin/sh\necho paged; cat\n")
     os.chmod(os.path.join(world.dir, "pager"), 0o755)
-    terminal = Terminal(world, ["edit-config", "-s", "ttl=20"], PAGER=pager)
+    terminal = terminal_of(world, ["edit-config", "-s", "ttl=20"], PAGER=pager)
     terminal.until(r"-ttl: 30\r\n\+ttl: 20\r\n.*Apply these changes\? \[y/N\]: $")
     assert ("paged" in terminal.seen) == (pager == "./pager")
     terminal.type("y\n")
@@ -993,7 +1120,7 @@ def test_differences_go_through_the_pager(world, pager):
 
 def test_no_pager(world):
     world.put(world.keys())
-    terminal = Terminal(world, ["edit-config", "-s", "ttl=20"], PATH="/nonexistent", PAGER="nosuch")
+    terminal = terminal_of(world, ["edit-config", "-s", "ttl=20"], PATH="/nonexistent", PAGER="nosuch")
     terminal.until("Error: No pager could be found")
     assert terminal.ended() == 1
 
@@ -1001,7 +1128,7 @@ def test_no_pager(world):
 def test_the_screen_is_redrawn_in_place(world):
     """Cleared once; after that each round is written over the last, which may have been longer."""
     world.put(world.keys())
-    terminal = Terminal(world, ["list", "-w", "0.1"], TERM="xterm", NO_COLOR="1")
+    terminal = terminal_of(world, ["list", "-w", "0.1"], TERM="xterm", NO_COLOR="1")
     line = r"[^\x1b\r\n]*\x1b\[K\r\n"
     terminal.until(rf"^\x1b\[2J\x1b\[1;1H(\+ Cluster: batman {line}({line})+\x1b\[J\x1b\[1;1H){{3}}")
     os.killpg(terminal.process.pid, signal.SIGINT)
@@ -1015,7 +1142,7 @@ def test_colours(world, env, coloured):
     world.put(world.keys())
     plain = subprocess.run([PGVIGILCTL, "list"], env={**world.env, **env}, capture_output=True, timeout=60, check=True).stdout
     assert b"\x1b" not in plain
-    terminal = Terminal(world, ["list"], **env)
+    terminal = terminal_of(world, ["list"], **env)
     terminal.until(r"(\r\n\+-[-+]+){2}\r\n$|\| postgresql2 .*\r\n\+-[-+]+\r\n$")
     assert terminal.ended() == 0
     assert re.sub(r"\x1b\[\d+m", "", terminal.seen).replace("\r\n", "\n") == plain.decode()
