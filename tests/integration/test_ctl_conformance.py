@@ -454,10 +454,22 @@ SETTINGS = [
 ]
 
 
+# The agents would refuse or correct what these make: unless forced, we write nothing.
+INVALID = [["-s", "postgresql=5"], ["-s", "ttl.x=5"],
+           ["-s", "postgresql.parameters.q.r=5", "-s", "ttl = 7"]]
+
+
 @pytest.mark.parametrize("args", SETTINGS, ids=" ".join)
 def test_edit_config_by_options(same, args):
     same("edit-config", *args, "--force")
-    same("edit-config", *args, stdin="y\n")
+    if args in INVALID:
+        ours = same("edit-config", *args, stdin="y\n", but=("out", "err", "status", "stored", "raw_config"))
+        assert ours["status"] == 1
+        assert ours["err"] == "Error: The configuration is invalid and was not changed; --force would"
+        assert ours["stored"][NAMESPACE + "/config"]["ttl"] == 30
+        assert "Apply these changes" not in ours["out"] and ours["out"].startswith("--- \n+++ \n")
+    else:
+        same("edit-config", *args, stdin="y\n")
 
 
 @pytest.mark.parametrize("stdin", ["", "n\n", "\n", "no\n", "YES\n", "maybe\nY\n", " y \n"])
@@ -911,6 +923,74 @@ def terminal_of(world, args, on=("stdin", "stdout", "stderr"), **env):
     return Terminal([PGVIGILCTL, *args], environment, world.dir, on)
 
 
+def complains(world, args, keys=None, stdin="", **env):
+    """What ours writes on standard error, and its exit status."""
+    world.put(keys or world.keys())
+    done = subprocess.run([PGVIGILCTL, *args], input=stdin.encode(), capture_output=True, env={**world.env, **env}, timeout=60,
+                          cwd=world.dir, check=False)
+    return re.sub(r"^\d{4}-\d\d-\d\d [\d:,]+ - ([A-Z]+) - ", r"\1 ", done.stderr.decode(), flags=re.M), done.returncode
+
+
+@pytest.mark.parametrize("args,said", [
+    (["-p", "max_connections=200"],
+     "WARNING Needs a restart: max_connections 100 -> 200: restart of postgresql0, postgresql1\n"),
+    (["-p", "work_mem=64MB"], ""),
+    (["-p", "max_connectons=200"], "WARNING Warning: postgresql.parameters.max_connectons  is not known to PostgreSQL [did you "
+     "mean 'max_connections'?]\n"),
+    (["-s", "lop_wait=5"], "WARNING Warning: lop_wait  is not known and has no effect [did you mean 'loop_wait'?]\n"),
+    (["-q", "-p", "max_connections=200"], ""),
+    (["-s", "ttl=x"], "ERROR Invalid: ttl x didn't pass validation: Wrong value [a number of at least 20 s]\n")])
+@pytest.mark.parametrize("force", [True, False])
+def test_a_change_is_checked(world, args, said, force):
+    """postgresql2 does not run, and will start with the new value."""
+    err, status = complains(world, ["edit-config", *args, *(["--force"] if force else [])], stdin="y\n")
+    refused = "ERROR" in said and not force
+    assert err == said + ("Error: The configuration is invalid and was not changed; --force would\n" if refused else "")
+    assert status == refused
+    config = json.loads(world.found()[NAMESPACE + "/config"])
+    assert (config == world.keys()["config"]) == refused
+
+
+def test_what_is_said_on_a_terminal_about_a_change(world):
+    world.put(world.keys())
+    terminal = terminal_of(world, ["edit-config", "-p", 'work_mem="\\e[2J"', "-p", "shared_buffers=1GB"], PAGER="cat")
+    terminal.until(r"\nWarning: postgresql.parameters.work_mem \?\[2J does not suit and is left out \[a number, by itself counted in kB\]\r\n"
+                   r"Needs a restart: shared_buffers default -> 1GB: restart of postgresql0, postgresql1\r\n"
+                   r"Apply these changes\? \[y/N\]: $")
+    terminal.type("n\n")
+    assert terminal.ended() == 0
+
+
+def test_a_change_of_somebody_else_is_shown_and_the_text_kept(world):
+    editor = os.path.join(world.dir, "editor")
+    url = f"http://{world.etcd.addresses[0]}/v3/kv/put"
+    body = json.dumps({"key": base64.b64encode(f"{NAMESPACE}/config".encode()).decode(),
+                       "value": base64.b64encode(b'{"ttl":99}').decode()})
+    with open(editor, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\nsed -i s/30/25/ $1\ncurl -fsS -d '{body}' {url} > /dev/null\n")
+    os.chmod(editor, 0o755)
+    os.makedirs(os.path.join(world.dir, "kept"), exist_ok=True)
+    err, status = complains(world, ["edit-config"], stdin="y\n", EDITOR=editor, TMPDIR=os.path.join(world.dir, "kept"))
+    assert status == 1
+    assert "WARNING Meanwhile: -ttl: 30\nWARNING Meanwhile: +ttl: 99\n" in err
+    assert err.endswith("Error: Config modification aborted due to concurrent changes\n")
+    kept = re.search(r"WARNING the edited configuration is kept in (.*)\n", err)[1]
+    with open(kept, encoding="utf-8") as file:
+        assert "ttl: 25\n" in file.read()
+    assert os.stat(kept).st_mode & 0o777 == 0o600
+    os.unlink(kept)
+
+
+def test_an_invalid_edited_text_is_kept(world):
+    editor = os.path.join(world.dir, "editor")
+    with open(editor, "w", encoding="utf-8") as file:
+        file.write("#!/bin/sh\nsed -i 's/ttl: 30/ttl: thirty/' $1\n")
+    err, status = complains(world, ["edit-config"], stdin="y\n", EDITOR=editor)
+    kept = re.search(r"WARNING the edited configuration is kept in (.*)\n", err)[1]
+    assert status == 1 and "ERROR Invalid: ttl thirty didn't pass validation" in err and "line" in err
+    os.unlink(kept)
+
+
 # What takes its time
 
 class Stream:
@@ -1110,8 +1190,8 @@ def test_differences_go_through_the_pager(world, pager):
     with open(os.path.join(world.dir, "pager"), "w", encoding="utf-8") as file:
         file.write("#!/bin/sh\necho paged; cat\n")
     os.chmod(os.path.join(world.dir, "pager"), 0o755)
-    terminal = terminal_of(world, ["edit-config", "-s", "ttl=20"], PAGER=pager)
-    terminal.until(r"-ttl: 30\r\n\+ttl: 20\r\n.*Apply these changes\? \[y/N\]: $")
+    terminal = terminal_of(world, ["edit-config", "-s", "ttl=45"], PAGER=pager)
+    terminal.until(r"-ttl: 30\r\n\+ttl: 45\r\n.*Apply these changes\? \[y/N\]: $")
     assert ("paged" in terminal.seen) == (pager == "./pager")
     terminal.type("y\n")
     assert terminal.ended() == 0

@@ -7,6 +7,7 @@ import pytest
 
 from lib.node import ctl_binary
 from lib.terminal import Terminal
+from lib.wait import wait_for
 
 pytestmark = pytest.mark.pgvigil
 
@@ -81,6 +82,15 @@ class TestOurs:
         replica = cluster.replicas()[0]
         done = cluster.ctl("restart", cluster.scope, replica.name, "--force")
         assert done.stderr == "" and done.stdout.endswith(f"Success: restart on member {replica.name}\n")
+
+    def test_who_waits_for_a_restart(self, cluster):
+        """edit-config names the members that will say so themselves a moment later."""
+        cluster.wait_healthy(60)
+        done = cluster.ctl("edit-config", cluster.scope, "-p", "max_connections=60", "--force")
+        assert done.stderr.endswith("Needs a restart: max_connections 50 -> 60: restart of n1, n2, n3\n")
+        wait_for(lambda: all(node.status().get("pending_restart") for node in cluster.nodes), 30, "pending restarts")
+        done = cluster.ctl("edit-config", cluster.scope, "-p", "max_connections=50", "--force")
+        assert "Needs a restart" not in done.stderr, "that is what they run with"
 
 
 class TestBothKinds:
