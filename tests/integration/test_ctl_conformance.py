@@ -1141,6 +1141,22 @@ def test_restarts_are_counted(world, three):
     assert terminal.ended() == 0
 
 
+def test_a_demotion_that_cannot_be_ends(world):
+    """All who answer are of a kind that is never a standby cluster."""
+    keys = world.keys()
+    answers = {("PATCH", "/config"): (200, "{}"), ("GET", "/patroni"): (200, '{"state": "running", "pgvigil": {"version": "1"}}')}
+    got = run(PGVIGILCTL, world, ["demote-cluster", "--host", "h", "--force"], keys, answers, "", {}, {})
+    assert got["status"] == 1 and got["err"].startswith("Error: Nothing has come of it within 30 seconds: ")
+    assert got["out"].count("leader role: primary, leader state: running\n") == 30
+    # One of them is a Patroni, so it goes on; Ctrl-C ends the waiting.
+    world.put(keys)
+    world.members.answers = {("PATCH", "/config"): (200, "{}"), ("GET", "/patroni"): (200, '{"state": "running"}')}
+    terminal = terminal_of(world, ["demote-cluster", "--host", "h", "--force"])
+    terminal.until(r"(leader state: running\r\n(.*\r)*.*){33}", timeout=60)
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    assert terminal.ended() == 1 and "Aborted!" in terminal.seen
+
+
 def test_progress_is_shown_on_a_terminal(world):
     world.put(world.keys())
     go_on = threading.Event()
