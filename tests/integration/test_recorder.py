@@ -281,9 +281,8 @@ def test_switched_off_by_reload(make_cluster):
     before = memory_kb(node.agent.pid)
     first = decided()
     wait_for(lambda: decided() > first + 60, 120, "more cycles")
-    after = memory_kb(node.agent.pid)
-    for what in ("commit", "private_dirty"):  # the heap's end moves by steps of 16 kB, and back
-        assert after[what] <= before[what] + 32, f"{before} -> {after}"
+    # the heap's end moves by steps of 16 kB, and back
+    assert memory_kb(node.agent.pid) <= before + 32
     node.config["recorder"] = {"enabled": False}
     node.write_config()
     node.hup()
