@@ -269,7 +269,28 @@ void check_attached(struct sim *s, struct sim_node *n, struct sim_node *up)
 /* ---- commits
  * ---------------------------------------------------------------------------------------------- */
 
-void check_ack(struct sim *s, struct sim_node *n)
+/* Synchronous commits that the history which leads to @n does not hold. */
+void check_promoted(struct sim *s, struct sim_node *n)
+{
+    for (unsigned i = 0; s->plan.sync.n && i < s->n_branches; i++) {
+        struct sim_branch *b = &s->branches[i];
+        uint64_t left = pg_fork_lsn(s, (int)i, n->pg.branch, NULL);
+
+        if (b->sync_lsn <= left)
+            continue;
+        if (sync_demands_all(&s->plan) && !s->check.mixed) {
+            check_violation(s, n, SIM_RULE_sync_lost, "%llx of timeline %u, left at %llx",
+                            (unsigned long long)b->sync_lsn, b->tli, (unsigned long long)left);
+            return;
+        }
+        s->stats.sync_losses++;
+        sim_note(s, n, SIM_NOTE_ODD, "synchronous commits of timeline %u are lost behind %llx",
+                 b->tli, (unsigned long long)left);
+        b->sync_lsn = left; /* once */
+    }
+}
+
+void check_ack(struct sim *s, struct sim_node *n, uint64_t lsn, bool synchronous)
 {
     int b = n->pg.branch;
     struct sim_branch *mine = &s->branches[b];
@@ -280,18 +301,21 @@ void check_ack(struct sim *s, struct sim_node *n)
 
         if (!other->first_ack_us || other->first_ack_us >= s->now_us)
             continue;
-        if (pg_fork_lsn(s, b, (int)i, NULL) >= n->pg.lsn)
+        if (pg_fork_lsn(s, b, (int)i, NULL) >= lsn)
             continue;
         if (excused(s, n, &why) || s->check.mixed)
             break;
         check_violation(s, n, SIM_RULE_fork, "timeline %u goes on at %llx behind timeline %u",
-                        mine->tli, (unsigned long long)n->pg.lsn, other->tli);
+                        mine->tli, (unsigned long long)lsn, other->tli);
         return;
     }
     if (!mine->first_ack_us)
         mine->first_ack_us = s->now_us;
     mine->last_ack_us = s->now_us;
-    mine->acked_lsn = n->pg.lsn;
+    if (lsn > mine->acked_lsn)
+        mine->acked_lsn = lsn;
+    if (synchronous)
+        mine->sync_lsn = lsn;
 }
 
 /* ---- deeds
@@ -335,7 +359,25 @@ void check_fault(struct sim *s, const struct sim_fault *f)
     case SIM_FAULT_PEERS_CUT:
     case SIM_FAULT_CLONE_FAILS:
     case SIM_FAULT_REWIND_FAILS:
+    case SIM_FAULT_UNSCHEDULE_RESTART:
+    case SIM_FAULT_TAGS:
+    case SIM_FAULT_LOOP_WAIT:
+    case SIM_FAULT_RETRY_TIMEOUT:
+    case SIM_FAULT_START_TIMEOUT:
+    case SIM_FAULT_MAXIMUM_LAG:
+    case SIM_FAULT_PENDING_RESTART:
+    case SIM_FAULT_REPLAY_PAUSED:
+    case SIM_FAULT_BAD_SCHEDULE:
+    case SIM_FAULT_CONFIG_GONE:
+    case SIM_FAULT_INITIALIZE_GONE:
         return;
+    case SIM_FAULT_SCHEDULED_SWITCHOVER:
+    case SIM_FAULT_SCHEDULE_RESTART:
+    case SIM_FAULT_SCHEDULE_RESTART_IF:
+        until += (uint64_t)(f->arg > 0 ? f->arg : 0) * SIM_S;
+        if (f->kind == SIM_FAULT_SCHEDULED_SWITCHOVER)
+            c->operator_us = until;
+        break;
     case SIM_FAULT_SWITCHOVER:
     case SIM_FAULT_FAILOVER:
     case SIM_FAULT_PAUSE:
@@ -428,7 +470,7 @@ static bool has_data(const struct sim *s, const struct sim_node *n)
     const struct sim_keys *k = &s->store.keys;
     const struct sim_config *c = config_of(s);
 
-    if (n->pg.dir != PM_DIR_OK || n->pg.broken)
+    if (n->pg.dir != PM_DIR_OK || n->pg.broken || n->pg.foreign)
         return false;
     if (k->leader && k->leader_node == (int)n->i)
         return true;
@@ -441,7 +483,8 @@ static bool for_people(const struct sim *s, const struct sim_node *n)
 {
     int from = node_by_name(s, n->tags.replicatefrom);
 
-    if (n->pg.broken && !s->plan.remove_on_rewind_failure && !s->plan.remove_on_diverged)
+    if (n->pg.foreign ||
+        (n->pg.broken && !s->plan.remove_on_rewind_failure && !s->plan.remove_on_diverged))
         return true;
     return n->seen.mixed || (from >= 0 && from != (int)n->i && for_people(s, &s->nodes[from]));
 }
@@ -486,7 +529,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
     for (unsigned i = 0; i < s->n; i++) {
         const struct sim_node *n = &s->nodes[i];
 
-        if (!n->running) {
+        if (!n->running && !n->pg.foreign) {
             snprintf(why, why_bytes, "%s: its agent does not run", n->name);
             return false;
         }

@@ -150,7 +150,8 @@ void node_push_policy(struct sim *s, struct sim_node *n)
     p->member_slots_ttl_ms = 1800000;
     p->paused = c->paused;
     p->check_timeline = c->check_timeline;
-    p->can_bootstrap = true;
+    p->sync_requested = c->sync_mode;
+    p->can_bootstrap = !s->plan.no_bootstrap[n->i];
     p->rewind = s->plan.rewind;
     p->remove_on_diverged = s->plan.remove_on_diverged;
     p->remove_on_rewind_failure = s->plan.remove_on_rewind_failure;
@@ -404,6 +405,7 @@ void node_init(struct sim *s, unsigned i)
     n->name[0] = 'n';
     n->name[1] = (char)('1' + i);
     n->tags = s->plan.tags[i];
+    n->tags_id = (uint16_t)i;
     n->ppm = s->plan.ppm[i];
     n->boot_us = sim_lat(s, 1000 * SIM_S, 100000 * SIM_S);
     n->wall_off_us = (int64_t)sim_lat(s, 0, 2 * SIM_S) - (int64_t)SIM_S;
@@ -451,6 +453,7 @@ static void on_start(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
     n->seen.agent_up_us = s->now_us;
     ha_init(&n->ha);
     pump_init(&n->pump, &n->ha, &ports, n);
+    recording_agent(s, n);
     pm_init_node(s, n);
     dcs_init_node(s, n);
     n->last_status[0] = 0;
