@@ -88,17 +88,25 @@ static enum ha_flow bootstrap(struct ha *ha, struct ha_effects *fx)
 enum ha_flow ha_data_dir(struct ha *ha, struct ha_effects *fx)
 {
     bool empty = ha->pg.dir == PM_DIR_EMPTY;
+    enum ha_why why = empty ? HA_WHY_released_empty : HA_WHY_released_unreadable;
 
     if (ha->pg.dir == PM_DIR_OK)
         return HA_GO_ON;
     if (ha->pg.alive) {
-        struct ha_effect *e = ha_start_job(ha, fx, PM_JOB_STOP, HA_WHY_released_empty, "stop");
+        struct ha_effect *e = ha_start_job(ha, fx, PM_JOB_STOP, why, "stop");
+
         e->u.job.mode = PM_STOP_IMMEDIATE;
         e->u.job.stop_timeout_ms = ha->policy.retry_timeout_ms;
         ha->job.mode = PM_STOP_IMMEDIATE;
+        /* It may still take writes: the key is given up when it has ended, not before. */
+        memset(&ha->demotion, 0, sizeof(ha->demotion));
+        ha->demotion.active = true;
+        ha->demotion.release = ha_has_lock(ha);
+        ha->lease_until_ms = 0;
+        return ha->demotion.release ? ha_end(ha, fx, why)
+                                    : ha_end(ha, fx, HA_WHY_in_progress, ha->job.name);
     }
     if (ha_has_lock(ha)) {
-        enum ha_why why = empty ? HA_WHY_released_empty : HA_WHY_released_unreadable;
         ha_tell_dcs(ha, fx, HA_DCS_RELEASE, why);
         ha->lease_until_ms = 0;
         return ha_end(ha, fx, why);

@@ -402,6 +402,15 @@ void check_fault(struct sim *s, const struct sim_fault *f)
             c->excuse_until_us[i] = until;
 }
 
+/* Somebody is to take over, now: a moment is one of the node's own wall clock. */
+static bool asked_for_another(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_failover *f = &s->store.keys.failover;
+
+    return f->exists && (f->leader >= 0 || f->candidate >= 0) &&
+           (!f->scheduled || f->at_wall_us <= node_wall_us(s, n));
+}
+
 static void check_demotion(struct sim *s, struct sim_node *n)
 {
     const struct sim_keys *k = &s->store.keys;
@@ -412,7 +421,8 @@ static void check_demotion(struct sim *s, struct sim_node *n)
         return;
     if (!(k->leader && k->leader_node == (int)n->i))
         return; /* it must */
-    if (c->excuse_until_us[n->i] >= s->now_us || c->operator_us >= s->now_us)
+    if (c->excuse_until_us[n->i] >= s->now_us || c->operator_us >= s->now_us ||
+        asked_for_another(s, n))
         return;
     check_violation(s, n, SIM_RULE_needless_demotion, "it holds the key and nothing has happened");
 }

@@ -272,6 +272,13 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         if (begin)
             pg_crash(s, n, "the disk is gone");
         break;
+    case SIM_FAULT_DIR_HIDDEN:
+        n->pg.dir_hidden = begin;
+        if (hears(n)) { /* the next look at the directory */
+            pm_read(s, n);
+            pm_tell_facts(s, n);
+        }
+        break;
     case SIM_FAULT_DISK_WIPED:
         wipe(s, n);
         break;

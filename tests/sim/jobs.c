@@ -31,7 +31,7 @@ void pm_read(struct sim *s, struct sim_node *n)
 
     f->alive = pg->proc != PG_DOWN;
     f->pid = f->alive ? (pid_t)pg->life + 100 : 0;
-    f->dir = pg->disk_gone ? PM_DIR_UNREADABLE : pg->dir;
+    f->dir = pg->disk_gone || pg->dir_hidden ? PM_DIR_UNREADABLE : pg->dir;
     if (f->dir == PM_DIR_OK)
         memcpy(f->sysid, pg->sysid, sizeof(f->sysid));
     else if (!f->alive)
@@ -574,7 +574,7 @@ static void start(struct sim *s, struct sim_node *n, enum pgv_role role)
         wait_accepting(s, n);
         return;
     }
-    if (pg->dir != PM_DIR_OK || pg->disk_gone) {
+    if (pg->dir != PM_DIR_OK || pg->disk_gone || pg->dir_hidden) {
         set_state(s, n, PGV_STATE_START_FAILED);
         job_end(s, n, PM_FAILED);
         return;

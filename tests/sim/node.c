@@ -3,6 +3,8 @@
  */
 #include "tests/sim/sim.h"
 
+#include "agent/ha/explain.h"
+
 #include <string.h>
 
 #define START_WAIT_US (5 * SIM_S)
@@ -303,6 +305,33 @@ static void port_ask_peers(void *data, const struct ha_effect *e)
            e->u.peers.round, e->u.peers.deadline_ms);
 }
 
+/* Whoever has just won a race can be promoted, as the brain explains itself. */
+static void check_explained(struct sim *s, struct sim_node *n)
+{
+    struct ha_explanation x;
+
+    ha_explain(&n->ha, n->ha.now_ms, &x);
+    if (n->ha.job.why != HA_WHY_promoted_acquired || n->ha.view.failover.present)
+        return;
+    for (unsigned i = 0; i < x.promotion.n; i++) {
+        const struct ha_rule *r = &x.promotion.v[i];
+
+        if (r->verdict == HA_RULE_FAIL && strcmp(r->name, "job") != 0) /* it is under way */
+            check_violation(s, n, SIM_RULE_explained_otherwise, "%s: %.100s", r->name, r->text);
+    }
+    if (!x.leader)
+        check_violation(s, n, SIM_RULE_explained_otherwise, "%.100s", x.leadership);
+}
+
+static bool port_job(void *data, const struct postmaster_job_args *args, const char *name)
+{
+    struct sim_node *n = data;
+
+    if (args->job == PM_JOB_PROMOTE)
+        check_explained(n->sim, n);
+    return pm_port_job(data, args, name);
+}
+
 static void port_callback(void *data, const char *action, enum pgv_role role)
 {
     struct sim_node *n = data;
@@ -334,6 +363,12 @@ static void port_cycle_done(void *data, enum ha_why why, const char *text)
 
     s->stats.whys[why]++;
     n->last_why = why;
+    if (s->stats.steps % 1024 == 0) { /* in whatever state it is */
+        struct ha_explanation x;
+
+        ha_explain(&n->ha, n->ha.now_ms, &x);
+        PGV_ASSERT(x.leader == ha_is_leader(&n->ha, n->ha.now_ms));
+    }
     if (!sim_noting(s, SIM_NOTE_STATUS) || strcmp(n->last_status, text) == 0)
         return;
     memcpy(n->last_status, text, sizeof(n->last_status));
@@ -375,7 +410,7 @@ static const struct pump_ports ports = {
     .look = pm_port_look,
     .ask_peers = port_ask_peers,
     .check_follow = pm_port_check_follow,
-    .job = pm_port_job,
+    .job = port_job,
     .cancel_job = pm_port_cancel_job,
     .checkpoint = pm_port_checkpoint,
     .resume_replay = pm_port_resume_replay,

@@ -60,6 +60,8 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
     uint64_t ttl_s = p->config.ttl_ms / 1000;
 
     f->at_us = sim_rng_range(r, p->faults_from_us, p->faults_until_us - SIM_S);
+    if (!p->faults_from_us && sim_rng_permille(r, 300)) /* while the cluster is being made */
+        f->at_us = sim_rng_range(r, 0, 20 * SIM_S);
     f->node = needs(f->kind, 'N') ? (int)sim_rng_below(r, p->nodes) : -1;
     f->dur_us = 0;
     if (needs(f->kind, 'D')) {

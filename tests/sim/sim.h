@@ -287,7 +287,7 @@ struct sim_pg {
     bool foreign;          /* the data is another cluster's */
     bool stop_hangs, hung; /* hung: new connections and queries get no answer */
     uint64_t pre_promote_us, promote_us, recovery_us, stop_us, lag_us;
-    bool disk_gone;
+    bool disk_gone, dir_hidden;
 };
 
 void pg_init_node(struct sim *s, struct sim_node *n);

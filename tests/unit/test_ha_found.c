@@ -247,6 +247,30 @@ static void test_promotion_under_way__is_fenced_like_a_primary(void **state)
     assert_non_null(w_job(w, PM_JOB_STOP));
 }
 
+/* The data directory cannot be read any more, but the server runs on: it is stopped first. */
+static void test_data_dir_unreadable__the_key_goes_when_the_server_has_ended(void **state)
+{
+    struct w *w = *state;
+
+    w->pg.dir = PM_DIR_UNREADABLE;
+    w_facts(w);
+    w_cycle(w);
+    assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+    assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.stop_timeout_ms, w->policy.retry_timeout_ms);
+    assert_non_null(w_why(w, HA_WHY_released_unreadable));
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+    w_cycle(w);
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+    w->pg.alive = w->pg.look_ok = false;
+    w->pg.state = PGV_STATE_STOPPED;
+    w_facts(w);
+    w_job_end(w, PM_JOB_STOP, PM_DONE);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    w_leader(w, NULL);
+    w_view(w);
+    assert_non_null(strstr(w_status(w), "data directory is not accessible"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +296,8 @@ int main(void)
                                         done),
         cmocka_unit_test_setup_teardown(
             test_pre_promote_failed__no_promotion_while_the_key_is_on_its_way_out, unlocked, done),
+        cmocka_unit_test_setup_teardown(
+            test_data_dir_unreadable__the_key_goes_when_the_server_has_ended, leader, done),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
