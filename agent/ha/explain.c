@@ -168,9 +168,8 @@ static void promotion(const struct ha *ha, uint64_t now_ms, struct ha_rules *r)
         rule(r, "pre_promote", pass_if(now_ms >= ha->pre_promote_failed_ms + ha->policy.ttl_ms),
              "pre_promote has failed: no new attempt within ttl");
     if (ha->policy.primary_race_backoff_ms && ha->race_backoff_since_ms)
-        rule(r, "race_backoff",
-             pass_if(now_ms >= ha->race_backoff_since_ms + ha->policy.primary_race_backoff_ms),
-             "primary_race_backoff of %llu ms since the key became free",
+        rule(r, "race_backoff", pass_if(!ha_backoff_left_ms(ha, now_ms)),
+             "primary_race_backoff of %llu ms since the key became free, while the WAL moves",
              (unsigned long long)ha->policy.primary_race_backoff_ms);
     if (ha_is_primary(ha)) {
         rule(r, "timeline", pass_if(ha->pg.timeline >= c->history_timeline),

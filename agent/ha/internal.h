@@ -106,6 +106,8 @@ enum ha_verdict { HA_NO, HA_YES, HA_UNDECIDED, HA_ASKING };
 enum ha_verdict ha_manual_no_leader(struct ha *ha, struct ha_effects *fx);
 enum ha_verdict ha_compare_with_peers(struct ha *ha, struct ha_effects *fx, bool check_lag,
                                       const char *former_leader); /* race.c */
+/** How long this node still holds its race back because its WAL moves; 0: it does not. */
+uint64_t ha_backoff_left_ms(const struct ha *ha, uint64_t now_ms); /* race.c */
 /** Could somebody else take over? @received_lsn 0: by the lag rule. Asks when it must. */
 enum ha_verdict ha_failover_possible(struct ha *ha, struct ha_effects *fx, bool exclude_candidate);
 bool ha_peers_can_take_over(struct ha *ha, struct ha_effects *fx, uint64_t received_lsn);

@@ -129,20 +129,35 @@ static enum ha_verdict healthiest(struct ha *ha, struct ha_effects *fx)
     return ha_compare_with_peers(ha, fx, true, ha->have_last_led ? ha->last_led.leader : NULL);
 }
 
-/* ha contract §10.1: with primary_race_backoff, wait while the WAL still moves. */
-static enum ha_flow backoff(struct ha *ha, struct ha_effects *fx)
+static bool backs_off(const struct ha *ha)
+{
+    return !ha->policy.paused && ha->policy.primary_race_backoff_ms && ha->prev_wal_lsn &&
+           !(ha->view.failover.present && ha->view.failover.candidate[0]) && !ha_is_primary(ha);
+}
+
+uint64_t ha_backoff_left_ms(const struct ha *ha, uint64_t now_ms)
 {
     uint64_t total = ha->policy.primary_race_backoff_ms, until, left;
 
-    if (ha->policy.paused || !total || !ha->prev_wal_lsn ||
-        (ha->view.failover.present && ha->view.failover.candidate[0]) || ha_is_primary(ha))
-        return HA_GO_ON;
-    if (!ha->race_backoff_since_ms)
-        ha->race_backoff_since_ms = ha->now_ms;
+    if (!backs_off(ha) || !ha->race_backoff_since_ms)
+        return 0;
     until = ha->race_backoff_since_ms + total;
-    left = until > ha->now_ms ? until - ha->now_ms : 0;
+    left = until > now_ms ? until - now_ms : 0;
     if ((left && ha->pg.streaming && ha_position(ha) > ha->prev_wal_lsn) ||
-        (left && left + ha->policy.loop_wait_ms > total)) {
+        (left && left + ha->policy.loop_wait_ms > total))
+        return left;
+    return 0;
+}
+
+/* ha contract §10.1: with primary_race_backoff, wait while the WAL still moves. */
+static enum ha_flow backoff(struct ha *ha, struct ha_effects *fx)
+{
+    uint64_t left;
+
+    if (backs_off(ha) && !ha->race_backoff_since_ms)
+        ha->race_backoff_since_ms = ha->now_ms;
+    left = ha_backoff_left_ms(ha, ha->now_ms);
+    if (left) {
         uint64_t wait = left < ha->policy.loop_wait_ms ? left : ha->policy.loop_wait_ms;
         if (ha->next_run_ms > ha->now_ms + wait)
             ha->next_run_ms = ha->now_ms + wait;

@@ -305,33 +305,6 @@ static void port_ask_peers(void *data, const struct ha_effect *e)
            e->u.peers.round, e->u.peers.deadline_ms);
 }
 
-/* Whoever has just won a race can be promoted, as the brain explains itself. */
-static void check_explained(struct sim *s, struct sim_node *n)
-{
-    struct ha_explanation x;
-
-    ha_explain(&n->ha, n->ha.now_ms, &x);
-    if (n->ha.job.why != HA_WHY_promoted_acquired || n->ha.view.failover.present)
-        return;
-    for (unsigned i = 0; i < x.promotion.n; i++) {
-        const struct ha_rule *r = &x.promotion.v[i];
-
-        if (r->verdict == HA_RULE_FAIL && strcmp(r->name, "job") != 0) /* it is under way */
-            check_violation(s, n, SIM_RULE_explained_otherwise, "%s: %.100s", r->name, r->text);
-    }
-    if (!x.leader)
-        check_violation(s, n, SIM_RULE_explained_otherwise, "%.100s", x.leadership);
-}
-
-static bool port_job(void *data, const struct postmaster_job_args *args, const char *name)
-{
-    struct sim_node *n = data;
-
-    if (args->job == PM_JOB_PROMOTE)
-        check_explained(n->sim, n);
-    return pm_port_job(data, args, name);
-}
-
 static void port_callback(void *data, const char *action, enum pgv_role role)
 {
     struct sim_node *n = data;
@@ -392,6 +365,20 @@ static void port_exit(void *data, int status)
     sim_in(n->sim, SIM_MS, SIM_AGENT, n, on_exit_asked, 0, 0, 0);
 }
 
+/* Whoever asks for the key could be promoted, as the brain explains itself. */
+static void check_explained(struct sim *s, struct sim_node *n)
+{
+    struct ha_explanation x;
+
+    if (n->ha.view.failover.present) /* what people have asked for has other rules */
+        return;
+    ha_explain(&n->ha, n->ha.now_ms, &x);
+    for (unsigned i = 0; i < x.promotion.n; i++)
+        if (x.promotion.v[i].verdict == HA_RULE_FAIL)
+            check_violation(s, n, SIM_RULE_explained_otherwise, "%s: %.100s", x.promotion.v[i].name,
+                            x.promotion.v[i].text);
+}
+
 static void port_dcs(void *data, const struct ha_effect *e)
 {
     struct sim_node *n = data;
@@ -399,6 +386,8 @@ static void port_dcs(void *data, const struct ha_effect *e)
     if (n->sim->trace)
         sim_note(n->sim, n, SIM_NOTE_EFFECT, "dcs %s (%s)", ha_dcs_op_name(e->u.dcs.op),
                  ha_why_label(e->why));
+    if (e->u.dcs.op == HA_DCS_ACQUIRE)
+        check_explained(n->sim, n);
     dcs_port(data, e);
 }
 
@@ -410,7 +399,7 @@ static const struct pump_ports ports = {
     .look = pm_port_look,
     .ask_peers = port_ask_peers,
     .check_follow = pm_port_check_follow,
-    .job = port_job,
+    .job = pm_port_job,
     .cancel_job = pm_port_cancel_job,
     .checkpoint = pm_port_checkpoint,
     .resume_replay = pm_port_resume_replay,
