@@ -278,7 +278,7 @@ void check_promoted(struct sim *s, struct sim_node *n)
 
         if (b->sync_lsn <= left)
             continue;
-        if (sync_demands_all(&s->plan) && !s->check.mixed) {
+        if (sync_demands_all(&s->plan) && !s->check.mixed && !s->check.initialize_gone) {
             check_violation(s, n, SIM_RULE_sync_lost, "%llx of timeline %u, left at %llx",
                             (unsigned long long)b->sync_lsn, b->tli, (unsigned long long)left);
             return;
@@ -488,7 +488,14 @@ static bool has_data(const struct sim *s, const struct sim_node *n)
            (!c->check_timeline || !k->history || k->history_tl <= pg_tli(s, n));
 }
 
-/* What only people can mend: a data directory left half-way that may not be removed. */
+/* Of another cluster: exchanged by people, or made while the initialize key was away. */
+static bool foreign(const struct sim *s, const struct sim_node *n)
+{
+    return n->pg.foreign || (s->check.initialize_gone && n->pg.dir == PM_DIR_OK &&
+                             strcmp(n->pg.sysid, s->store.keys.sysid) != 0);
+}
+
+/* What only people can mend: that, or a data directory left half-way that may not be removed. */
 static bool for_people(const struct sim *s, const struct sim_node *n)
 {
     int from = node_by_name(s, n->tags.replicatefrom);
@@ -539,7 +546,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
     for (unsigned i = 0; i < s->n; i++) {
         const struct sim_node *n = &s->nodes[i];
 
-        if (!n->running && !n->pg.foreign) {
+        if (!n->running && !foreign(s, n)) {
             snprintf(why, why_bytes, "%s: its agent does not run", n->name);
             return false;
         }

@@ -247,6 +247,18 @@ static void test_promotion_under_way__is_fenced_like_a_primary(void **state)
     assert_non_null(w_job(w, PM_JOB_STOP));
 }
 
+/* Somebody deletes the initialize key: an empty node would make another cluster. */
+static void test_initialize_key_deleted__the_leader_writes_it_at_once(void **state)
+{
+    struct w *w = *state;
+
+    w->view.initialize = DCS_INIT_ABSENT;
+    w->view.initialize_text[0] = 0;
+    w_view(w);
+    assert_non_null(w_dcs(w, HA_DCS_SET_SYSID));
+    assert_true(w_dcs(w, HA_DCS_SET_SYSID)->u.dcs.create);
+}
+
 /* The data directory cannot be read any more, but the server runs on: it is stopped first. */
 static void test_data_dir_unreadable__the_key_goes_when_the_server_has_ended(void **state)
 {
@@ -298,6 +310,8 @@ int main(void)
             test_pre_promote_failed__no_promotion_while_the_key_is_on_its_way_out, unlocked, done),
         cmocka_unit_test_setup_teardown(
             test_data_dir_unreadable__the_key_goes_when_the_server_has_ended, leader, done),
+        cmocka_unit_test_setup_teardown(test_initialize_key_deleted__the_leader_writes_it_at_once,
+                                        leader, done),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
