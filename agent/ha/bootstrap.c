@@ -151,6 +151,15 @@ enum ha_flow ha_after_clone(struct ha *ha, struct ha_effects *fx)
     return HA_GO_ON;
 }
 
+/* While it was made somebody else has begun to lead, or has written another identity: with data of
+ * the cluster that was away, say. Taking the key from him would make two primaries. */
+static bool overtaken(const struct ha *ha)
+{
+    return (ha->view.has_leader && !ha_has_lock(ha)) ||
+           (ha->view.initialize == DCS_INIT_SYSID && ha->pg.sysid[0] &&
+            strcmp(ha->view.initialize_text, ha->pg.sysid) != 0);
+}
+
 /* ha contract §7.6: clean away what a failed bootstrap has left, then end. One step a pass. */
 static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
 {
@@ -191,6 +200,10 @@ enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
 
     if (!ha->bootstrapping)
         return HA_GO_ON;
+    if (!ha->init_failed && overtaken(ha)) {
+        ha_log(fx, HA_ERROR, HA_WHY_bootstrap_overtaken);
+        ha->init_failed = ha->init_key_removed = true; /* the key is not ours to remove */
+    }
     if (ha->init_failed || !ha->pg.alive || ha->bootstrap_result == HA_ASK_REFUSED)
         return cancel_initialization(ha, fx);
     if (ha->bootstrap_result == HA_ASK_NOT) {

@@ -72,6 +72,8 @@ static void reinitialize(struct ha *ha, struct ha_effects *fx, const struct ha_r
 
 void ha_take_request(struct ha *ha, const struct ha_request *r, struct ha_effects *fx)
 {
+    static const char bootstrapping[HA_TEXT_BYTES] = "bootstrap";
+
     if (!ha->have_policy || !ha->have_facts || ha->shutdown.asked) {
         answer(fx, r->id, HA_ANSWER_FAILED, NULL);
         return;
@@ -82,6 +84,8 @@ void ha_take_request(struct ha *ha, const struct ha_request *r, struct ha_effect
             answer(fx, r->id, HA_ANSWER_CONDITIONS, NULL);
         else if (ha->job.kind != PM_JOB_NONE)
             answer(fx, r->id, HA_ANSWER_BUSY, ha->job.name);
+        else if (ha->bootstrapping) /* started again it would be no more than a standby */
+            answer(fx, r->id, HA_ANSWER_BUSY, bootstrapping);
         else if (ha->pg.dir != PM_DIR_OK)
             answer(fx, r->id, HA_ANSWER_FAILED, NULL);
         else

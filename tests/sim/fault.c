@@ -388,9 +388,10 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         store_delete_config(s);
         break;
     case SIM_FAULT_INITIALIZE_GONE:
-        if (st->keys.init ==
-            DCS_INIT_SYSID) /* else a second cluster would be made beside the first */
-            store_delete_initialize(s);
+        if (st->keys.init != DCS_INIT_SYSID)
+            break; /* a second cluster would be made beside the first */
+        s->check.initialize_gone = true;
+        store_delete_initialize(s);
         break;
     case SIM_FAULT_FOREIGN_DATA:
         if (n->pg.dir == PM_DIR_OK) {
