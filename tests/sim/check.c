@@ -65,7 +65,7 @@ void check_violation(struct sim *s, const struct sim_node *n, enum sim_rule rule
 
 static const struct sim_config *config_of(const struct sim *s)
 {
-    return &s->configs[s->store.keys.config ? s->store.keys.config_id : 0];
+    return &s->configs[s->store.keys.config_id];
 }
 
 static bool takes_writes(const struct sim_node *n)
@@ -438,7 +438,7 @@ static void check_paused(struct sim *s, struct sim_node *n, const struct postmas
         return;
     /* A standby that has left the history is rewound or copied anew in a pause, too. */
     if (args->job == PM_JOB_STOP && n->pg.writable && n->pg.dir == PM_DIR_OK && !n->pg.disk_gone &&
-        !recently(s, c->manual_us, 240 * SIM_S))
+        !n->pg.dir_hidden && !recently(s, c->manual_us, 240 * SIM_S))
         check_violation(s, n, SIM_RULE_paused, "a server is stopped");
     if (args->job == PM_JOB_PROMOTE && !recently(s, c->manual_us, 240 * SIM_S) &&
         !(k->failover.exists && k->failover.candidate >= 0))
@@ -500,7 +500,7 @@ static bool for_people(const struct sim *s, const struct sim_node *n)
 {
     int from = node_by_name(s, n->tags.replicatefrom);
 
-    if (n->pg.foreign ||
+    if (foreign(s, n) ||
         (n->pg.broken && !s->plan.remove_on_rewind_failure && !s->plan.remove_on_diverged))
         return true;
     return n->seen.mixed || (from >= 0 && from != (int)n->i && for_people(s, &s->nodes[from]));

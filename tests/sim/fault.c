@@ -132,7 +132,7 @@ static void new_config(struct sim *s, const struct sim_config *c)
 
 static void change_config(struct sim *s, const struct sim_fault *f)
 {
-    struct sim_config c = s->configs[s->store.keys.config ? s->store.keys.config_id : 0];
+    struct sim_config c = s->configs[s->store.keys.config_id];
     uint64_t v = (uint64_t)f->arg;
 
     if (f->kind == SIM_FAULT_CONFIG)
@@ -152,7 +152,7 @@ static void change_config(struct sim *s, const struct sim_fault *f)
 
 static void set_paused(struct sim *s, bool paused)
 {
-    struct sim_config c = s->configs[s->store.keys.config ? s->store.keys.config_id : 0];
+    struct sim_config c = s->configs[s->store.keys.config_id];
 
     if (c.paused == paused)
         return;
@@ -474,6 +474,7 @@ void fault_heal(struct sim *s)
         pg->fail_bootstraps = pg->fail_post_bootstraps = 0;
         pg->fail_bootstraps = pg->fail_post_bootstraps = 0;
         pg->recovery_us = 0;
+        request(s, &s->nodes[i], &(struct ha_request){ .type = HA_REQ_DELETE_RESTART });
     }
     set_paused(s, false);
     unblock_bootstrap(s);
