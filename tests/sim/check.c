@@ -274,11 +274,12 @@ void check_promoted(struct sim *s, struct sim_node *n)
 {
     for (unsigned i = 0; s->plan.sync.n && i < s->n_branches; i++) {
         struct sim_branch *b = &s->branches[i];
-        uint64_t left = pg_fork_lsn(s, (int)i, n->pg.branch, NULL);
+        int common;
+        uint64_t left = pg_fork_lsn(s, (int)i, n->pg.branch, &common);
 
-        if (b->sync_lsn <= left)
+        if (b->sync_lsn <= left || (common < 0 && s->check.strangers))
             continue;
-        if (sync_demands_all(&s->plan) && !s->check.mixed && !s->check.initialize_gone) {
+        if (sync_demands_all(&s->plan) && !s->check.mixed) {
             check_violation(s, n, SIM_RULE_sync_lost, "%llx of timeline %u, left at %llx",
                             (unsigned long long)b->sync_lsn, b->tli, (unsigned long long)left);
             return;
@@ -436,6 +437,8 @@ static void check_paused(struct sim *s, struct sim_node *n, const struct postmas
     if (!config_of(s)->paused || !s->configs[n->config_id].paused || n->frozen || n->paused ||
         !n->running || s->now_us < c->pause_from_us + 5 * SIM_S || asked)
         return;
+    if (k->init != DCS_INIT_SYSID)
+        return; /* a cluster that is only being made may fail */
     /* A standby that has left the history is rewound or copied anew in a pause, too. */
     if (args->job == PM_JOB_STOP && n->pg.writable && n->pg.dir == PM_DIR_OK && !n->pg.disk_gone &&
         !n->pg.dir_hidden && !recently(s, c->manual_us, 240 * SIM_S))
@@ -488,10 +491,10 @@ static bool has_data(const struct sim *s, const struct sim_node *n)
            (!c->check_timeline || !k->history || k->history_tl <= pg_tli(s, n));
 }
 
-/* Of another cluster: exchanged by people, or made while the initialize key was away. */
+/* Of another cluster: exchanged by people, or left where none was made. */
 static bool foreign(const struct sim *s, const struct sim_node *n)
 {
-    return n->pg.foreign || (s->check.initialize_gone && n->pg.dir == PM_DIR_OK &&
+    return n->pg.foreign || (s->check.strangers && n->pg.dir == PM_DIR_OK &&
                              strcmp(n->pg.sysid, s->store.keys.sysid) != 0);
 }
 

@@ -390,7 +390,7 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
     case SIM_FAULT_INITIALIZE_GONE:
         if (st->keys.init != DCS_INIT_SYSID)
             break; /* a second cluster would be made beside the first */
-        s->check.initialize_gone = true;
+        s->check.strangers = true;
         store_delete_initialize(s);
         break;
     case SIM_FAULT_FOREIGN_DATA:

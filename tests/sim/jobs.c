@@ -919,7 +919,8 @@ static void finish(struct sim *s, struct sim_node *n, uint64_t extra)
         return;
     case PM_JOB_REMOVE_DATA:
     case PM_JOB_MOVE_DATA_ASIDE:
-        if (pg->proc != PG_DOWN || pg->disk_gone) {
+        if (pg->proc != PG_DOWN || pg->disk_gone || pg->dir_hidden) {
+            s->check.strangers |= pm->args.job == PM_JOB_MOVE_DATA_ASIDE;
             job_end(s, n, PM_FAILED);
             return;
         }

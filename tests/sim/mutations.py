@@ -42,7 +42,7 @@ MUTATIONS = [
     ("timeline_check_forgotten", "race.c", "        if (ha->pg.timeline < cluster_tl) {", "        if (false) {"),
     ("nofailover_ignored", "race.c", "    if (ha->policy.paused || ha->policy.tags.nofailover || !ha->pg.look_ok)", "    if (ha->policy.paused || !ha->pg.look_ok)"),
     ("race_in_pause", "race.c", "    if (ha->policy.paused || ha->policy.tags.nofailover || !ha->pg.look_ok)", "    if (ha->policy.tags.nofailover || !ha->pg.look_ok)"),
-    ("no_backoff", "race.c", "    if (ha->policy.paused || !total || !ha->prev_wal_lsn ||", "    if (true || !total || !ha->prev_wal_lsn ||"),
+    ("no_backoff", "race.c", "    return !ha->policy.paused && ha->policy.primary_race_backoff_ms && ha->prev_wal_lsn &&", "    return false && ha->prev_wal_lsn &&"),
     ("old_answers_count", "fold.c", "        if (ev->u.peers.round != ha->asked_round)\n            break;", ""),
     # ---- manual
     ("key_is_not_cleaned", "manual.c", "    struct ha_effect *e = ha_tell_dcs(ha, fx, HA_DCS_SET_FAILOVER, HA_WHY_manual_cleanup);", "    struct ha_effect *e = NULL;\n    if (false)\n        e = ha_tell_dcs(ha, fx, HA_DCS_SET_FAILOVER, HA_WHY_manual_cleanup);"),
@@ -74,6 +74,10 @@ MUTATIONS = [
     ("config_key_stays_away", "step.c", "        ha_tell_dcs(ha, fx, HA_DCS_SET_CONFIG, HA_WHY_fill_config);", ""),
     ("initialize_key_stays_away", "step.c", "    if (ha->view.initialize != DCS_INIT_SYSID && ha->pg.sysid[0] && !ha->bootstrapping &&", "    if (false && ha->pg.sysid[0] && !ha->bootstrapping &&"),
     ("failed_bootstrap_stays", "bootstrap.c", "    if (ha->init_failed || !ha->pg.alive || ha->bootstrap_result == HA_ASK_REFUSED)", "    if (ha->init_failed || !ha->pg.alive)"),
+    ("overtaken_takes_the_key", "bootstrap.c", "    if (!ha->init_failed && overtaken(ha)) {", "    if (false) {"),
+    ("restart_while_bootstrapping", "restart.c", "        else if (ha->bootstrapping) /*", "        else if (false) /*"),
+    ("deleted_initialize_key_waits", "fold.c", "was->initialize != c->initialize || c->config_exists", "c->config_exists"),
+    ("hidden_data_keeps_the_key", "bootstrap.c", "        ha->demotion.release = ha_has_lock(ha);", "        ha->demotion.release = false;"),
     # ---- time
     ("spins_while_releasing", "step.c", "        ha->demotion.release_ask == HA_ASK_NOT && !ha->demotion.stopped &&\n", ""),
     ("wakes_too_late", "step.c", "    uint64_t at = earliest(ha_fence_at(ha), UINT64_MAX);", "    uint64_t at = UINT64_MAX;"),

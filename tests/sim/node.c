@@ -499,6 +499,8 @@ void node_kill(struct sim *s, struct sim_node *n)
         n->pg.dir = PM_DIR_EMPTY;
     if (n->pm.working && n->pm.args.job == PM_JOB_REWIND && n->pm.phase)
         n->pg.broken = true;
+    if (s->store.keys.init != DCS_INIT_SYSID || n->pm.job == PM_JOB_MOVE_DATA_ASIDE)
+        s->check.strangers = true;
     n->up = n->running = n->frozen = false;
     n->life++;
     n->froze_us = s->now_us;

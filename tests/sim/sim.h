@@ -592,8 +592,9 @@ struct sim_check {
     uint64_t excuse_short_us[SIM_NODES_MAX];
     uint64_t operator_us, manual_us, asked_us[SIM_NODES_MAX];
     uint64_t max_lag_before;
-    unsigned mixed;       /* standbys on a history of the same number */
-    bool initialize_gone; /* people deleted the key: an empty node may have made a new cluster */
+    unsigned mixed; /* standbys on a history of the same number */
+    bool strangers; /* data of another cluster may be left: of a bootstrap that broke off, or for
+                       the initialize key was away */
     uint64_t pause_from_us, pause_until_us;
     uint64_t won_optime[SIM_NODES_MAX];
     bool won_manual[SIM_NODES_MAX];
