@@ -128,7 +128,7 @@ static void standby_rules(const struct ha *ha, struct ha_rules *r, uint64_t mine
         rule(r, "failsafe", pass_if(listed), "it is %s in the failsafe key",
              listed ? "listed" : "not");
     }
-    if (c->failover.present)
+    if (ha_manual_asked(ha))
         rule(r, "failover_key",
              !c->failover.candidate[0]
                  ? HA_RULE_UNKNOWN

@@ -78,7 +78,7 @@ enum ha_verdict ha_compare_with_peers(struct ha *ha, struct ha_effects *fx, bool
 /* ha contract §10.3 */
 static enum ha_verdict healthiest(struct ha *ha, struct ha_effects *fx)
 {
-    bool key = ha->view.failover.present;
+    bool key = ha_manual_asked(ha);
     enum ha_verdict v;
 
     if (ha->pre_promote_failed_ms && ha->now_ms < ha->pre_promote_failed_ms + ha->policy.ttl_ms) {
@@ -132,7 +132,7 @@ static enum ha_verdict healthiest(struct ha *ha, struct ha_effects *fx)
 static bool backs_off(const struct ha *ha)
 {
     return !ha->policy.paused && ha->policy.primary_race_backoff_ms && ha->prev_wal_lsn &&
-           !(ha->view.failover.present && ha->view.failover.candidate[0]) && !ha_is_primary(ha);
+           !(ha_manual_asked(ha) && ha->view.failover.candidate[0]) && !ha_is_primary(ha);
 }
 
 uint64_t ha_backoff_left_ms(const struct ha *ha, uint64_t now_ms)

@@ -179,6 +179,15 @@ void check_after_event(struct sim *s)
 /* ---- the key
  * ------------------------------------------------------------------------------------------ */
 
+/* People have asked for another leader, for now or so soon: by the node's own wall clock. */
+static bool asked_for_another(const struct sim *s, const struct sim_node *n, uint64_t soon_us)
+{
+    const struct sim_failover *f = &s->store.keys.failover;
+
+    return f->exists && (f->leader >= 0 || f->candidate >= 0) &&
+           (!f->scheduled || f->at_wall_us <= node_wall_us(s, n) + (int64_t)soon_us);
+}
+
 void check_key_won(struct sim *s, struct sim_node *n)
 {
     const struct sim_keys *k = &s->store.keys;
@@ -187,8 +196,7 @@ void check_key_won(struct sim *s, struct sim_node *n)
     n->seen.key_until_us = 0;
     n->seen.key_lost = SIM_LOSS_NONE;
     s->check.won_optime[n->i] = k->status ? k->optime : 0;
-    s->check.won_manual[n->i] =
-        k->failover.exists && (k->failover.leader >= 0 || k->failover.candidate >= 0);
+    s->check.won_manual[n->i] = asked_for_another(s, n, n->policy.ttl_ms * SIM_MS);
     s->check.dirty = true;
 }
 
@@ -203,9 +211,14 @@ static bool somebody_has_it(struct sim *s, const struct sim_node *n)
         if (other == n || other->pg.dir != PM_DIR_OK)
             continue;
         pg_catch_up(s, other);
-        if (other->pg.lsn >= b->acked_lsn &&
-            pg_fork_lsn(s, n->pg.branch, other->pg.branch, NULL) >= b->acked_lsn)
+        if (other->pg.lsn < b->acked_lsn)
+            continue;
+        if (pg_fork_lsn(s, n->pg.branch, other->pg.branch, NULL) >= b->acked_lsn)
             return true;
+        if (pg_tli(s, other) == b->tli) { /* by its number it has; nothing in the protocol tells */
+            s->check.mixed++;
+            return true;
+        }
     }
     return false;
 }
@@ -244,7 +257,8 @@ void check_promote_signal(struct sim *s, struct sim_node *n)
     for (int b = n->pg.branch; b >= 0; b = s->branches[b].parent)
         if (s->branches[b].acked_lsn > n->pg.lsn && b == n->pg.branch)
             s->stats.lost_bytes += s->branches[b].acked_lsn - n->pg.lsn;
-    if (s->check.won_manual[n->i] || (k->failover.exists && k->failover.candidate >= 0))
+    if (s->check.won_manual[n->i] ||
+        (asked_for_another(s, n, n->policy.ttl_ms * SIM_MS) && k->failover.candidate >= 0))
         return;
     if (s->check.won_optime[n->i] > n->pg.lsn + s->check.max_lag_before)
         check_violation(s, n, SIM_RULE_lag_exceeded, "%llx is published, it has %llx",
@@ -403,15 +417,6 @@ void check_fault(struct sim *s, const struct sim_fault *f)
             c->excuse_until_us[i] = until;
 }
 
-/* Somebody is to take over, now: a moment is one of the node's own wall clock. */
-static bool asked_for_another(const struct sim *s, const struct sim_node *n)
-{
-    const struct sim_failover *f = &s->store.keys.failover;
-
-    return f->exists && (f->leader >= 0 || f->candidate >= 0) &&
-           (!f->scheduled || f->at_wall_us <= node_wall_us(s, n));
-}
-
 static void check_demotion(struct sim *s, struct sim_node *n)
 {
     const struct sim_keys *k = &s->store.keys;
@@ -423,7 +428,7 @@ static void check_demotion(struct sim *s, struct sim_node *n)
     if (!(k->leader && k->leader_node == (int)n->i))
         return; /* it must */
     if (c->excuse_until_us[n->i] >= s->now_us || c->operator_us >= s->now_us ||
-        asked_for_another(s, n))
+        asked_for_another(s, n, 0))
         return;
     check_violation(s, n, SIM_RULE_needless_demotion, "it holds the key and nothing has happened");
 }

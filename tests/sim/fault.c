@@ -74,13 +74,14 @@ static void restart_if(struct sim *s, struct sim_node *n, enum sim_restart what)
     request(s, n, &r);
 }
 
-/* Whoever wrote a key over REST has its agent look at once. */
-static void wake(struct sim *s, int node)
+/* Whoever was asked over REST to write a key looks at once. */
+static void wake_one(struct sim *s, const struct sim_fault *f)
 {
+    struct sim_node *n = &s->nodes[f->at_us % s->n];
     struct ha_event ev = { .type = HA_EV_WAKE };
 
-    if (node >= 0 && hears(&s->nodes[node]))
-        node_feed(s, &s->nodes[node], &ev);
+    if (s->plan.seed > PLAN_FIRST_SEEDS && hears(n))
+        node_feed(s, n, &ev);
 }
 
 static void schedule_switchover(struct sim *s, const struct sim_fault *f, bool readable)
@@ -93,7 +94,7 @@ static void schedule_switchover(struct sim *s, const struct sim_fault *f, bool r
     store_set_failover(s, leader, f->node,
                        node_wall_us(s, &s->nodes[leader]) + f->arg * (int64_t)SIM_S, readable);
     check_asked(s, NULL);
-    wake(s, leader);
+    wake_one(s, f);
 }
 
 static void set_tags(struct sim *s, struct sim_node *n, unsigned bits)
@@ -329,10 +330,12 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         if (s->store.keys.leader && (int)f->arg != s->store.keys.leader_node)
             store_set_failover(s, s->store.keys.leader_node, (int)f->arg, 0, true);
         check_asked(s, NULL);
+        wake_one(s, f);
         break;
     case SIM_FAULT_FAILOVER:
         store_set_failover(s, -1, (int)f->arg, 0, true);
         check_asked(s, NULL);
+        wake_one(s, f);
         break;
     case SIM_FAULT_PAUSE:
         set_paused(s, begin);
@@ -344,6 +347,7 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
     case SIM_FAULT_MAXIMUM_LAG:
     case SIM_FAULT_SYNC_MODE:
         change_config(s, f);
+        wake_one(s, f);
         break;
     case SIM_FAULT_RESTART:
         request(s, n, &(struct ha_request){ .type = HA_REQ_RESTART });

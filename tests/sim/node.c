@@ -324,7 +324,7 @@ static void port_log(void *data, enum ha_level level, enum ha_why why, const cha
     struct sim_node *n = data;
 
     (void)level;
-    n->sim->stats.whys[why]++;
+    (void)why;
     if (sim_noting(n->sim, SIM_NOTE_LOG))
         sim_note(n->sim, n, SIM_NOTE_LOG, "%s", text);
 }
@@ -334,8 +334,7 @@ static void port_cycle_done(void *data, enum ha_why why, const char *text)
     struct sim_node *n = data;
     struct sim *s = n->sim;
 
-    s->stats.whys[why]++;
-    n->last_why = why;
+    (void)why;
     if (s->stats.steps % 1024 == 0) { /* in whatever state it is */
         struct ha_explanation x;
 
@@ -368,10 +367,12 @@ static void port_exit(void *data, int status)
 /* Whoever asks for the key could be promoted, as the brain explains itself. */
 static void check_explained(struct sim *s, struct sim_node *n)
 {
+    const struct dcs_failover *f = &n->ha.view.failover;
     struct ha_explanation x;
 
-    if (n->ha.view.failover.present) /* what people have asked for has other rules */
-        return;
+    if (f->present &&
+        !(f->scheduled && f->scheduled_wall_us > n->ha.wall_us + (int64_t)n->policy.ttl_ms * 1000))
+        return; /* what people have asked for has other rules */
     ha_explain(&n->ha, n->ha.now_ms, &x);
     /* Whether the store answers is told by the last request, whatever it was for. */
     for (unsigned i = 0; i < x.promotion.n; i++)
@@ -438,6 +439,19 @@ void node_init(struct sim *s, unsigned i)
     pg_init_node(s, n);
 }
 
+/* After each step of the brain. */
+static void on_step(void *data, const struct ha *ha, const struct ha_event *ev,
+                    const struct ha_effects *fx)
+{
+    struct sim_node *n = data;
+
+    (void)ha;
+    for (unsigned i = 0; i < fx->n; i++)
+        n->sim->stats.whys[fx->v[i].why]++;
+    if (n->sim->recording)
+        recording_step(n->sim, n, ev, fx);
+}
+
 static void begin_run(struct sim *s, struct sim_node *n)
 {
     struct ha_event ev = { .type = HA_EV_FACTS };
@@ -478,6 +492,8 @@ static void on_start(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
     n->seen.agent_up_us = s->now_us;
     ha_init(&n->ha);
     pump_init(&n->pump, &n->ha, &ports, n);
+    n->pump.record = on_step;
+    n->pump.record_data = n;
     recording_agent(s, n);
     pm_init_node(s, n);
     dcs_init_node(s, n);

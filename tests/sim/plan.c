@@ -9,11 +9,7 @@
 
 #include <string.h>
 
-/*
- * Seeds up to this one stand for what they stood for when they were stored: what the simulator has
- * learned since is only in the plans of greater ones.
- */
-#define FIRST_SEEDS 10000000ull
+/* What only the plans of seeds above PLAN_FIRST_SEEDS hold begins here. */
 #define FIRST_KINDS SIM_FAULT_SCHEDULED_SWITCHOVER
 #define KINDS SIM_FAULT_FOREIGN_DATA /* the rest is for scenarios */
 
@@ -168,11 +164,22 @@ static void make_more(struct sim_plan *p, struct sim_rng *r)
     }
 }
 
+/* A moment after another one, and on the same node: what one has begun the next one meets. */
+static void join_burst(const struct sim_plan *p, struct sim_rng *r, struct sim_fault *f)
+{
+    uint64_t at_us = f[-1].at_us + sim_rng_range(r, 0, 5 * SIM_S);
+
+    if (at_us < p->faults_until_us - SIM_S)
+        f->at_us = at_us;
+    if (f->node >= 0 && f[-1].node >= 0)
+        f->node = f[-1].node;
+}
+
 void plan_make(struct sim_plan *p, uint64_t seed)
 {
     struct sim_rng r;
     bool allowed[SIM_FAULTS];
-    unsigned n_allowed = 0, wiped = 0, kinds_n = seed > FIRST_SEEDS ? KINDS : FIRST_KINDS;
+    unsigned n_allowed = 0, wiped = 0, kinds_n = seed > PLAN_FIRST_SEEDS ? KINDS : FIRST_KINDS;
 
     memset(p, 0, sizeof(*p));
     sim_rng_seed(&r, seed);
@@ -204,7 +211,7 @@ void plan_make(struct sim_plan *p, uint64_t seed)
     p->latency_us = sim_rng_range(&r, 300, 5000);
     p->faults_from_us = 90 * SIM_S;
     p->faults_until_us = p->faults_from_us + sim_rng_range(&r, 120, 3600) * SIM_S;
-    if (seed > FIRST_SEEDS)
+    if (seed > PLAN_FIRST_SEEDS)
         make_more(p, &r);
     for (unsigned k = 0; k < kinds_n; k++) {
         allowed[k] = sim_rng_permille(&r, 300);
@@ -227,6 +234,8 @@ void plan_make(struct sim_plan *p, uint64_t seed)
         while (!allowed[k]);
         f->kind = k;
         make_fault(p, &r, f);
+        if (seed > PLAN_FIRST_SEEDS && i && sim_rng_permille(&r, 250))
+            join_burst(p, &r, f);
         /* All the data must not go. */
         if (f->kind == SIM_FAULT_DISK_WIPED && wiped++)
             f->off = true;
@@ -316,5 +325,5 @@ uint64_t plan_leader_bound_us(const struct sim_plan *p)
 /* Everybody compares, rewinds or copies, one after a failed one. */
 uint64_t plan_settled_bound_us(const struct sim_plan *p)
 {
-    return plan_leader_bound_us(p) + (180 * SIM_S + 6 * p->config.loop_wait_ms * SIM_MS);
+    return plan_leader_bound_us(p) + (240 * SIM_S + 6 * p->config.loop_wait_ms * SIM_MS);
 }

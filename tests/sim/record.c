@@ -78,11 +78,9 @@ static void keyframe(struct sim *s, struct sim_recorder *r, const struct ha *ha)
     r->since_keyframe = 0;
 }
 
-static void on_step(void *data, const struct ha *ha, const struct ha_event *ev,
+void recording_step(struct sim *s, struct sim_node *n, const struct ha_event *ev,
                     const struct ha_effects *fx)
 {
-    struct sim_node *n = data;
-    struct sim *s = n->sim;
     struct sim_recorder *r = &s->recording->nodes[n->i];
 
     if (s->recording->failed)
@@ -90,7 +88,7 @@ static void on_step(void *data, const struct ha *ha, const struct ha_event *ev,
     pgv_buf_reset(&s->recording->frame);
     write_frame(s, r, record_put_step(&s->recording->frame, r->header.salt, ++r->seq, ev, fx));
     if (r->since_keyframe >= KEYFRAME_BYTES)
-        keyframe(s, r, ha);
+        keyframe(s, r, &n->ha);
 }
 
 void recording_agent(struct sim *s, struct sim_node *n)
@@ -98,8 +96,6 @@ void recording_agent(struct sim *s, struct sim_node *n)
     if (!s->recording || !begin_file(s, n, &s->recording->nodes[n->i]))
         return;
     keyframe(s, &s->recording->nodes[n->i], &n->ha);
-    n->pump.record = on_step;
-    n->pump.record_data = n;
 }
 
 struct sim_recording *recording_open(const char *dir)

@@ -411,7 +411,6 @@ struct sim_node {
     uint32_t timer_gen;
     uint64_t restart_us; /* after a clean end */
     char last_status[HA_TEXT_BYTES];
-    enum ha_why last_why;
     /* what is deferred while it is frozen */
     unsigned n_deferred, deferred_max;
     struct sim_ev *deferred;
@@ -515,6 +514,11 @@ struct sim_plan {
     bool scripted; /* a scenario: what a script expects is checked by the script */
 };
 
+/**
+ * Seeds up to this one stand for what they stood for when they were stored: what the simulator has
+ * learned since is only in the plans of greater ones.
+ */
+#define PLAN_FIRST_SEEDS 10000000ull
 void plan_make(struct sim_plan *p, uint64_t seed);
 void plan_print(const struct sim_plan *p, FILE *to);
 const char *fault_name(enum sim_fault_kind kind);
@@ -680,6 +684,8 @@ struct sim_recording *recording_open(const char *dir);
 /** What could not be written is told here. */
 bool recording_close(struct sim_recording *r, struct pgv_error *err) PGV_MUST_CHECK;
 void recording_agent(struct sim *s, struct sim_node *n); /* a new agent process */
+void recording_step(struct sim *s, struct sim_node *n, const struct ha_event *ev,
+                    const struct ha_effects *fx);
 
 /* ---- trace.c ----------------------------------------------------------------------------------
  */

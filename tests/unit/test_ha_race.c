@@ -228,6 +228,28 @@ static void switchover_to_anyone_other_is_ahead(struct w *w)
     w_peer(w, "n3", 50000001);
 }
 
+static void scheduled(struct w *w, const char *candidate, int64_t in_us)
+{
+    w_failover(w, "n2", candidate);
+    w->view.failover.scheduled = w->view.failover.schedule_valid = true;
+    w->view.failover.schedule_has_zone = true;
+    w->view.failover.scheduled_wall_us = w->wall_us + in_us;
+}
+static void named_me_for_later(struct w *w)
+{
+    scheduled(w, "n1", 60000000);
+    w_peer(w, "n3", 50000001);
+}
+static void named_another_for_later(struct w *w)
+{
+    scheduled(w, "n3", 60000000);
+    w_peer(w, "n3", 10);
+}
+static void named_me_for_now(struct w *w)
+{
+    scheduled(w, "n1", -1000);
+    w_peer(w, "n3", 50000001);
+}
 static void nobody_else(struct w *w)
 {
     (void)w;
@@ -256,6 +278,9 @@ static const struct race_row rows[] = {
     { "another one named", named_another_healthy, HA_WHY_manual_not_me, false },
     { "the named one cannot", named_another_unreachable, HA_WHY_member_limited, true },
     { "switchover to anyone", switchover_to_anyone, 0, true },
+    { "scheduled for later, names me", named_me_for_later, HA_WHY_peer_ahead, false },
+    { "scheduled for later, names another", named_another_for_later, 0, true },
+    { "scheduled, its moment has come", named_me_for_now, 0, true },
     { "switchover to anyone, other ahead", switchover_to_anyone_other_is_ahead, HA_WHY_peer_ahead,
       false },
 };
