@@ -115,6 +115,7 @@ static struct postmaster_config pm_config(const struct agent *a)
         .retry_timeout_ms = a->config.retry_timeout_ms,
         .loop_wait_ms = a->config.loop_wait_ms,
         .has_config_key = true, /* the brain asks for slots only when it is there */
+        .ignore_slots = pgv_get(a->config.global, "ignore_slots"),
     };
     return c;
 }
@@ -803,6 +804,15 @@ void agent_forget(struct agent *a, struct agent_request *r)
         }
 }
 
+static bool read_recorder_config(const struct agent *a, struct recorder_config *ret,
+                                 struct pgv_error *err)
+{
+    return recorder_config_read(pgv_get(a->config.local.root, "recorder"),
+                                pgv_stringz(pgv_path(a->config.effective, "log.dir")),
+                                pgv_stringz(pgv_path(a->config.effective, "postgresql.data_dir")),
+                                a->config.name, ret, err);
+}
+
 /* The recorder is a help for people: what is wrong with it is said and costs nothing else. */
 static void reconfigure_recorder(struct agent *a)
 {
@@ -810,10 +820,7 @@ static void reconfigure_recorder(struct agent *a)
     struct recorder_config c;
     struct pgv_error err;
 
-    if (!recorder_config_read(pgv_get(a->config.local.root, "recorder"),
-                              pgv_stringz(pgv_path(a->config.effective, "log.dir")),
-                              pgv_stringz(pgv_path(a->config.effective, "postgresql.data_dir")),
-                              a->config.name, &c, &err)) {
+    if (!read_recorder_config(a, &c, &err)) {
         pgv_log(PGV_ERROR, "agent", "%s; the recorder stays as it was", err.msg);
         return;
     }
@@ -825,38 +832,98 @@ static void reconfigure_recorder(struct agent *a)
         pgv_log(PGV_WARNING, "agent", "going on without the flight recorder: %s", err.msg);
 }
 
-void agent_reload(struct agent *a)
+/* Only when it has to be, as it costs the watch and the login: another section, or certificates,
+ * which may be new behind the same names. */
+static bool reload_store(struct agent *a, bool new_section, struct pgv_error *err)
+{
+    const struct pgv_value *section =
+        a->dcs.ops ? pgv_get(a->config.effective, a->dcs.ops->name) : NULL;
+    bool files = pgv_get(section, "cacert") || pgv_get(section, "cert");
+
+    return !section || (!new_section && !files) || dcs_reload(&a->dcs, section, err);
+}
+
+/* All that may refuse the configuration in force but the store, each leaving its part as it was
+ * when it does. */
+static bool apply(struct agent *a, struct pgv_error *err)
+{
+    struct recorder_config recorder;
+    struct postmaster_config pm;
+
+    if (!pgv_log_configure(pgv_get(a->config.effective, "log"), err))
+        return false;
+    if (a->pump->phase != PHASE_RUN)
+        return true;
+    pm = pm_config(a);
+    return read_recorder_config(a, &recorder, err) && postmaster_config_check(&pm, err) &&
+           rest_reconfigure(a, err) && agent_peers_reconfigure(a, err);
+}
+
+/* @next is in force, or nothing of it: what has taken it over already is given back the old. The
+ * store is told last, so that it never has to be taken back. */
+static bool apply_or_undo(struct agent *a, struct agent_config_next *next)
+{
+    struct pgv_error err, again;
+
+    if (apply(a, &err) && (a->pump->phase != PHASE_RUN || reload_store(a, next->new_store, &err)))
+        return true;
+    agent_config_exchange(&a->config, next);
+    if (!apply(a, &again))
+        pgv_log(PGV_ERROR, "agent", "going back to the configuration before: %s", again.msg);
+    pgv_log(PGV_ERROR, "agent",
+            "Failed to reload config_file=%s: %s; the old configuration stays, all of it",
+            a->config.path, err.msg);
+    return false;
+}
+
+static void say_failed(struct agent *a, const struct pgv_error *err)
+{
+    pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err->msg);
+}
+
+/* No option changed, but the files behind them may have: certificates above all. */
+static void look_again(struct agent *a)
 {
     struct pgv_error err;
-    bool changed = false;
+
+    pgv_log(PGV_INFO, "agent", "No local configuration items changed.");
+    if (a->pump->phase != PHASE_RUN)
+        return;
+    if (!rest_reconfigure(a, &err))
+        say_failed(a, &err);
+    if (!agent_peers_reconfigure(a, &err))
+        say_failed(a, &err);
+    if (!reload_store(a, false, &err))
+        say_failed(a, &err);
+}
+
+void agent_reload(struct agent *a)
+{
+    struct agent_config_next next;
+    struct pgv_error err;
+    bool changed = false, taken = true;
 
     notify_systemd("RELOADING=1");
-    if (!agent_config_reload(&a->config, &changed, &err)) {
+    if (!agent_config_read_again(&a->config, &next, &changed, &err)) {
         pgv_log(PGV_ERROR, "agent",
                 "Exception when reloading local configuration from %s: %s; the old one stays",
                 a->config.path, err.msg);
         goto out;
     }
-    if (!changed)
-        pgv_log(PGV_INFO, "agent", "No local configuration items changed.");
-    if (changed && !pgv_log_configure(pgv_get(a->config.effective, "log"), &err))
-        pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
-    if (a->pump->phase != PHASE_RUN)
+    if (changed) {
+        agent_config_exchange(&a->config, &next);
+        taken = apply_or_undo(a, &next);
+        if (taken)
+            agent_config_say_changes(&a->config, &next);
+        agent_config_settle(&a->config, &next);
+    } else {
+        look_again(a);
+    }
+    if (!taken || a->pump->phase != PHASE_RUN)
         goto out;
     reconfigure_recorder(a);
-    if (!rest_reconfigure(a, &err))
-        pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
-    /* Also when no option changed: the files behind the names may be new. */
-    if (!agent_peers_reconfigure(a, &err))
-        pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path, err.msg);
     push_policy(a);
     reconfigure_postgresql(a, true);
-    if (changed && a->dcs.ops) {
-        const struct pgv_value *section = pgv_get(a->config.effective, a->dcs.ops->name);
-        if (section && !dcs_reload(&a->dcs, section, &err))
-            pgv_log(PGV_ERROR, "agent", "Failed to reload config_file=%s: %s", a->config.path,
-                    err.msg);
-    }
     apply_times(a);
 out:
     notify_systemd("READY=1");
@@ -894,6 +961,8 @@ static bool open_rest_of(struct agent *a, struct pgv_error *err)
         return false;
     apply_times(a);
     agent_config_set_role(&a->config, PGV_ROLE_UNINITIALIZED);
+    if (!agent_config_pin(&a->config, err))
+        return false;
     c = pm_config(a);
     a->pm.data = a;
     a->pm.on_change = on_facts;
@@ -977,7 +1046,7 @@ static void check_unique(struct agent *a)
     a->pump->unique.deadline_ms = pgv_clock_ms() + 3000;
     a->pump->unique.fresh_connection = true;
     a->pump->unique_used = true;
-    if (!httpc_send(&a->peers_client, &a->pump->unique, on_unique, &err)) {
+    if (!agent_peers_send(a, &a->pump->unique, on_unique, &err)) {
         a->pump->unique_used = false;
         run(a);
     }

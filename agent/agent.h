@@ -87,6 +87,9 @@ struct agent_peers_req {
 };
 /** The client and its TLS: after the configuration is read; again when a reload changed it. */
 bool agent_peers_open(struct agent *a, struct pgv_error *err) PGV_MUST_CHECK;
+/** As httpc_send(), to a member, over TLS when its URL says so. */
+bool agent_peers_send(struct agent *a, struct httpc_req *r, httpc_cb cb,
+                      struct pgv_error *err) PGV_MUST_CHECK;
 bool agent_peers_reconfigure(struct agent *a, struct pgv_error *err) PGV_MUST_CHECK;
 /** Requests in flight end as unreachable first. */
 void agent_peers_close(struct agent *a, void (*cb)(struct agent *a));

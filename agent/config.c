@@ -16,6 +16,8 @@
 
 #include "base/banned.h"
 
+#define IDENTITY_BYTES_MAX 65536 /* names, and the paths of the server */
+
 bool agent_config_bad(struct pgv_error *err, const struct pgv_value *at, const char *key,
                       const char *fmt, ...)
 {
@@ -254,29 +256,6 @@ bool agent_config_check_local(const struct pgv_value *local, struct pgv_error *e
     return true;
 }
 
-/* Source: Patroni, Config._validate_contradictory_tags(). */
-static void warn_conflicting_tags(const struct pgv_value *tags, const char *flag,
-                                  const char *priority)
-{
-    const struct pgv_value *v = pgv_get(tags, flag);
-    int64_t p = pgv_int_like(pgv_get(tags, priority), NULL, INT64_MIN);
-    char text[64];
-
-    if (!v || p == INT64_MIN || pgv_truthy(v) != (p > 0) || !scalar_text(v, text, sizeof(text)))
-        return;
-    pgv_log(PGV_WARNING, "config",
-            "Conflicting configuration between %s: %s and %s: %lld. Defaulting to %s: %s", flag,
-            text, priority, (long long)p, flag, text);
-}
-
-static void warn_tags(const struct agent_config *c)
-{
-    const struct pgv_value *tags = pgv_get(c->effective, "tags");
-
-    warn_conflicting_tags(tags, "nofailover", "failover_priority");
-    warn_conflicting_tags(tags, "nosync", "sync_priority");
-}
-
 /* ---- open and reload ---------------------------------------------------------------------------
  */
 
@@ -285,7 +264,7 @@ static bool keep_identity(struct agent_config *c, struct pgv_error *err)
 {
     const struct pgv_value *ns = pgv_get(c->effective, "namespace");
 
-    pgv_arena_init(&c->identity, 4096);
+    pgv_arena_init(&c->identity, IDENTITY_BYTES_MAX);
     c->name = pgv_arena_dup(&c->identity, pgv_string(pgv_get(c->effective, "name")));
     c->scope = pgv_arena_dup(&c->identity, pgv_string(pgv_get(c->effective, "scope")));
     c->name_space =
@@ -315,28 +294,78 @@ static bool own_file_names(struct pgv_arena *a, struct pgv_value *v, const char 
     return true;
 }
 
-static bool keep_dcs_section(struct agent_config *c, struct pgv_error *err)
+/* Fill in @next's section of the store, if it is another one than now. */
+static bool make_dcs_section(const struct agent_config *c, struct agent_config_next *next,
+                             struct pgv_error *err)
 {
     const char *last = NULL, *last_copy = NULL;
-    const struct pgv_value *section = pgv_get(c->effective, "etcd3");
-    struct pgv_arena fresh;
+    const struct pgv_value *section = pgv_get(next->made.effective, "etcd3");
     struct pgv_value *copy;
 
     if (c->dcs_section && pgv_value_equal(c->dcs_section, section))
         return true;
-    pgv_arena_init(&fresh, AGENT_CONFIG_ARENA_BYTES_MAX);
-    copy = pgv_value_copy(&fresh, section);
-    if (!copy || !own_file_names(&fresh, copy, &last, &last_copy)) {
-        pgv_arena_done(&fresh);
+    pgv_arena_init(&next->dcs_built, AGENT_CONFIG_ARENA_BYTES_MAX);
+    copy = pgv_value_copy(&next->dcs_built, section);
+    if (!copy || !own_file_names(&next->dcs_built, copy, &last, &last_copy)) {
+        pgv_arena_done(&next->dcs_built);
         return pgv_fail(err, PGV_ENOMEM, "no memory for the etcd3 section");
     }
-    *agent_config_arena_turn(&c->dcs_built) = fresh;
-    c->dcs_section = copy;
+    next->dcs_section = copy;
+    next->new_store = true;
     return true;
+}
+
+/* The rest of @next from its local configuration, which is given back on failure. */
+static bool make_next(const struct agent_config *c, struct agent_config_next *next,
+                      struct pgv_error *err)
+{
+    if (!agent_config_check_local(next->local.root, err) ||
+        !agent_config_make(c, c->dynamic, next->local.root, &next->made, err))
+        goto fail;
+    if (!make_dcs_section(c, next, err)) {
+        pgv_arena_done(&next->made.built);
+        pgv_arena_done(&next->made.role_built);
+        goto fail;
+    }
+    return true;
+fail:
+    pgv_config_done(&next->local);
+    return false;
+}
+
+void agent_config_exchange(struct agent_config *c, struct agent_config_next *next)
+{
+    struct pgv_config local = c->local;
+    struct pgv_arena dcs_built = c->dcs_built.now;
+    const struct pgv_value *dcs_section = c->dcs_section;
+
+    c->local = next->local;
+    next->local = local;
+    agent_config_exchange_made(c, &next->made);
+    if (!next->new_store)
+        return;
+    c->dcs_built.now = next->dcs_built;
+    c->dcs_section = next->dcs_section;
+    next->dcs_built = dcs_built;
+    next->dcs_section = dcs_section;
+}
+
+void agent_config_settle(struct agent_config *c, struct agent_config_next *next)
+{
+    pgv_config_done(&c->local_before);
+    c->local_before = next->local;
+    agent_config_retire_made(c, &next->made);
+    if (next->new_store) {
+        pgv_arena_done(&c->dcs_built.before);
+        c->dcs_built.before = next->dcs_built;
+    }
+    *next = (struct agent_config_next){ 0 };
 }
 
 bool agent_config_open(struct agent_config *c, const char *path, struct pgv_error *err)
 {
+    struct agent_config_next next = { 0 };
+
     *c = (struct agent_config){
         .overrides_role = PGV_ROLE_UNINITIALIZED,
         .maximum_lag_on_failover = 1048576,
@@ -346,12 +375,15 @@ bool agent_config_open(struct agent_config *c, const char *path, struct pgv_erro
         return pgv_fail(err, PGV_EINVALID, "the path of the configuration is too long");
     if (!pgv_config_env_take(&c->env, err))
         goto fail;
-    if (!pgv_config_load(c->path, &c->env, &c->local, err) ||
-        !agent_config_check_local(c->local.root, err) ||
-        !agent_config_build(c, NULL, c->local.root, err) || !keep_identity(c, err) ||
-        !keep_dcs_section(c, err))
+    if (!pgv_config_load(c->path, &c->env, &next.local, err))
         goto fail;
-    warn_tags(c);
+    if (!make_next(c, &next, err))
+        goto fail;
+    agent_config_exchange(c, &next);
+    agent_config_settle(c, &next);
+    if (!keep_identity(c, err))
+        goto fail;
+    agent_config_warn_tags(c);
     return true;
 fail:
     agent_config_done(c);
@@ -374,42 +406,39 @@ void agent_config_done(struct agent_config *c)
     *c = (struct agent_config){ 0 };
 }
 
-static void warn_identity(const struct agent_config *c, const char *key, const char *now)
+bool agent_config_read_again(const struct agent_config *c, struct agent_config_next *ret,
+                             bool *ret_changed, struct pgv_error *err)
 {
-    struct pgv_str s = pgv_string(pgv_get(c->effective, key));
+    struct agent_config_next next = { 0 };
 
-    if (s.n && !pgv_str_eqz(s, now))
-        pgv_log(PGV_WARNING, "config",
-                "%s changed to '%s': this takes a restart of the agent, '%s' stays", key, s.p, now);
+    *ret = next;
+    *ret_changed = false;
+    /* What came from the environment alone is fixed, except for the files it names. */
+    if (!c->local.reloadable && !c->local.secrets_n)
+        return true;
+    if (!pgv_config_load(c->local.reloadable ? c->path : "", &c->env, &next.local, err))
+        return false;
+    if (pgv_value_same(c->local.root, next.local.root)) {
+        pgv_config_done(&next.local);
+        return true;
+    }
+    if (!make_next(c, &next, err))
+        return false;
+    *ret = next;
+    *ret_changed = true;
+    return true;
 }
 
 bool agent_config_reload(struct agent_config *c, bool *ret_changed, struct pgv_error *err)
 {
-    struct pgv_config fresh = { 0 };
+    struct agent_config_next next;
 
-    if (!c->local.reloadable) {
-        *ret_changed = false;
-        return true;
-    }
-    if (!pgv_config_load(c->path, &c->env, &fresh, err))
+    if (!agent_config_read_again(c, &next, ret_changed, err))
         return false;
-    if (pgv_value_same(c->local.root, fresh.root)) {
-        pgv_config_done(&fresh);
-        *ret_changed = false;
-        return true;
+    if (*ret_changed) {
+        agent_config_exchange(c, &next);
+        agent_config_settle(c, &next);
+        agent_config_warn_tags(c);
     }
-    if (!agent_config_check_local(fresh.root, err) ||
-        !agent_config_build(c, c->dynamic, fresh.root, err)) {
-        pgv_config_done(&fresh);
-        return false;
-    }
-    pgv_config_done(&c->local_before);
-    c->local_before = c->local;
-    c->local = fresh;
-    warn_identity(c, "name", c->name);
-    warn_identity(c, "scope", c->scope);
-    warn_identity(c, "namespace", c->name_space);
-    warn_tags(c);
-    *ret_changed = true;
-    return keep_dcs_section(c, err);
+    return true;
 }

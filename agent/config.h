@@ -18,6 +18,13 @@ struct agent_config_arena {
     struct pgv_arena now, before;
 };
 
+/** What is merged from all sources, with the memory it lives in. */
+struct agent_config_made {
+    struct pgv_arena built, role_built;
+    struct pgv_value *effective, *postgresql;
+    const struct pgv_value *tags;
+};
+
 struct agent_config {
     struct pgv_config local; /* files and environment */
     struct pgv_config_env env;
@@ -41,6 +48,7 @@ struct agent_config {
     int max_timelines_history;
     bool paused;
     /* private */
+    const struct pgv_value *pinned; /* options of postgresql that stay; NULL: none yet */
     struct agent_config_arena built, role_built, dcs_built;
     struct pgv_arena global_arena, identity;
     struct pgv_config local_before; /* whoever borrowed from it has time to be told */
@@ -51,11 +59,42 @@ bool agent_config_open(struct agent_config *c, const char *path,
                        struct pgv_error *err) PGV_MUST_CHECK;
 void agent_config_done(struct agent_config *c);
 /**
- * Read files again. @ret_changed false: nothing differs. On failure the old one stays. name, scope
- * and namespace do not change before the next start; a change of them is logged.
+ * The server is about to be opened: where it lives does not change any more, whatever files and
+ * the store may say, until the agent starts again. Source: Patroni reads data_dir, config_dir,
+ * config_base_name, bin_dir, database and pgpass once (config contract §6.1).
  */
+bool agent_config_pin(struct agent_config *c, struct pgv_error *err) PGV_MUST_CHECK;
+/**
+ * A reload in three steps, so that those who live by the configuration may refuse it:
+ *
+ * agent_config_read_again() reads and checks files and secrets. @ret_changed false: nothing
+ * differs, and @ret holds nothing. On failure nothing has changed.
+ * agent_config_exchange() puts @next in force, or back out of it.
+ * agent_config_settle() ends it, whichever of the two is in force by then: the other one stays
+ * readable until the next reload.
+ *
+ * name, scope and namespace do not change before the next start.
+ */
+struct agent_config_next {
+    struct pgv_config local;
+    struct agent_config_made made;
+    bool new_store; /* the store's section differs */
+    struct pgv_arena dcs_built;
+    const struct pgv_value *dcs_section;
+};
+bool agent_config_read_again(const struct agent_config *c, struct agent_config_next *ret,
+                             bool *ret_changed, struct pgv_error *err) PGV_MUST_CHECK;
+void agent_config_exchange(struct agent_config *c, struct agent_config_next *next);
+void agent_config_settle(struct agent_config *c, struct agent_config_next *next);
+/** All three at once, for who has nobody to ask. */
 bool agent_config_reload(struct agent_config *c, bool *ret_changed,
                          struct pgv_error *err) PGV_MUST_CHECK;
+/**
+ * Log what differs in the local configuration from @next's, the one before, an option a line: what
+ * it was and is, with secrets hidden, and what it takes to have an effect. Also tags that
+ * contradict each other.
+ */
+void agent_config_say_changes(const struct agent_config *c, const struct agent_config_next *next);
 /** patroni.dynamic.json in the data directory; absent is fine, a broken one is logged. */
 void agent_config_load_cache(struct agent_config *c, const char *data_dir);
 bool agent_config_save_cache(struct agent_config *c, const char *data_dir, unsigned mode,

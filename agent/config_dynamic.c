@@ -28,7 +28,7 @@ static bool raise_to(struct pgv_arena *a, struct pgv_value *dynamic, const char 
     struct pgv_value *v = pgv_get(dynamic, key);
 
     *ret = otherwise;
-    if (v && !agent_config_to_int(v, ret))
+    if (v && !pgv_to_int(v, ret))
         return agent_config_bad(err, v, key, "is not a whole number of seconds");
     if (*ret >= min)
         return true;
@@ -79,7 +79,7 @@ static uint64_t seconds_to_ms(const struct pgv_value *v, int64_t otherwise)
 {
     int64_t s = otherwise;
 
-    if (v && !agent_config_to_int(v, &s))
+    if (v && !pgv_to_int(v, &s))
         s = otherwise;
     if (s < 0)
         s = 0;
@@ -110,38 +110,107 @@ static const struct pgv_value *publish_tags(struct pgv_arena *a, const struct pg
     return tags;
 }
 
-bool agent_config_build(struct agent_config *c, const struct pgv_value *dynamic,
-                        const struct pgv_value *local, struct pgv_error *err)
-{
-    struct pgv_arena fresh, fresh_role;
-    struct pgv_value *effective = NULL, *postgresql;
-    const struct pgv_value *tags;
+/* A server that went on under another data_dir would find it empty and be made anew. */
+static const char *const pinned[] = { "data_dir", "config_dir", "config_base_name",
+                                      "bin_dir",  "database",   "pgpass" };
 
-    pgv_arena_init(&fresh, AGENT_CONFIG_ARENA_BYTES_MAX);
-    pgv_arena_init(&fresh_role, AGENT_CONFIG_ARENA_BYTES_MAX);
-    if (!agent_config_merge(&fresh, dynamic, local, &effective, err))
+#define PINNED_N (sizeof(pinned) / sizeof(pinned[0]))
+
+bool agent_config_pin(struct agent_config *c, struct pgv_error *err)
+{
+    struct pgv_value *map = pgv_new(&c->identity, PGV_MAP);
+    bool ok = map != NULL;
+
+    for (size_t i = 0; i < PINNED_N; i++) {
+        const struct pgv_value *v = pgv_get(pgv_get(c->effective, "postgresql"), pinned[i]);
+
+        ok = ok &&
+             (!v || pgv_map_set(&c->identity, map, pinned[i], pgv_value_copy(&c->identity, v)));
+    }
+    if (!ok)
+        return pgv_fail(err, PGV_ENOMEM, "no memory for the options of the server");
+    c->pinned = map;
+    return true;
+}
+
+static bool restore_pinned(const struct agent_config *c, struct pgv_arena *a, struct pgv_value *pg)
+{
+    for (size_t i = 0; c->pinned && i < PINNED_N; i++) {
+        const struct pgv_value *v = pgv_get(c->pinned, pinned[i]);
+
+        if (!v)
+            pgv_map_remove(pg, pinned[i]);
+        else if (!pgv_map_set(a, pg, pinned[i], pgv_value_copy(a, v)))
+            return false;
+    }
+    return true;
+}
+
+bool agent_config_make(const struct agent_config *c, const struct pgv_value *dynamic,
+                       const struct pgv_value *local, struct agent_config_made *ret,
+                       struct pgv_error *err)
+{
+    struct agent_config_made m = { 0 };
+
+    pgv_arena_init(&m.built, AGENT_CONFIG_ARENA_BYTES_MAX);
+    pgv_arena_init(&m.role_built, AGENT_CONFIG_ARENA_BYTES_MAX);
+    if (!agent_config_merge(&m.built, dynamic, local, &m.effective, err))
         goto fail;
-    tags = publish_tags(&fresh, effective);
-    postgresql =
-        agent_config_override(&fresh_role, pgv_get(effective, "postgresql"), c->overrides_role);
-    if (!tags || !postgresql) {
+    m.tags = publish_tags(&m.built, m.effective);
+    if (restore_pinned(c, &m.built, pgv_get(m.effective, "postgresql")))
+        m.postgresql = agent_config_override(&m.role_built, pgv_get(m.effective, "postgresql"),
+                                             c->overrides_role);
+    if (!m.tags || !m.postgresql) {
         pgv_fail(err, PGV_ENOMEM, "no memory for the merged configuration");
         goto fail;
     }
-
-    *agent_config_arena_turn(&c->built) = fresh;
-    *agent_config_arena_turn(&c->role_built) = fresh_role;
-    c->effective = effective;
-    c->postgresql = postgresql;
-    c->tags = tags;
-    c->ttl_ms = seconds_to_ms(pgv_get(effective, "ttl"), 30);
-    c->loop_wait_ms = seconds_to_ms(pgv_get(effective, "loop_wait"), 10);
-    c->retry_timeout_ms = seconds_to_ms(pgv_get(effective, "retry_timeout"), 10);
+    *ret = m;
     return true;
 fail:
-    pgv_arena_done(&fresh);
-    pgv_arena_done(&fresh_role);
+    pgv_arena_done(&m.built);
+    pgv_arena_done(&m.role_built);
     return false;
+}
+
+void agent_config_exchange_made(struct agent_config *c, struct agent_config_made *m)
+{
+    struct agent_config_made old = {
+        .built = c->built.now,
+        .role_built = c->role_built.now,
+        .effective = c->effective,
+        .postgresql = c->postgresql,
+        .tags = c->tags,
+    };
+
+    c->built.now = m->built;
+    c->role_built.now = m->role_built;
+    c->effective = m->effective;
+    c->postgresql = m->postgresql;
+    c->tags = m->tags;
+    c->ttl_ms = seconds_to_ms(pgv_get(c->effective, "ttl"), 30);
+    c->loop_wait_ms = seconds_to_ms(pgv_get(c->effective, "loop_wait"), 10);
+    c->retry_timeout_ms = seconds_to_ms(pgv_get(c->effective, "retry_timeout"), 10);
+    *m = old;
+}
+
+void agent_config_retire_made(struct agent_config *c, struct agent_config_made *m)
+{
+    pgv_arena_done(&c->built.before);
+    pgv_arena_done(&c->role_built.before);
+    c->built.before = m->built;
+    c->role_built.before = m->role_built;
+    *m = (struct agent_config_made){ 0 };
+}
+
+static bool build(struct agent_config *c, const struct pgv_value *dynamic, struct pgv_error *err)
+{
+    struct agent_config_made m;
+
+    if (!agent_config_make(c, dynamic, c->local.root, &m, err))
+        return false;
+    agent_config_exchange_made(c, &m);
+    agent_config_retire_made(c, &m);
+    return true;
 }
 
 bool agent_config_set_role(struct agent_config *c, enum pgv_role role)
@@ -181,7 +250,7 @@ static bool set_dynamic(struct agent_config *c, const struct pgv_value *document
         pgv_fail(err, PGV_ENOMEM, "no memory for the dynamic configuration");
         goto fail;
     }
-    if (!agent_config_clamp(&fresh, copy, err) || !agent_config_build(c, copy, c->local.root, err))
+    if (!agent_config_clamp(&fresh, copy, err) || !build(c, copy, err))
         goto fail;
     pgv_arena_done(&c->dynamic_arena);
     c->dynamic_arena = fresh;

@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/parse.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -93,6 +92,11 @@ static const struct controlled *find_controlled(const char *name)
 bool agent_config_controlled(const char *parameter)
 {
     return find_controlled(parameter) != NULL;
+}
+
+const char *agent_config_controlled_name(size_t i)
+{
+    return i < sizeof(controlled) / sizeof(controlled[0]) ? controlled[i].name : NULL;
 }
 
 static bool controlled_accepts(const struct controlled *c, const struct pgv_value *v)
@@ -237,7 +241,7 @@ bool agent_config_acceptable(const struct pgv_value *dynamic, struct pgv_error *
     for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
         const struct pgv_value *v = pgv_get(dynamic, times[i]);
 
-        if (v && !agent_config_to_int(v, &seconds))
+        if (v && !pgv_to_int(v, &seconds))
             return agent_config_bad(err, v, times[i], "is not a whole number of seconds");
     }
     params = pgv_get(pg, "parameters");
@@ -279,11 +283,19 @@ static bool overlay_dynamic(struct build *b, struct pgv_value *root,
                 if (is_one_of(s->key, standby_keys))
                     put_copy(b, standby, s->key.p, s);
             }
-        } else if (pgv_get(root, v->key.p) && agent_config_to_int(v, &seconds)) {
+        } else if (pgv_get(root, v->key.p) && pgv_to_int(v, &seconds)) {
             put(b, root, v->key.p, pgv_new_int(b->a, seconds));
         }
     }
     return true;
+}
+
+struct pgv_value *agent_config_defaults(struct pgv_arena *a)
+{
+    struct build b = { .a = a };
+    struct pgv_value *root = put_defaults(&b);
+
+    return b.failed ? NULL : root;
 }
 
 static bool valid_citus(const struct pgv_value *v)
@@ -478,43 +490,4 @@ struct pgv_value *agent_config_override(struct pgv_arena *a, struct pgv_value *p
             put_copy(&b, pg, replaced[i], pgv_get(postgresql, key));
     }
     return b.failed ? NULL : pg;
-}
-
-bool agent_config_to_int(const struct pgv_value *v, int64_t *ret)
-{
-    struct pgv_str s;
-    bool negative = false;
-    uint64_t u;
-
-    if (!v)
-        return false;
-    switch (v->type) {
-    case PGV_BOOL:
-        *ret = v->u.b;
-        return true;
-    case PGV_INT:
-        *ret = v->u.i;
-        return true;
-    case PGV_REAL:
-        if (!(fabs(v->u.d) < 9e18)) /* neither too large nor a NaN */
-            return false;
-        *ret = (int64_t)v->u.d;
-        return true;
-    case PGV_STRING:
-        s = pgv_str_trim(v->u.s);
-        if (s.n && (s.p[0] == '-' || s.p[0] == '+')) {
-            negative = s.p[0] == '-';
-            s.p++;
-            s.n--;
-        }
-        if (!pgv_parse_u64(s, &u) || u > INT64_MAX)
-            return false;
-        *ret = negative ? -(int64_t)u : (int64_t)u;
-        return true;
-    case PGV_NULL:
-    case PGV_LIST:
-    case PGV_MAP:
-        break;
-    }
-    return false;
 }

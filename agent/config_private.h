@@ -16,23 +16,26 @@ void agent_config_arena_done(struct agent_config_arena *a);
 bool agent_config_bad(struct pgv_error *err, const struct pgv_value *at, const char *key,
                       const char *fmt, ...) PGV_PRINTF(4, 5);
 
-/** int(value) as Python does it: digits with a sign, reals cut, booleans 0 and 1. */
-bool agent_config_to_int(const struct pgv_value *v, int64_t *ret) PGV_MUST_CHECK;
-
 /** Is everything there without which, or with which, we cannot start? */
 bool agent_config_check_local(const struct pgv_value *local, struct pgv_error *err) PGV_MUST_CHECK;
+
+/** Tags that contradict each other, in the log. */
+void agent_config_warn_tags(const struct agent_config *c);
 
 /** The merged document in @a (config contract §2.4). @dynamic may be NULL. */
 bool agent_config_merge(struct pgv_arena *a, const struct pgv_value *dynamic,
                         const struct pgv_value *local, struct pgv_value **ret,
                         struct pgv_error *err) PGV_MUST_CHECK;
 
-/**
- * Build effective, postgresql, tags and the times from @dynamic and @local and put them in force.
- * On failure all stays as it was.
+/** Build effective, postgresql, tags from @dynamic and @local, for the role as it is; not in force.
  */
-bool agent_config_build(struct agent_config *c, const struct pgv_value *dynamic,
-                        const struct pgv_value *local, struct pgv_error *err) PGV_MUST_CHECK;
+bool agent_config_make(const struct agent_config *c, const struct pgv_value *dynamic,
+                       const struct pgv_value *local, struct agent_config_made *ret,
+                       struct pgv_error *err) PGV_MUST_CHECK;
+/** Put @m in force, and what was into @m. */
+void agent_config_exchange_made(struct agent_config *c, struct agent_config_made *m);
+/** What is not in force any more stays readable until the next one comes here. */
+void agent_config_retire_made(struct agent_config *c, struct agent_config_made *m);
 
 /** Remember the raw document and what is read from it. False: no memory, the old one stays. */
 bool agent_config_set_global(struct agent_config *c, const struct pgv_value *document);
@@ -42,3 +45,7 @@ struct pgv_value *agent_config_override(struct pgv_arena *a, struct pgv_value *p
                                         enum pgv_role role);
 /** A parameter the cluster controls. Source: Patroni, ConfigHandler.CMDLINE_OPTIONS. */
 bool agent_config_controlled(const char *parameter);
+/** The @i-th of them; NULL behind the last. */
+const char *agent_config_controlled_name(size_t i);
+/** What is in force when nobody says anything (config contract §2.4). NULL: no memory. */
+struct pgv_value *agent_config_defaults(struct pgv_arena *a);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 
 #include <stdio.h>
+#include <strings.h>
 
 #include "base/banned.h"
 
@@ -230,7 +231,7 @@ void agent_peers_ask(struct agent *a, struct agent_peers_req *r,
         call->http.deadline_ms = deadline_ms;
         if (!call->api_url[0])
             pgv_fail(&err, PGV_EINVALID, "its member key has no api_url");
-        else if (httpc_send(&a->peers_client, &call->http, on_answer, &err)) {
+        else if (agent_peers_send(a, &call->http, on_answer, &err)) {
             call->in_flight = true;
             g->pending++;
             continue;
@@ -299,19 +300,35 @@ static bool peers_tls_new(const struct agent *a, struct tls_context **ret, struc
     return true;
 }
 
+/* A certificate that cannot be read is told at once; without one TLS waits until it is needed. */
+static bool has_certificate(const struct agent *a)
+{
+    return pgv_string(pgv_path(a->config.effective, "ctl.certfile")).n > 0;
+}
+
 bool agent_peers_open(struct agent *a, struct pgv_error *err)
 {
-    if (!peers_tls_new(a, &a->peers_tls, err))
+    if (has_certificate(a) && !peers_tls_new(a, &a->peers_tls, err))
         return false;
     httpc_open(&a->peers_client, &a->loop, a->peers_tls);
     return true;
+}
+
+bool agent_peers_send(struct agent *a, struct httpc_req *r, httpc_cb cb, struct pgv_error *err)
+{
+    if (!a->peers_tls && strncasecmp(r->url, "https:", 6) == 0) {
+        if (!peers_tls_new(a, &a->peers_tls, err))
+            return false;
+        httpc_set_tls(&a->peers_client, a->peers_tls);
+    }
+    return httpc_send(&a->peers_client, r, cb, err);
 }
 
 bool agent_peers_reconfigure(struct agent *a, struct pgv_error *err)
 {
     struct tls_context *fresh = NULL;
 
-    if (!peers_tls_new(a, &fresh, err))
+    if ((a->peers_tls || has_certificate(a)) && !peers_tls_new(a, &fresh, err))
         return false;
     httpc_set_tls(&a->peers_client, fresh);
     tls_context_unref(a->peers_tls);

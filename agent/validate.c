@@ -52,7 +52,7 @@ static const char *last_key(const char *path)
 
 /* Does a secret stand in it, or could it? What looks like one anywhere counts, as people put values
  * into the wrong place. */
-static bool is_secret(const char *path, const struct pgv_value *v)
+bool agent_option_is_secret(const char *path, const struct pgv_value *v)
 {
     static const char *const secret[] = {
         "password",  "keyfile_password", "key_password", "sslpassword", "token",
@@ -88,7 +88,7 @@ void validate_say(struct agent_findings *f, bool error, const char *path,
     else
         f->warnings_n++;
     pgv_buf_printf(b, "%s ", path);
-    if (shown && shown->type != PGV_NULL && is_secret(path, shown))
+    if (shown && shown->type != PGV_NULL && agent_option_is_secret(path, shown))
         pgv_buf_puts(b, "(hidden)");
     else if (shown)
         pgv_value_text(b, shown);
@@ -133,6 +133,18 @@ static bool is_checked_for_all(const char *key)
     return false;
 }
 
+/* As in files that were made by --generate-sample-config: nobody counts on it. */
+static bool is_default(const struct validate_option *o, const struct pgv_value *v)
+{
+    struct pgv_buf text;
+    bool same;
+
+    pgv_buf_init(&text, 256);
+    same = pgv_value_text(&text, v) && strcmp(pgv_buf_cstr(&text), o->standard) == 0;
+    pgv_buf_done(&text);
+    return same;
+}
+
 /* @prefix is put before the option's path: of what stands in the section for all members. */
 static void check_option(struct validate_check *k, const struct validate_option *o,
                          const char *prefix)
@@ -155,7 +167,7 @@ static void check_option(struct validate_check *k, const struct validate_option 
     v = pgv_get(parent, last_key(path));
     if (v) {
         validate_value(k, v);
-        if (o->applied == NOTHING && pgv_truthy(v))
+        if (o->applied == NOTHING && pgv_truthy(v) && !is_default(o, v))
             validate_say(k->f, false, path, v, v, "has no effect", o->about);
     } else if (o->kind == BIN_DIR && !*prefix) {
         validate_bin_dir(k, NULL);
@@ -180,6 +192,44 @@ static const struct validate_option *option_at(const char *path)
 bool agent_option_known(const char *path)
 {
     return option_at(path) != NULL;
+}
+
+enum agent_option_effect agent_option_effect(const char *path)
+{
+    static const char *const shared[] = { "ttl", "loop_wait", "retry_timeout", "standby_cluster" };
+    const struct validate_option *o = NULL;
+    char above[VALIDATE_PATH_BYTES];
+    char *dot;
+
+    if (!pgv_copyz(above, sizeof(above), path))
+        return AGENT_OPTION_NONE;
+    for (size_t i = 0; i < COUNT(shared); i++) {
+        size_t n = strlen(shared[i]);
+
+        if (strncmp(path, shared[i], n) == 0 && (path[n] == '\0' || path[n] == '.'))
+            return AGENT_OPTION_SHARED;
+    }
+    while (!(o = option_at(above)) && (dot = strrchr(above, '.')))
+        *dot = '\0';
+    if (!o)
+        return AGENT_OPTION_NONE;
+    if (strncmp(o->path, "bootstrap", 9) == 0)
+        return AGENT_OPTION_BOOTSTRAP;
+    if (o->where == DYNAMIC)
+        return AGENT_OPTION_SHARED;
+    switch (o->applied) {
+    case RELOAD:
+        return AGENT_OPTION_NOW;
+    case RESTART:
+        return AGENT_OPTION_RESTART;
+    case SERVER:
+        return AGENT_OPTION_SERVER;
+    case ONCE:
+        return AGENT_OPTION_BOOTSTRAP;
+    case NOTHING:
+        break;
+    }
+    return AGENT_OPTION_NONE;
 }
 
 /* Letters to add, drop or change; at most 31 letters are looked at. */
@@ -339,15 +389,22 @@ static void check_together(struct validate_check *k, const char *section)
     }
 }
 
+static const char *const stores[] = { "consul",     "etcd", "etcd3",    "exhibitor",
+                                      "kubernetes", "raft", "zookeeper" };
+
+bool agent_names_store(const struct pgv_value *local)
+{
+    for (size_t i = 0; i < COUNT(stores); i++) {
+        if (pgv_get(local, stores[i]))
+            return true;
+    }
+    return false;
+}
+
 static void check_has_store(struct validate_check *k)
 {
-    static const char *const stores[] = { "consul",     "etcd", "etcd3",    "exhibitor",
-                                          "kubernetes", "raft", "zookeeper" };
-
-    for (size_t i = 0; i < COUNT(stores); i++) {
-        if (pgv_get(k->local, stores[i]))
-            return;
-    }
+    if (agent_names_store(k->local))
+        return;
     for (size_t i = 0; i < COUNT(stores); i++)
         validate_say(k->f, true, stores[i], NULL, NULL, "is not defined.", "one store is needed");
 }
@@ -439,6 +496,21 @@ bool agent_options_markdown(struct pgv_buf *b)
         "nothing is wrong.\n\n"
         "Where: *local* is the file or the environment, *dynamic* what `pgvigilctl edit-config` "
         "changes (`bootstrap.dcs`\nis its first state), *both* may stand in either.\n\n"
+        "`pgvigil --generate-sample-config [FILE]` writes a configuration to begin with, `pgvigil "
+        "--generate-config\n[--dsn DSN] [FILE]` one for the PostgreSQL server that runs on this "
+        "machine: its parameters, `pg_hba.conf`,\n`pg_ident.conf`, directories and addresses. "
+        "`PATRONI_*` variables have the last word, what nobody knows is\n`#FIXME` and named on "
+        "standard error. The file is replaced as a whole and for its owner's eyes alone.\n\n"
+        "A reload (SIGHUP, `POST /reload`, `pgvigilctl reload`) takes all of the new files or "
+        "nothing: certificates are\nloaded, addresses bound and every section is read before "
+        "anything is in force. The log tells each option that\nchanged, with secrets hidden, and "
+        "what it takes for it to have an effect.\n\n"
+        "A secret may lie in a file of its own: the key with `_file` behind it (`password_file`) or "
+        "the variable with\n`_FILE` (`PATRONI_SUPERUSER_PASSWORD_FILE`) names it. It is read at "
+        "start and at every reload; newlines at its\nend do not count; 8 kB and one line are the "
+        "limit; a file that everybody may read is a warning. The secret and\nits file in one "
+        "source are an error; between sources the later one wins, as for any other option. With "
+        "a\nconfiguration from variables alone, a reload reads these files again.\n\n"
         "| option | default | unit | environment | where | applied by | meaning |\n"
         "|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < COUNT(options); i++) {
@@ -464,6 +536,7 @@ int agent_validate_main(const char *path, bool print, bool ignore_listen_port)
     agent_findings_init(&f);
     pgv_buf_init(&text, AGENT_FINDINGS_BYTES_MAX * 4);
     if (!pgv_config_env_take(&env, &err) || !pgv_config_load_lenient(path, &env, &config, &err) ||
+        !pgv_config_read_secrets(&config, NULL, &err) ||
         !agent_validate(config.root, look, &f, &err)) {
         fprintf(stderr, "%s\n", err.msg);
         goto out;

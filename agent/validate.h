@@ -31,6 +31,22 @@ bool agent_validate(const struct pgv_value *local, unsigned look, struct agent_f
 void agent_validate_times(const struct pgv_value *local, struct pgv_buf *b);
 /** Is there an option at this dotted path? */
 bool agent_option_known(const char *path);
+/** Is @v at @path a secret, or could it hold one? */
+bool agent_option_is_secret(const char *path, const struct pgv_value *v);
+
+/** What it takes for a change of the local configuration to have an effect. */
+enum agent_option_effect {
+    AGENT_OPTION_NOW,       /* a reload */
+    AGENT_OPTION_RESTART,   /* of the agent */
+    AGENT_OPTION_SERVER,    /* PostgreSQL's reload, or its restart */
+    AGENT_OPTION_BOOTSTRAP, /* counts when a cluster begins */
+    AGENT_OPTION_SHARED,    /* belongs into the dynamic configuration */
+    AGENT_OPTION_NONE,      /* unknown, or accepted without effect */
+};
+/** Of the option at @path, or of what it stands in: 'postgresql.parameters.work_mem'. */
+enum agent_option_effect agent_option_effect(const char *path);
+/** Is there the section of a store? */
+bool agent_names_store(const struct pgv_value *local);
 /** docs/configuration.md, from the table. */
 bool agent_options_markdown(struct pgv_buf *b);
 /** pgvigil --validate-config: the exit code. Takes the environment. */

@@ -5,29 +5,25 @@
  * This is a process of its own that ends when it has spoken, not the agent: it may wait, though no
  * longer than the limits below for each address. Names are asked for with getaddrinfo().
  */
+#include "agent/programs.h"
 #include "agent/validate_private.h"
 
 #include "base/file.h"
 #include "pg/pgdata.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/banned.h"
 
 #define CONNECT_MS 2000
-#define VERSION_MS 10000 /* for postgres --version */
 #define HOSTS_BYTES 1024
 #define FILE_BYTES 1024
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -271,28 +267,6 @@ void validate_hosts(struct validate_check *k, const struct pgv_value *v)
 /* ---- programs ----------------------------------------------------------------------------------
  */
 
-/* The program's file, looked for in @dirs (with colons), or in PATH when that is empty. */
-static bool find_program(const char *name, const char *dirs, char *ret, size_t ret_bytes)
-{
-    struct pgv_str rest = pgv_str(dirs && *dirs ? dirs : getenv("PATH")), head, tail;
-    bool path = strchr(name, '/') != NULL;
-    struct stat st;
-    int n;
-
-    do {
-        tail = (struct pgv_str){ 0 };
-        if (!pgv_str_cut(rest, ':', &head, &tail))
-            head = rest;
-        n = path ? snprintf(ret, ret_bytes, "%s", name)
-                 : snprintf(ret, ret_bytes, "%.*s/%s", (int)head.n, head.n ? head.p : "", name);
-        if (n > 0 && (size_t)n < ret_bytes && access(ret, X_OK) == 0 && stat(ret, &st) == 0 &&
-            !S_ISDIR(st.st_mode))
-            return true;
-        rest = tail;
-    } while (!path && rest.n > 0);
-    return false;
-}
-
 static const char *bin_dir_of(const struct validate_check *k)
 {
     const char *dir = pgv_stringz(pgv_path(k->local, "postgresql.bin_dir"));
@@ -316,7 +290,7 @@ void validate_bin(struct validate_check *k, const struct pgv_value *v)
         validate_bad(k, v, "is not a string", "put it into quotes");
     } else if (!*name) {
         validate_bad(k, v, INVALID "is an empty string", "the name of a program");
-    } else if ((k->look & AGENT_LOOK_FILES) && !find_program(name, dir, file, sizeof(file))) {
+    } else if ((k->look & AGENT_LOOK_FILES) && !program_find(name, dir, file, sizeof(file))) {
         (void)snprintf(what, sizeof(what), INVALID "does not contain '%.200s' in '%.700s'", name,
                        *dir ? dir : "$PATH");
         validate_bad(k, v, what, "the name of a program there");
@@ -350,55 +324,13 @@ void validate_bin_dir(struct validate_check *k, const struct pgv_value *v)
     for (size_t i = 0; i < COUNT(programs); i++) {
         const char *name = bin_name_of(k, programs[i]);
 
-        if (find_program(name, dir, file, sizeof(file)))
+        if (program_find(name, dir, file, sizeof(file)))
             continue;
         (void)snprintf(what, sizeof(what), "does not contain '%.200s' in '%.700s'", name,
                        *dir ? dir : "$PATH");
         validate_say(k->f, !k->soft, k->path, at, NULL, what,
                      "the folder of PostgreSQL's programs; bin_name gives them other names");
     }
-}
-
-/* What '<file> --version' prints, cut to @ret_bytes. */
-static bool version_text(const char *file, char *ret, size_t ret_bytes)
-{
-    char *argv[] = { (char *)(uintptr_t)file, (char *)(uintptr_t) "--version", NULL };
-    struct pollfd p = { .events = POLLIN };
-    posix_spawn_file_actions_t actions;
-    int pipe_fd[2], status = 0;
-    bool started, silent = false;
-    size_t n = 0;
-    ssize_t got;
-    pid_t pid;
-
-    if (pipe2(pipe_fd, O_CLOEXEC) != 0)
-        return false;
-    if (posix_spawn_file_actions_init(&actions) != 0) {
-        close(pipe_fd[0]);
-        close(pipe_fd[1]);
-        return false;
-    }
-    started = posix_spawn_file_actions_adddup2(&actions, pipe_fd[1], STDOUT_FILENO) == 0 &&
-              posix_spawn(&pid, file, &actions, NULL, argv, environ) == 0;
-    posix_spawn_file_actions_destroy(&actions);
-    close(pipe_fd[1]);
-    p.fd = pipe_fd[0];
-    while (started && n + 1 < ret_bytes) {
-        silent = poll(&p, 1, VERSION_MS) != 1;
-        got = silent ? 0 : read(p.fd, ret + n, ret_bytes - 1 - n);
-        if (got <= 0)
-            break;
-        n += (size_t)got;
-    }
-    close(pipe_fd[0]);
-    if (!started)
-        return false;
-    if (silent)
-        kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    ret[n] = '\0';
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 /* '16' or '9.6' of 'postgres (PostgreSQL) 16.4 (Debian)': the third word, less its last number. */
@@ -409,8 +341,8 @@ static bool major_version(const struct validate_check *k, char *ret, size_t ret_
     size_t n = 0;
     char *dot;
 
-    if (!find_program(bin_name_of(k, "postgres"), bin_dir_of(k), file, sizeof(file)) ||
-        !version_text(file, text, sizeof(text)))
+    if (!program_find(bin_name_of(k, "postgres"), bin_dir_of(k), file, sizeof(file)) ||
+        !program_version(file, text, sizeof(text)))
         return false;
     rest = pgv_str(text);
     for (int i = 0; i < 3; i++) {

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "base/secrets.h"
 #include "base/vocabulary.h"
 
 #include <ctype.h>
@@ -42,7 +43,8 @@ enum conversion {
 #define AUTH_KEYS                                                                                  \
     "username password sslmode sslcert sslkey sslpassword sslrootcert sslcrl sslcrldir "           \
     "gssencmode "                                                                                  \
-    "channel_binding sslnegotiation"
+    "channel_binding sslnegotiation username_file password_file sslpassword_file"
+#define USER_KEYS "username password username_file password_file"
 
 /** Variable PATRONI_<prefix><KEY> goes to <path>.<key>; empty values are as good as unset. */
 static const struct {
@@ -52,16 +54,16 @@ static const struct {
 } known[] = {
     { "", "", TEXT, "name namespace scope thread_pool_size thread_stack_size" },
     { "RESTAPI_", "restapi", TEXT,
-      "listen connect_address certfile keyfile keyfile_password cafile ciphers verify_client "
-      "server_tokens" },
+      "listen connect_address certfile keyfile keyfile_password keyfile_password_file cafile "
+      "ciphers verify_client server_tokens" },
     { "RESTAPI_", "restapi", MAP, "http_extra_headers https_extra_headers" },
     { "RESTAPI_", "restapi", LIST, "allowlist" },
     { "RESTAPI_", "restapi", BOOL, "allowlist_include_members" },
     { "RESTAPI_", "restapi", INT, "request_queue_size" },
-    { "RESTAPI_", "restapi.authentication", TEXT, "username password" },
-    { "CTL_", "ctl", TEXT, "cacert certfile keyfile keyfile_password" },
+    { "RESTAPI_", "restapi.authentication", TEXT, USER_KEYS },
+    { "CTL_", "ctl", TEXT, "cacert certfile keyfile keyfile_password keyfile_password_file" },
     { "CTL_", "ctl", BOOL, "insecure" },
-    { "CTL_", "ctl.authentication", TEXT, "username password" },
+    { "CTL_", "ctl.authentication", TEXT, USER_KEYS },
     { "POSTGRESQL_", "postgresql", TEXT,
       "listen connect_address proxy_address config_dir data_dir pgpass bin_dir" },
     { "POSTGRESQL_BIN_", "postgresql.bin_name", TEXT,
@@ -74,7 +76,7 @@ static const struct {
     { "LOG_", "log", INT, "mode max_queue_size file_size file_num" },
     { "LOG_", "log", MAP, "static_fields loggers" },
     { "LOG_", "log", BOOL, "deduplicate_heartbeat_logs" },
-    { "RAFT_", "raft", TEXT, "data_dir self_addr password bind_addr" },
+    { "RAFT_", "raft", TEXT, "data_dir self_addr password password_file bind_addr" },
     { "RAFT_", "raft", LIST, "partner_addrs" },
     { "RAFT_", "raft", REAL,
       "min_timeout max_timeout connection_timeout append_entries_period connection_retry_time "
@@ -110,6 +112,7 @@ static const struct {
     { "KEY", TEXT },
     { "VERIFY", BOOL },
     { "TOKEN", TEXT },
+    { "TOKEN_FILE", TEXT },
     { "CHECKS", LIST },
     { "DC", TEXT },
     { "CONSISTENCY", TEXT },
@@ -128,6 +131,7 @@ static const struct {
     { "BYPASS_API_SERVICE", BOOL },
     { "RETRIABLE_HTTP_CODES", LIST },
     { "KEY_PASSWORD", TEXT },
+    { "KEY_PASSWORD_FILE", TEXT },
     { "USE_SSL", TEXT },
     { "SET_ACLS", MAP },
     { "GROUP", TEXT },
@@ -220,6 +224,14 @@ static bool convert_yaml(struct pgv_arena *a, const char *name, struct pgv_str t
     return true;
 }
 
+/** A variable that names a file with a secret. */
+static bool is_file_name(const char *name)
+{
+    size_t n = strlen(name);
+
+    return n > 5 && strcmp(name + n - 5, "_FILE") == 0;
+}
+
 static bool convert(struct pgv_arena *a, const char *name, struct pgv_str text,
                     enum conversion conversion, struct pgv_value **ret, struct pgv_error *err)
 {
@@ -263,7 +275,9 @@ static bool convert(struct pgv_arena *a, const char *name, struct pgv_str text,
         return convert_yaml(a, name, text, true, ret, err);
     }
     *ret = pgv_new_string(a, text);
-    return *ret != NULL || out_of_memory(err);
+    if (*ret && is_file_name(name)) /* what is wrong with the file is told with the variable */
+        (*ret)->file = pgv_arena_dup(a, pgv_str(name));
+    return (*ret && (!is_file_name(name) || (*ret)->file)) || out_of_memory(err);
 }
 
 /** The variable's value copied into @a and the variable removed; NULL in @ret when it is not set.
@@ -420,7 +434,7 @@ static bool take_generic(struct pgv_config_env *env, const char *entry, bool *re
 static bool take_store_users(struct pgv_config_env *env, struct pgv_error *err)
 {
     static const char *const stores[] = { "etcd", "etcd3" };
-    static const char *const keys[] = { "username", "password" };
+    static const char *const keys[] = { "username", "password", "username_file", "password_file" };
 
     for (size_t s = 0; s < COUNT(stores); s++) {
         for (size_t k = 0; k < COUNT(keys); k++) {
@@ -519,7 +533,8 @@ static bool load_file(struct pgv_config *c, const char *path, struct pgv_error *
         pgv_fail(err, PGV_EINVALID, "invalid config file %s", path);
         goto out;
     }
-    ok = pgv_value_patch(&c->arena, c->root, v, &changed, err);
+    ok = pgv_secrets_give_way(c->root, v, err) &&
+         pgv_value_patch(&c->arena, c->root, v, &changed, err);
 out:
     pgv_buf_done(&text);
     pgv_arena_done(&scratch);
@@ -597,12 +612,15 @@ static bool load_sources(struct pgv_config *c, const char *path, const struct pg
             pgv_log(PGV_ERROR, "config", "config path %s is neither directory nor file", path);
             return pgv_fail(err, PGV_EINVALID, "invalid config path");
         }
-        return pgv_value_patch(&c->arena, c->root, env->overlay, &changed, err);
+        return pgv_secrets_give_way(c->root, env->overlay, err) &&
+               pgv_value_patch(&c->arena, c->root, env->overlay, &changed, err);
     }
     if (env->configuration_bad) {
         *err = env->configuration_err;
         return false;
     }
+    if (!pgv_secrets_give_way(NULL, env->configuration ? env->configuration : env->overlay, err))
+        return false;
     c->root = pgv_value_copy(&c->arena, env->configuration ? env->configuration : env->overlay);
     return c->root != NULL || out_of_memory(err);
 }
@@ -645,13 +663,18 @@ bool pgv_config_load(const char *path, const struct pgv_config_env *env, struct 
 
     if (!pgv_config_load_lenient(path, env, &c, err))
         return false;
+    if (!pgv_config_read_secrets(&c, NULL, err)) {
+        pgv_config_done(&c);
+        return false;
+    }
     if (!pgv_truthy(c.root)) {
         pgv_config_done(&c);
         if (path && *path)
-            return pgv_fail(err, PGV_EINVALID,
-                            "Config is empty: '%s' does not exist or holds nothing, and there are no "
-                            "PATRONI_* variables",
-                            path);
+            return pgv_fail(
+                err, PGV_EINVALID,
+                "Config is empty: '%s' does not exist or holds nothing, and there are no "
+                "PATRONI_* variables",
+                path);
         return pgv_fail(err, PGV_EINVALID, "Config is empty.");
     }
     if (pgv_str_eqz(pgv_string(pgv_get(c.root, "name")), PGV_NAME_PLACEHOLDER)) {
@@ -660,6 +683,16 @@ bool pgv_config_load(const char *path, const struct pgv_config_env *env, struct 
                         PGV_NAME_PLACEHOLDER);
     }
     *ret = c;
+    return true;
+}
+
+bool pgv_config_read_secrets(struct pgv_config *c, const char *section, struct pgv_error *err)
+{
+    unsigned n;
+
+    if (!pgv_secrets_read(&c->arena, c->root, section, &n, err))
+        return false;
+    c->secrets_n += n;
     return true;
 }
 

@@ -19,8 +19,8 @@
  */
 struct pgv_config_env {
     struct pgv_arena arena;
-    struct pgv_value *overlay;        /* a map, may be empty */
-    struct pgv_value *configuration;  /* PATRONI_CONFIGURATION parsed, or NULL */
+    struct pgv_value *overlay;       /* a map, may be empty */
+    struct pgv_value *configuration; /* PATRONI_CONFIGURATION parsed, or NULL */
     /* private */
     bool configuration_bad;             /* it was set but is no mapping: matters only when used */
     struct pgv_error configuration_err; /* why */
@@ -32,7 +32,8 @@ void pgv_config_env_done(struct pgv_config_env *env);
 struct pgv_config {
     struct pgv_arena arena;
     struct pgv_value *root;
-    bool reloadable; /* from a file or folder */
+    bool reloadable;    /* from a file or folder */
+    unsigned secrets_n; /* that came from files of their own */
 };
 
 /**
@@ -44,9 +45,16 @@ struct pgv_config {
 bool pgv_config_load(const char *path, const struct pgv_config_env *env, struct pgv_config *ret,
                      struct pgv_error *err) PGV_MUST_CHECK;
 /**
- * The same without the agent's demands: nothing configured at all is an empty map, and any 'name'
- * passes. For the command line tool (which may get its store by option) and --validate-config.
+ * The same without the agent's demands: nothing configured at all is an empty map, any 'name'
+ * passes, and keys like 'password_file' still stand there: see pgv_config_read_secrets(). For the
+ * command line tool (which may get its store by option), --validate-config and the generators.
  */
 bool pgv_config_load_lenient(const char *path, const struct pgv_config_env *env,
                              struct pgv_config *ret, struct pgv_error *err) PGV_MUST_CHECK;
+/**
+ * Put the content of the files that keys like 'password_file' name in the secrets' places: those
+ * below @section, or all (NULL). Not known to Patroni. On failure the others may have been read.
+ */
+bool pgv_config_read_secrets(struct pgv_config *c, const char *section,
+                             struct pgv_error *err) PGV_MUST_CHECK;
 void pgv_config_done(struct pgv_config *c);

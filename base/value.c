@@ -140,6 +140,45 @@ int64_t pgv_int_like(const struct pgv_value *v, const char *base_unit, int64_t o
     return i;
 }
 
+bool pgv_to_int(const struct pgv_value *v, int64_t *ret)
+{
+    struct pgv_str s;
+    bool minus = false;
+    uint64_t u;
+
+    if (!v)
+        return false;
+    switch (v->type) {
+    case PGV_INT:
+        *ret = v->u.i;
+        return true;
+    case PGV_BOOL:
+        *ret = v->u.b;
+        return true;
+    case PGV_REAL:
+        if (!(v->u.d > -9e18 && v->u.d < 9e18))
+            return false;
+        *ret = (int64_t)v->u.d;
+        return true;
+    case PGV_STRING:
+        s = pgv_str_trim(v->u.s);
+        if (s.n && (s.p[0] == '-' || s.p[0] == '+')) {
+            minus = s.p[0] == '-';
+            s.p++;
+            s.n--;
+        }
+        if (!pgv_parse_u64(s, &u) || u > INT64_MAX)
+            return false;
+        *ret = minus ? -(int64_t)u : (int64_t)u;
+        return true;
+    case PGV_NULL:
+    case PGV_LIST:
+    case PGV_MAP:
+        break;
+    }
+    return false;
+}
+
 struct pgv_value *pgv_new(struct pgv_arena *a, enum pgv_type type)
 {
     struct pgv_value *v = pgv_arena_alloc(a, sizeof(*v));

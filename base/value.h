@@ -49,6 +49,9 @@ bool pgv_truthy(const struct pgv_value *v);
 bool pgv_bool_like(const struct pgv_value *v);
 /** Integer by pgv_parse_int() of the text form; booleans do not count; @otherwise when it fails. */
 int64_t pgv_int_like(const struct pgv_value *v, const char *base_unit, int64_t otherwise);
+/** Python's int(x): integers, truth values, reals cut off, decimal texts with blanks around. False
+ *  for all else and for NULL. */
+bool pgv_to_int(const struct pgv_value *v, int64_t *ret) PGV_MUST_CHECK;
 
 /** Building. NULL when the arena is full; adding NULL to a parent fails harmlessly and returns
  * NULL. */

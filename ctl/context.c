@@ -208,6 +208,22 @@ bool ctl_apply_dcs_url(struct pgv_arena *a, struct pgv_value *config, const char
     return true;
 }
 
+/*
+ * What lies in files of its own may be for the agent's eyes alone. That of PostgreSQL's users is
+ * not needed here, and who cannot read the rest may still do what needs no credentials.
+ */
+static void read_secrets(struct ctl *c)
+{
+    struct pgv_error err;
+
+    PGV_EACH(section, c->local.root)
+    {
+        if (!pgv_str_eqz(section->key, "postgresql") &&
+            !pgv_config_read_secrets(&c->local, section->key.p, &err))
+            pgv_log(PGV_WARNING, "ctl", "%s", err.msg);
+    }
+}
+
 static bool load_config(struct ctl *c, const char *path, const char *dcs_url, struct pgv_error *err)
 {
     char fallback[512];
@@ -224,6 +240,7 @@ static bool load_config(struct ctl *c, const char *path, const char *dcs_url, st
     if (!pgv_config_env_take(&c->env, err) ||
         !pgv_config_load_lenient(path, &c->env, &c->local, err))
         return false;
+    read_secrets(c);
     c->config = pgv_value_copy(&c->arena, c->local.root);
     if (!c->config)
         return ctl_out_of_memory(err);

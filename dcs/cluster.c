@@ -101,46 +101,6 @@ static void copy_strange_name(char *dst, size_t bytes, struct pgv_str s)
     memcpy(dst + n, "...", 4);
 }
 
-/* Python's int(x): integers, truth values, reals cut off, decimal texts with blanks around. */
-static bool python_int(const struct pgv_value *v, int64_t *ret)
-{
-    struct pgv_str s;
-    bool minus = false;
-    uint64_t u;
-
-    if (!v)
-        return false;
-    switch (v->type) {
-    case PGV_INT:
-        *ret = v->u.i;
-        return true;
-    case PGV_BOOL:
-        *ret = v->u.b;
-        return true;
-    case PGV_REAL:
-        if (!(v->u.d > -9e18 && v->u.d < 9e18))
-            return false;
-        *ret = (int64_t)v->u.d;
-        return true;
-    case PGV_STRING:
-        s = pgv_str_trim(v->u.s);
-        if (s.n && (s.p[0] == '-' || s.p[0] == '+')) {
-            minus = s.p[0] == '-';
-            s.p++;
-            s.n--;
-        }
-        if (!pgv_parse_u64(s, &u) || u > INT64_MAX)
-            return false;
-        *ret = minus ? -(int64_t)u : (int64_t)u;
-        return true;
-    case PGV_NULL:
-    case PGV_LIST:
-    case PGV_MAP:
-        break;
-    }
-    return false;
-}
-
 static uint64_t lsn_of(const struct pgv_value *v)
 {
     int64_t i = pgv_int_like(v, NULL, 0);
@@ -396,7 +356,7 @@ static void put_status(struct entry *e)
         return;
     }
     e->s->status = v;
-    if (python_int(pgv_get(v, "optime"), &optime) && optime > 0)
+    if (pgv_to_int(pgv_get(v, "optime"), &optime) && optime > 0)
         c->status_optime = (uint64_t)optime;
 
     slots = unfold(e, pgv_get(v, "slots"));
@@ -563,7 +523,7 @@ static void put_sync(struct entry *e)
         sync_is_garbage(e, "a leader that is no name");
         return;
     }
-    if (pgv_truthy(quorum) && (!python_int(quorum, &votes) || votes < 0 || votes > 1000)) {
+    if (pgv_truthy(quorum) && (!pgv_to_int(quorum, &votes) || votes < 0 || votes > 1000)) {
         sync_is_garbage(e, "a quorum that is no number of votes");
         return;
     }
@@ -611,7 +571,7 @@ static void put_history(struct entry *e)
         c->history_timeline = pgv_str_eqz(e->value, "[]") ? 1 : 0;
         return;
     }
-    if (!pgv_is(last, PGV_LIST) || !python_int(pgv_value_first(last), &tl) || tl < 0 ||
+    if (!pgv_is(last, PGV_LIST) || !pgv_to_int(pgv_value_first(last), &tl) || tl < 0 ||
         tl >= UINT32_MAX) {
         complain(e, "a last line without a timeline");
         return;

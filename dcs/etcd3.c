@@ -73,7 +73,7 @@ void etcd3_arm(struct etcd3 *e)
     if (due_ms == UINT64_MAX)
         uv_timer_stop(&e->timer);
     else
-        uv_timer_start(&e->timer, on_timer, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+        uv_timer_start(&e->timer, on_timer, due_ms > now_ms ? due_ms - now_ms + 1 : 0, 0);
 }
 
 static void on_timer(uv_timer_t *t)

@@ -110,7 +110,8 @@ struct etcd3_api {
     bool final;    /* '/v3': does not change any more */
     bool auth, watch;
 };
-bool etcd3_api_read(struct pgv_str text, struct etcd3_api *ret, bool *ret_too_old);
+/** ETCD3_OK, ETCD3_TOO_OLD, ETCD3_AGAIN when we had no memory to read it, or ETCD3_NODE_FAILED. */
+enum etcd3_verdict etcd3_api_read(struct pgv_str text, struct etcd3_api *ret);
 
 /* ---- etcd3_nodes.c -------------------------------------------------------------------------- */
 
@@ -290,6 +291,8 @@ bool etcd3_watch_idle(const struct etcd3 *e);
 void etcd3_watch_wake(struct etcd3 *e, uint64_t now_ms);
 /** A change of our keys at @revision is known: the stream must deliver it within a second. */
 void etcd3_watch_expect(struct etcd3 *e, uint64_t revision);
+/** An answer tells of @revision: when the stream has delivered up to it, its silence is right. */
+void etcd3_watch_heard(struct etcd3 *e, uint64_t revision);
 /** The node failed somebody: the stream is cut. It was silent: it is asked what it knows. */
 void etcd3_watch_node_failed(struct etcd3 *e, unsigned node);
 void etcd3_watch_node_silent(struct etcd3 *e, unsigned node);

@@ -243,28 +243,27 @@ static void read_version(struct pgv_str s, unsigned v[3])
     }
 }
 
-bool etcd3_api_read(struct pgv_str text, struct etcd3_api *ret, bool *ret_too_old)
+enum etcd3_verdict etcd3_api_read(struct pgv_str text, struct etcd3_api *ret)
 {
     struct pgv_arena a;
     struct pgv_value *doc = NULL;
-    struct pgv_error err;
-    struct pgv_str cluster_text, server_text;
+    struct pgv_error err = { 0 };
     unsigned cluster[3], server[3];
     const char *path = "/v3";
-    bool ok = false;
+    enum etcd3_verdict verdict = ETCD3_NODE_FAILED;
 
-    *ret_too_old = false;
     pgv_arena_init(&a, 64 * 1024);
-    if (!pgv_json_parse(&a, text, &doc, &err))
+    if (!pgv_json_parse(&a, text, &doc, &err)) {
+        if (err.code == PGV_ENOMEM && !a.over)
+            verdict = ETCD3_AGAIN;
         goto out;
-    cluster_text = pgv_string(pgv_get(doc, "etcdcluster"));
-    server_text = pgv_string(pgv_get(doc, "etcdserver"));
-    read_version(cluster_text, cluster);
-    read_version(server_text, server);
+    }
+    read_version(pgv_string(pgv_get(doc, "etcdcluster")), cluster);
+    read_version(pgv_string(pgv_get(doc, "etcdserver")), server);
     if (!server[0] || !cluster[0]) /* 'not_decided' while the cluster is being formed */
         goto out;
     if (cluster[0] < 3 || server[0] < 3 || (server[0] == 3 && !server[1] && server[2] < 4)) {
-        *ret_too_old = true;
+        verdict = ETCD3_TOO_OLD;
         goto out;
     }
     if (cluster[0] == 3 && cluster[1] < 3)
@@ -274,8 +273,9 @@ bool etcd3_api_read(struct pgv_str text, struct etcd3_api *ret, bool *ret_too_ol
     *ret = (struct etcd3_api){ .final = !strcmp(path, "/v3"),
                                .auth = cluster[0] > 3 || cluster[1] >= 3,
                                .watch = cluster[0] > 3 || cluster[1] >= 1 };
-    ok = pgv_copyz(ret->path, sizeof(ret->path), path);
+    if (pgv_copyz(ret->path, sizeof(ret->path), path))
+        verdict = ETCD3_OK;
 out:
     pgv_arena_done(&a);
-    return ok;
+    return verdict;
 }

@@ -435,6 +435,7 @@ bool etcd3_header_ok(struct etcd3 *e, unsigned node, const struct etcd3_answer *
         return false;
     if (answer->revision > e->revision_seen)
         e->revision_seen = answer->revision;
+    etcd3_watch_heard(e, answer->revision);
     return true;
 }
 
@@ -457,17 +458,24 @@ static void got_version(struct etcd3_attempt *a)
 {
     struct etcd3_call *c = a->call;
     struct etcd3 *e = c->e;
-    bool too_old = false;
+    enum etcd3_verdict verdict = ETCD3_NODE_FAILED;
 
-    if (a->http.status >= 400 ||
-        !etcd3_api_read(pgv_buf_view(&a->http.answer), &e->api, &too_old)) {
-        if (too_old) {
-            c->answer = (struct etcd3_answer){ .verdict = ETCD3_TOO_OLD };
-            pgv_copy_cut(c->answer.message, sizeof(c->answer.message),
-                         PGV_STR("it is older than 3.0.4, which is not supported"));
-            finish_refused(c, PGV_EINVALID);
-            return;
-        }
+    if (a->http.status < 400)
+        verdict = etcd3_api_read(pgv_buf_view(&a->http.answer), &e->api);
+    if (verdict == ETCD3_TOO_OLD) {
+        c->answer = (struct etcd3_answer){ .verdict = ETCD3_TOO_OLD };
+        pgv_copy_cut(c->answer.message, sizeof(c->answer.message),
+                     PGV_STR("it is older than 3.0.4, which is not supported"));
+        finish_refused(c, PGV_EINVALID);
+        return;
+    }
+    if (verdict == ETCD3_AGAIN) { /* our trouble, not the node's */
+        pgv_fail(&c->last, PGV_ENOMEM, "no memory to read the version of %s",
+                 e->nodes[a->node].url);
+        advance(c);
+        return;
+    }
+    if (verdict != ETCD3_OK) {
         node_failed(a, "it does not tell its version");
         return;
     }

@@ -11,9 +11,10 @@
  * its cluster, a cancellation that keeps the connection open. So silence is not believed:
  *   - a change that becomes known in another way (our own write, a read, a refused transaction)
  *     must arrive on the stream within ETCD3_EXPECT_MS;
- *   - after PROBE_MS of silence the stream's own node is asked for what changed since: it must
- *     answer in PROBE_DEADLINE_MS, know the revisions that others knew at the last probe, and
- *     whatever it tells must then arrive on the stream;
+ *   - after PROBE_MS of silence, unless an answer shows meanwhile that the store has not moved on,
+ *     the stream's own node is asked for what changed since: it must answer in PROBE_DEADLINE_MS,
+ *     know the revisions that others knew at the last probe, and whatever it tells must then arrive
+ *     on the stream;
  *   - the stream is asked for with 'hasleader', so that a member without a leader ends it;
  *   - when any request is failed by the stream's node, the stream is cut at once; when it is left
  *     waiting, the probe is due at once.
@@ -146,6 +147,15 @@ void etcd3_watch_expect(struct etcd3 *e, uint64_t revision)
     if (!w->expect_since_ms)
         w->expect_since_ms = pgv_clock_ms();
     etcd3_arm(e);
+}
+
+void etcd3_watch_heard(struct etcd3 *e, uint64_t revision)
+{
+    struct etcd3_watch *w = &e->watch;
+
+    if (w->state == ETCD3_WATCH_LIVE && w->due_ms != UINT64_MAX && !w->expect_since_ms &&
+        revision == w->rev && revision == e->revision_seen && w->due_ms > pgv_clock_ms())
+        w->due_ms = pgv_clock_ms() + PROBE_MS;
 }
 
 static void delivered(struct etcd3 *e, uint64_t revision)

@@ -87,7 +87,7 @@ void httpc_conn_close(struct httpc_conn *k)
     if (k->state == HTTPC_CONN_IDLE && k->tls && tls_session_bye(k->tls, &k->out) && k->fd >= 0) {
         struct iovec v = { k->out.p, k->out.n };
         size_t n;
-        (void)sock_send(k->fd, &v, 1, &n);
+        (void)sock_send(k->fd, &v, 1, false, &n);
     }
     k->state = HTTPC_CONN_DEAD;
     tls_session_free(k->tls);
@@ -210,7 +210,7 @@ static bool flush(struct httpc_conn *k)
     while (k->out.n > 0) {
         struct iovec v = { k->out.p, k->out.n };
         size_t n = 0;
-        enum sock_io io = sock_send(k->fd, &v, 1, &n);
+        enum sock_io io = sock_send(k->fd, &v, 1, false, &n);
 
         if (io == SOCK_IO_AGAIN)
             break;
@@ -263,7 +263,7 @@ static bool feed_tls(struct httpc_conn *k, struct pgv_str bytes)
         struct iovec v = { k->out.p, k->out.n };
         size_t n;
         if (k->out.n)
-            (void)sock_send(k->fd, &v, 1, &n); /* the alert that says why */
+            (void)sock_send(k->fd, &v, 1, false, &n); /* the alert that says why */
         if (k->req)
             fail(k, err.code, err.sys, err.msg);
         else

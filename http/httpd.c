@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fdtable.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@
 #define ACCEPT_PAUSE_MS 100
 #define BACKLOG 4096
 #define CROWD_CONNS 500
+#define FDS_AT_FIRST 1000
 #define FDS_FOR_OTHERS 64 /* PostgreSQL, stores, files: not for clients */
 #define HEAD_OUT_BYTES 2048
 #define LINGER_MS 2000
@@ -34,10 +36,11 @@
 #define WARN_EVERY_MS 10000
 
 /*
- * Who does not acknowledge an answer for so long is gone. Source: contract of Patroni 4.1, REST API,
- * 2.1. But no keepalive, as it has there: a silent connection is closed by idle_ms, and the probes
- * of ten thousand come in one burst, which overflows the receiver's backlog (net.core.
- * netdev_max_backlog, 1000 packets); under TCP_USER_TIMEOUT one lost probe ends a living connection.
+ * Who does not acknowledge an answer for so long is gone. Source: contract of Patroni 4.1, REST
+ * API, 2.1. But no keepalive, as it has there: a silent connection is closed by idle_ms, and the
+ * probes of ten thousand come in one burst, which overflows the receiver's backlog (net.core.
+ * netdev_max_backlog, 1000 packets); under TCP_USER_TIMEOUT one lost probe ends a living
+ * connection.
  */
 static const struct httpc_tcp_options tcp_options = { .user_timeout_ms = 10000 };
 
@@ -257,6 +260,16 @@ static bool accept_failed(struct httpd *s, int sys)
     }
 }
 
+/* Room in the loop's table for descriptor @fd, and for those that others may open beside it. */
+static bool make_room(struct httpd *s, int fd, unsigned at_least)
+{
+    unsigned n = (unsigned)fd + FDS_FOR_OTHERS, max = s->limits.conns_max + FDS_FOR_OTHERS;
+
+    if (n < at_least)
+        n = at_least;
+    return pgv_fdtable_grow(s->loop, n < max ? n : max, fd);
+}
+
 static void on_listener(uv_poll_t *poll, int status, int events)
 {
     struct httpd_listener *l = poll->data;
@@ -283,6 +296,12 @@ static void on_listener(uv_poll_t *poll, int status, int events)
                 (void)close(fd);
                 continue;
             }
+        }
+        if (!make_room(s, fd, 0)) {
+            (void)close(fd);
+            if (!accept_failed(s, ENOMEM))
+                break;
+            continue;
         }
         httpd_conn_start(s, fd, &peer);
     }
@@ -353,7 +372,7 @@ static bool listener_open(struct httpd *s, const char *host, int port, struct ht
                           struct pgv_error *err)
 {
     struct httpd_listener *l = pgv_zalloc(sizeof(*l));
-    int high, rc;
+    int rc;
 
     if (!l)
         return pgv_fail(err, PGV_ENOMEM, "a listener");
@@ -362,12 +381,10 @@ static bool listener_open(struct httpd *s, const char *host, int port, struct ht
         pgv_free(l);
         return false;
     }
-    /* libuv aborts when its table of descriptors cannot grow. Sitting at a high number, the
-     * listener makes the table as large as it will ever need to be, while there is memory. */
-    high = fcntl(l->fd, F_DUPFD_CLOEXEC, (int)s->limits.conns_max + FDS_FOR_OTHERS / 2);
-    if (high >= 0) {
+    if (!make_room(s, l->fd, FDS_AT_FIRST)) {
         (void)close(l->fd);
-        l->fd = high;
+        pgv_free(l);
+        return pgv_fail(err, PGV_ENOMEM, "no memory to watch a listener");
     }
     rc = uv_poll_init(s->loop, &l->poll, l->fd);
     if (rc != 0) {

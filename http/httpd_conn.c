@@ -176,7 +176,7 @@ static bool flush(struct httpd_conn *c)
     while (c->out.n > 0) {
         struct iovec v = { c->out.p, c->out.n };
         size_t n = 0;
-        enum sock_io io = sock_send(c->fd, &v, 1, &n);
+        enum sock_io io = sock_send(c->fd, &v, 1, false, &n);
 
         if (io == SOCK_IO_AGAIN)
             return false;
@@ -199,7 +199,7 @@ static void send_tls(struct httpd_conn *c, struct pgv_str s)
         httpd_conn_close(c);
 }
 
-static void send_plain(struct httpd_conn *c, struct pgv_str head, struct pgv_str body)
+static void send_plain(struct httpd_conn *c, struct pgv_str head, struct pgv_str body, bool last)
 {
     size_t sent = 0;
 
@@ -209,7 +209,7 @@ static void send_plain(struct httpd_conn *c, struct pgv_str head, struct pgv_str
             char *out;
         } h = { head.p }, b = { body.p }; /* iovec has no const */
         struct iovec v[2] = { { h.out, head.n }, { b.out, body.n } };
-        enum sock_io io = sock_send(c->fd, v, body.n ? 2 : 1, &sent);
+        enum sock_io io = sock_send(c->fd, v, body.n ? 2 : 1, last, &sent);
 
         if (io == SOCK_IO_ERROR) {
             httpd_conn_close(c);
@@ -228,12 +228,12 @@ static void send_plain(struct httpd_conn *c, struct pgv_str head, struct pgv_str
         httpd_conn_close(c); /* half an answer is none */
 }
 
-void httpd_conn_send(struct httpd_conn *c, struct pgv_str head, struct pgv_str body)
+void httpd_conn_send(struct httpd_conn *c, struct pgv_str head, struct pgv_str body, bool last)
 {
     if (c->closing)
         return;
     if (!c->tls) {
-        send_plain(c, head, body);
+        send_plain(c, head, body, last);
     } else {
         send_tls(c, head);
         if (!c->closing)
@@ -385,7 +385,8 @@ static void run(struct httpd_conn *c)
         case HTTPD_READ_MORE:
             break;
         case HTTPD_READ_CONTINUE:
-            httpd_conn_send(c, PGV_STR("HTTP/1.1 100 Continue\r\n\r\n"), (struct pgv_str){ 0 });
+            httpd_conn_send(c, PGV_STR("HTTP/1.1 100 Continue\r\n\r\n"), (struct pgv_str){ 0 },
+                            false);
             break;
         case HTTPD_READ_NOT_HTTP:
             httpd_conn_close(c);

@@ -65,8 +65,11 @@ void httpd_conn_again(struct httpd_conn *c);
 void httpd_conn_timed_out(struct httpd_conn *c);
 /** The request was answered, as far as the handler is concerned. */
 void httpd_conn_answered(struct httpd_conn *c);
-/** Send what waits and what is given. Short of memory or of a peer, the connection is closed. */
-void httpd_conn_send(struct httpd_conn *c, struct pgv_str head, struct pgv_str body);
+/**
+ * Send what waits and what is given. Short of memory or of a peer, the connection is closed.
+ * @last: httpd_conn_answered() follows, and closes the connection.
+ */
+void httpd_conn_send(struct httpd_conn *c, struct pgv_str head, struct pgv_str body, bool last);
 
 /* httpd.c */
 void httpd_list_move(struct httpd_conn *c, enum httpd_conn_state state);

@@ -116,7 +116,7 @@ static void send_answer(struct httpd_conn *c, int status, struct pgv_buf *b, str
     if (b->failed)
         httpd_conn_close(c);
     else
-        httpd_conn_send(c, pgv_buf_view(b), body);
+        httpd_conn_send(c, pgv_buf_view(b), body, c->close_after);
     httpd_conn_answered(c);
 }
 
@@ -255,7 +255,7 @@ void httpd_stream_begin(struct httpd_req *r, const char *content_type)
     if (b->failed)
         httpd_conn_close(c);
     else
-        httpd_conn_send(c, pgv_buf_view(b), (struct pgv_str){ 0 });
+        httpd_conn_send(c, pgv_buf_view(b), (struct pgv_str){ 0 }, false);
 }
 
 /* One chunk, in one piece when it is small. */
@@ -269,14 +269,14 @@ static void send_chunk(struct httpd_conn *c, struct pgv_str piece)
         (void)pgv_buf_str(b, piece);
         piece.n = 0;
     } else if (!b->failed) {
-        httpd_conn_send(c, pgv_buf_view(b), piece);
+        httpd_conn_send(c, pgv_buf_view(b), piece, false);
         pgv_buf_reset(b);
     }
     (void)pgv_buf_puts(b, "\r\n");
     if (b->failed)
         httpd_conn_close(c);
     else
-        httpd_conn_send(c, pgv_buf_view(b), (struct pgv_str){ 0 });
+        httpd_conn_send(c, pgv_buf_view(b), (struct pgv_str){ 0 }, false);
 }
 
 bool httpd_stream_write(struct httpd_req *r, struct pgv_str piece)
@@ -290,7 +290,7 @@ bool httpd_stream_write(struct httpd_req *r, struct pgv_str piece)
         if (c->chunked)
             send_chunk(c, piece);
         else
-            httpd_conn_send(c, piece, (struct pgv_str){ 0 });
+            httpd_conn_send(c, piece, (struct pgv_str){ 0 }, false);
     }
     if (!c->closing)
         return true;
@@ -304,6 +304,6 @@ void httpd_stream_end(struct httpd_req *r)
 
     PGV_ASSERT(c->in_request && c->streaming);
     if (!c->closing && c->chunked)
-        httpd_conn_send(c, PGV_STR("0\r\n\r\n"), (struct pgv_str){ 0 });
+        httpd_conn_send(c, PGV_STR("0\r\n\r\n"), (struct pgv_str){ 0 }, false);
     httpd_conn_answered(c);
 }

@@ -200,11 +200,6 @@ bool names_open(uv_loop_t *loop, struct pgv_error *err)
         return pgv_fail(err, PGV_ENOMEM, "the resolver: %s", ares_strerror(rc));
     memset(&names, 0, sizeof(names));
     names.loop = loop;
-    if (!make_channel(err)) {
-        ares_library_cleanup();
-        names.loop = NULL;
-        return false;
-    }
     uv_timer_init(loop, &names.timer);
     return true;
 }

@@ -194,13 +194,13 @@ enum sock_io sock_recv(int fd, size_t *ret_n)
     return errno == EAGAIN || errno == EWOULDBLOCK ? SOCK_IO_AGAIN : SOCK_IO_ERROR;
 }
 
-enum sock_io sock_send(int fd, struct iovec *iov, size_t n_iov, size_t *ret_n)
+enum sock_io sock_send(int fd, struct iovec *iov, size_t n_iov, bool before_close, size_t *ret_n)
 {
     struct msghdr m = { .msg_iov = iov, .msg_iovlen = n_iov };
     ssize_t n;
 
     do {
-        n = sendmsg(fd, &m, MSG_NOSIGNAL);
+        n = sendmsg(fd, &m, before_close ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
     if (n >= 0) {
         *ret_n = (size_t)n;

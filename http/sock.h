@@ -41,5 +41,8 @@ int sock_error(int fd);
 enum sock_io { SOCK_IO_OK, SOCK_IO_AGAIN, SOCK_IO_EOF, SOCK_IO_ERROR };
 /** Read at most SOCK_RECV_BYTES into sock_recv_bytes. errno is set on SOCK_IO_ERROR. */
 enum sock_io sock_recv(int fd, size_t *ret_n);
-/** As writev() without SIGPIPE; fewer bytes than given is SOCK_IO_OK. */
-enum sock_io sock_send(int fd, struct iovec *iov, size_t n_iov, size_t *ret_n);
+/**
+ * As writev() without SIGPIPE; fewer bytes than given is SOCK_IO_OK. @before_close: close() or
+ * shutdown() follows at once, and the last bytes go out in one segment with its FIN.
+ */
+enum sock_io sock_send(int fd, struct iovec *iov, size_t n_iov, bool before_close, size_t *ret_n);

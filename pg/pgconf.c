@@ -302,9 +302,10 @@ static bool read_timeout(struct pgconf *c, struct pgv_error *err)
 
         pgv_buf_init(&text, PGCONF_BYTES_MAX);
         ok = pgv_value_text(&text, v);
-        if (!ok || !pgv_parse_real(pgv_buf_view(&text), NULL, &seconds) || !(seconds >= 0) ||
-            seconds > 1e9)
+        if (!ok || !pgv_parse_real(pgv_buf_view(&text), NULL, &seconds) || !(seconds >= 0))
             seconds = 60;
+        if (seconds > 1e9) /* for ever, and milliseconds that do not overflow */
+            seconds = 1e9;
         pgv_buf_done(&text);
         if (!ok)
             return no_memory(err);

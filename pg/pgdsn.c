@@ -47,6 +47,16 @@ static const struct {
     [PGDSN_REPLICATION] = { "replication", 0 },
 };
 
+const char *pgdsn_key_name(enum pgdsn_key key)
+{
+    return keys[key].name;
+}
+
+bool pgdsn_key_known(enum pgdsn_key key, int version)
+{
+    return version >= keys[key].since;
+}
+
 /* ------------------------------------------------------------------------------------ parsing */
 
 static bool no_memory(struct pgv_error *err)

@@ -42,6 +42,11 @@ enum pgdsn_key {
     PGDSN_KEYS
 };
 
+/** As libpq spells it. */
+const char *pgdsn_key_name(enum pgdsn_key key);
+/** Does a server or a libpq of @version (130004) know it? */
+bool pgdsn_key_known(enum pgdsn_key key, int version);
+
 /** NULL: not set. The texts are borrowed, usually from an arena. */
 struct pgdsn {
     const char *v[PGDSN_KEYS];

@@ -430,7 +430,7 @@ static void advance(struct pgsql *s)
     if (s->state == CONNECTING && s->connect_until_ms < wake)
         wake = s->connect_until_ms;
     if (wake != UINT64_MAX)
-        (void)uv_timer_start(&s->timer, on_timer, wake - now, 0);
+        (void)uv_timer_start(&s->timer, on_timer, wake - now + 1, 0);
 }
 
 static void on_timer(uv_timer_t *uv)

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 
+#include <ctype.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -376,6 +377,32 @@ struct pgv_str pgtool_guc_value(const struct pgtool *t, int status)
     if (!pgtool_ok(status))
         return (struct pgv_str){ 0 };
     return pgv_str_trim(pgv_buf_view(&t->child.out));
+}
+
+int pgtool_parse_version(struct pgv_str output)
+{
+    /* 'postgres (PostgreSQL) 15.8 (Debian 15.8-1)', '… 18beta1', '… 9.6.24' */
+    struct pgv_str word = { 0 }, rest = pgv_str_trim(output);
+    char text[32];
+    size_t n = 0;
+    bool dot = false;
+    int version;
+
+    for (int i = 0; i < 3; i++)
+        if (!pgv_str_cut(rest, ' ', &word, &rest) && i < 2)
+            return 0;
+    while (n < word.n && n < sizeof(text) - 3 &&
+           (isdigit((unsigned char)word.p[n]) || word.p[n] == '.')) {
+        dot |= word.p[n] == '.';
+        text[n] = word.p[n];
+        n++;
+    }
+    if (!dot) {
+        text[n++] = '.';
+        text[n++] = '0';
+    }
+    text[n] = '\0';
+    return pgv_parse_pg_version(pgv_str(text), &version) ? version : 0;
 }
 
 bool pgtool_ok(int status)

@@ -69,6 +69,8 @@ bool pgtool_guc_start(struct pgtool *t, uv_loop_t *loop, const struct pgconf *c,
 struct pgv_str pgtool_guc_value(const struct pgtool *t, int status);
 /** Exited with 0? */
 bool pgtool_ok(int status);
+/** 150008 of 'postgres (PostgreSQL) 15.8 (Debian …)', as '--version' prints it; 0: none there. */
+int pgtool_parse_version(struct pgv_str output);
 
 /** %p %f %r %% of archive_command and restore_command; other pairs stay. */
 bool pgtool_expand(struct pgv_buf *b, const char *command, const char *path, const char *file,

@@ -773,6 +773,17 @@ void postmaster_close(struct postmaster *pm, void (*cb)(struct postmaster *pm))
 
 /* ---- new configuration ---- */
 
+bool postmaster_config_check(const struct postmaster_config *config, struct pgv_error *err)
+{
+    struct pgconf *conf = NULL;
+    struct pgconf_address addr;
+    bool ok = pgconf_new(config->name, config->scope, config->postgresql, &conf, err) &&
+              pgconf_resolve_address(conf, &addr, err);
+
+    pgconf_unref(conf);
+    return ok;
+}
+
 bool postmaster_reconfigure(struct postmaster *pm, const struct postmaster_config *config,
                             bool sighup, struct pgv_error *err)
 {

@@ -86,6 +86,9 @@ bool postmaster_open(struct postmaster *pm, uv_loop_t *loop, const struct postma
                      struct pgv_error *err) PGV_MUST_CHECK;
 /** Cancels a job; the server itself is left as it is. */
 void postmaster_close(struct postmaster *pm, void (*cb)(struct postmaster *pm));
+/** Would postmaster_reconfigure() take @config? */
+bool postmaster_config_check(const struct postmaster_config *config,
+                             struct pgv_error *err) PGV_MUST_CHECK;
 /** New effective configuration: write files, reload, find out what needs a restart. The outcome is
  *  seen in pending and the log. @sighup: rewrite and reload even if nothing changed. */
 bool postmaster_reconfigure(struct postmaster *pm, const struct postmaster_config *config,

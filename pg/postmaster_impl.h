@@ -411,8 +411,6 @@ const char *pm_conn_hostaddr(const struct postmaster_impl *im);
 bool pm_prepared(struct postmaster_impl *im, pm_next next);
 void pm_prepare_forget(struct postmaster_impl *im);
 void pm_prepare_cancel(struct postmaster_impl *im);
-/** 'postgres (PostgreSQL) 15.8 (Debian …)' is 150008; 0: not such a line. Pure. */
-int pm_parse_binary_version(struct pgv_str output);
 
 /* control_run.c */
 /** True: im->control is what the file says. False: @next comes when it is. */

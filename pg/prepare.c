@@ -6,41 +6,13 @@
 #include "pg/postmaster_impl.h"
 
 #include "base/log.h"
-#include "base/parse.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/banned.h"
 
 #define TOOL_MS 10000
-
-int pm_parse_binary_version(struct pgv_str output)
-{
-    /* 'postgres (PostgreSQL) 15.8 (Debian 15.8-1)', '… 18beta1', '… 9.6.24' */
-    struct pgv_str word = { 0 }, rest = pgv_str_trim(output);
-    char text[32];
-    size_t n = 0;
-    bool dot = false;
-    int version;
-
-    for (int i = 0; i < 3; i++)
-        if (!pgv_str_cut(rest, ' ', &word, &rest) && i < 2)
-            return 0;
-    while (n < word.n && n < sizeof(text) - 3 &&
-           (isdigit((unsigned char)word.p[n]) || word.p[n] == '.')) {
-        dot |= word.p[n] == '.';
-        text[n] = word.p[n];
-        n++;
-    }
-    if (!dot) {
-        text[n++] = '.';
-        text[n++] = '0';
-    }
-    text[n] = '\0';
-    return pgv_parse_pg_version(pgv_str(text), &version) ? version : 0;
-}
 
 static bool stamp(const struct postmaster_impl *im, uint64_t *ret_ino, uint64_t *ret_mtime_ns)
 {
@@ -97,7 +69,7 @@ static void on_version(struct pgtool *t, int status)
     int major = im->pm->facts.major_version;
 
     im->prep.binary_version =
-        pgtool_ok(status) ? pm_parse_binary_version(pgv_buf_view(&t->child.out)) : 0;
+        pgtool_ok(status) ? pgtool_parse_version(pgv_buf_view(&t->child.out)) : 0;
     if (im->prep.binary_version == 0 && !im->closing)
         pgv_log(PGV_WARNING, "pg", "cannot tell the version of the server binary path=%s",
                 im->postgres_path);

@@ -134,11 +134,14 @@ class Bench:
         """CPU time of all threads of a process to the nanosecond, and of the children it has
         reaped, such as backends that came and went, in clock ticks."""
         total = 0
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="utf-8") as file:
-                total += int(file.read().split()[0])
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/schedstat", encoding="utf-8") as file:
+                    total += int(file.read().split()[0])
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return 0  # it has just ended: its parent has reaped it, and counts it
         return total + sum(int(field) for field in fields[13:15]) * 10**9 // os.sysconf("SC_CLK_TCK")
 
     # REST

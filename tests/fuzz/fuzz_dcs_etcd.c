@@ -17,7 +17,6 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t n)
     struct etcd3_api api;
     struct pgv_arena arena;
     char id[DCS_VERSION_BYTES];
-    bool too_old;
     size_t piece;
 
     pgv_log_configure_ctl(PGV_CRITICAL);
@@ -25,7 +24,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t n)
     etcd3_answer_read(&arena, 200, rest, false, &answer);
     etcd3_answer_read(&arena, 503, rest, true, &answer);
     PGV_ASSERT(answer.verdict != ETCD3_OK);
-    (void)etcd3_api_read(rest, &api, &too_old);
+    (void)etcd3_api_read(rest, &api);
     while (etcd3_scan(&scan, rest, &piece)) {
         PGV_ASSERT(piece > 0 && piece <= rest.n);
         etcd3_answer_read(&arena, 200, (struct pgv_str){ rest.p, piece }, true, &answer);

@@ -15,7 +15,7 @@ static int64_t seconds(const struct pgv_value *doc, const char *key)
 {
     int64_t s = 0;
 
-    PGV_ASSERT(agent_config_to_int(pgv_get(doc, key), &s));
+    PGV_ASSERT(pgv_to_int(pgv_get(doc, key), &s));
     return s;
 }
 

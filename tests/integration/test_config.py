@@ -91,6 +91,59 @@ class TestDynamic:
             cluster.patch({"postgresql": {"parameters": {"work_mem": None}}})
         cluster.wait_healthy(20)
 
+    @pytest.mark.pgvigil
+    def test_what_a_role_adds(self, cluster):
+        """parameters_<role>, pg_hba_<role> and pg_ident_<role> follow the roles through a switchover."""
+        hba = list(cluster.nodes[0].config["postgresql"]["pg_hba"])
+        change = {"postgresql": {
+            "parameters": {"temp_buffers": "10MB", "work_mem": "5MB"},
+            "parameters_primary": {"work_mem": "11MB", "max_connections": 7},
+            "parameters_replica": {"Work_Mem": "12MB", "temp_buffers": "9MB"},
+            "pg_ident_primary": ["m on_primary postgres"]}}
+        for node in cluster.nodes:
+            node.config["postgresql"]["pg_hba_replica"] = hba + ["host all on_replica 192.0.2.1/32 reject"]
+            node.write_config()
+            node.hup()
+        cluster.patch(change)
+
+        def dressed(node, primary):
+            work_mem, temp_buffers = (node.value(f"SHOW {name}") for name in ("work_mem", "temp_buffers"))
+            lines = [row[0] for row in node.sql("SELECT unnest(user_name) FROM pg_hba_file_rules")]
+            with open(f"{node.data_dir}/pg_ident.conf", encoding="utf-8") as file:
+                ident = "on_primary" in file.read()
+            return ((work_mem, temp_buffers, "on_replica" in lines, ident) ==
+                    (("11MB", "10MB", False, True) if primary else ("12MB", "9MB", True, ident)))
+        first, second = cluster.leader(), cluster.replicas()[0]
+        wait_for(lambda: dressed(first, True), 30, "the primary's settings")
+        wait_for(lambda: dressed(second, False), 30, "the replica's settings")
+        assert first.value("SHOW max_connections") != "7"
+        assert "attempted to override protected parameter 'max_connections'" in first.log_text()
+        cluster.ctl("switchover", cluster.scope, "--leader", first.name, "--candidate", second.name, "--force")
+        cluster.wait_leader(second, 30)
+        cluster.wait_healthy(60)
+        wait_for(lambda: dressed(second, True), 30, "the new primary's settings")
+        wait_for(lambda: dressed(first, False), 30, "the new replica's settings")
+        cluster.patch({"postgresql": {key: None for key in change["postgresql"] if "_" in key} |
+                       {"parameters": {"temp_buffers": None, "work_mem": None}}})
+        for node in cluster.nodes:
+            del node.config["postgresql"]["pg_hba_replica"]
+            node.write_config()
+            node.hup()
+        cluster.ctl("switchover", cluster.scope, "--leader", second.name, "--candidate", first.name, "--force")
+        cluster.wait_leader(first, 30)
+        cluster.wait_healthy(60)
+
+    def test_ignore_slots(self, cluster):
+        """A slot nobody of the cluster needs is dropped, unless the cluster is told to leave it alone."""
+        leader = cluster.leader()
+        cluster.patch({"ignore_slots": [{"name": "kept", "type": "physical"}]})
+        leader.sql("SELECT pg_create_physical_replication_slot('kept', true)")
+        leader.sql("SELECT pg_create_physical_replication_slot('dropped', true)")
+        wait_for(lambda: not leader.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'dropped'"), 30, "dropped")
+        assert leader.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'kept'")
+        cluster.patch({"ignore_slots": None})
+        wait_for(lambda: not leader.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'kept'"), 30, "dropped, too")
+
 
 class TestEditConfig:
     def test_set(self, cluster):
@@ -218,3 +271,81 @@ class TestLocalFile:
         node.write_config()
         node.hup()
         cluster.wait_healthy(20)
+
+
+@pytest.mark.pgvigil
+class TestReloadIsTold:
+    """What changed, from what to what, and what it takes."""
+
+    def test_each_option(self, cluster):
+        node = cluster.nodes[1]
+        node.config["postgresql"]["authentication"]["superuser"]["sslmode"] = "prefer"
+        node.config["postgresql"]["parameters"]["max_connections"] = 500
+        node.config["postgresql"]["parameters"]["huge_pages"] = "off"
+        node.config["log"]["max_queue_size"] = 5
+        node.config["recorder"] = {"size": "2MB"}
+        node.config["ttl"] = 99
+        node.config["nonsense"] = 1
+        node.config["bootstrap"]["dcs"]["ttl"] = 33
+        offset = node.log_size()
+        node.write_config()
+        node.hup()
+        node.wait_log("nonsense set to", 20, offset)
+        text = node.log_text(offset)
+        for line in ("postgresql.authentication.superuser.sslmode set to '(hidden)': in force\n",
+                     "postgresql.parameters.max_connections set to '500': no effect: the cluster's configuration",
+                     "postgresql.parameters.huge_pages set to 'off': in force once PostgreSQL",
+                     "log.max_queue_size set to '5': no effect\n",
+                     "recorder.size set to '2MB': in force\n",
+                     "ttl set to '99': no effect: the cluster's configuration decides",
+                     "nonsense set to '1': no effect\n",
+                     "bootstrap.dcs.ttl changed from '20' to '33': counts when a cluster begins"):
+            assert line in text, text
+        # PostgreSQL itself knows that this one has to wait
+        node.wait_log("Changed huge_pages from 'try' to 'off' (restart might be required)", 20, offset)
+        wait_for(lambda: "huge_pages" in node.status().get("pending_restart_reason", {}), 20)
+        for key in ("ttl", "nonsense", "recorder"):
+            del node.config[key]
+        del node.config["postgresql"]["parameters"]["huge_pages"]
+        offset = node.log_size()
+        node.write_config()
+        node.hup()
+        node.wait_log("nonsense taken away, it was '1'", 20, offset)
+        # PostgreSQL keeps a setting that was taken back again pending, until it starts anew
+        assert node.rest("POST", "/restart", {}, timeout=60).status == 200
+        wait_for(lambda: not node.status().get("pending_restart"), 20)
+
+    def test_who_and_where_stay(self, cluster):
+        """name, scope and the server's place wait for a restart of the agent, and are said to."""
+        node = cluster.nodes[1]
+        before = node.config
+        node.config = {**before, "name": "n9", "scope": "another",
+                       "postgresql": {**before["postgresql"], "data_dir": node.data_dir + "-other"}}
+        offset, postmaster = node.log_size(), node.postmaster_pid()
+        node.write_config()
+        node.hup()
+        node.wait_log("data_dir changed from", 20, offset)
+        for key in ("name", "scope", "postgresql.data_dir"):
+            line = next(x for x in node.log_text(offset).splitlines() if f" {key} changed from" in x)
+            assert line.endswith("takes a restart of the agent"), line
+        holds_for(lambda: node.streaming() and node.status()["patroni"]["name"] == "n2", 4, "still n2")
+        assert node.postmaster_pid() == postmaster
+        node.config = before
+        node.write_config()
+        node.hup()
+
+    def test_a_port_in_use_keeps_the_old(self, cluster):
+        """The address cannot be had: nothing of the new file is in force."""
+        node, other = cluster.nodes[1], cluster.nodes[0]
+        old = node.config["restapi"]["listen"]
+        node.config["restapi"]["listen"] = other.config["restapi"]["listen"]
+        node.config["tags"] = {"zone": "x"}
+        offset = node.log_size()
+        node.write_config()
+        node.hup()
+        node.wait_log("the old configuration stays, all of it", 20, offset)
+        holds_for(lambda: "tags" not in node.status(), 3, "no tags")
+        node.config["restapi"]["listen"] = old
+        node.config["tags"] = {}
+        node.write_config()
+        node.hup()

@@ -676,7 +676,7 @@ static bool https_is_done(void)
 }
 
 /* The status of a request over TLS; 0: no answer. */
-static int https_request(struct httpc *client, const char *method, const char *target)
+static int https_request(struct agent *a, const char *method, const char *target)
 {
     struct pgv_error err;
     char url[128];
@@ -686,19 +686,19 @@ static int https_request(struct httpc *client, const char *method, const char *t
         .method = method, .url = url, .deadline_ms = pgv_clock_ms() + 4000, .fresh_connection = true
     };
     https_done = false;
-    assert_true(httpc_send(client, &https, on_https, &err));
+    assert_true(agent_peers_send(a, &https, on_https, &err));
     world_turn_until(https_is_done);
     return https_ok ? https.status : 0;
 }
 
-static int https_get(struct httpc *client, const char *target)
+static int https_get(struct agent *a, const char *target)
 {
-    return https_request(client, "GET", target);
+    return https_request(a, "GET", target);
 }
 
-static int https_post(struct httpc *client, const char *target)
+static int https_post(struct agent *a, const char *target)
 {
-    return https_request(client, "POST", target);
+    return https_request(a, "POST", target);
 }
 
 static void test_reconfigure__tls_comes_is_renewed_and_goes(void **state)
@@ -721,7 +721,7 @@ static void test_reconfigure__tls_comes_is_renewed_and_goes(void **state)
              world.dir, world.dir, world.dir);
     reload(restapi);
     assert_memory_equal(rest_api_url(a), "https://", 8);
-    assert_int_equal(https_get(&a->peers_client, "/patroni"), 200);
+    assert_int_equal(https_get(a, "/patroni"), 200);
     memcpy(serial, a->rest->cert_serial, sizeof(serial));
 
     /* The same names, another certificate: seen although no option changed. */
@@ -735,13 +735,13 @@ static void test_reconfigure__tls_comes_is_renewed_and_goes(void **state)
     if (!rest_reconfigure(a, &err))
         fail_msg("%s", err.msg);
     assert_string_not_equal(a->rest->cert_serial, serial);
-    assert_int_equal(https_get(&a->peers_client, "/patroni"), 200);
+    assert_int_equal(https_get(a, "/patroni"), 200);
 
     /* A certificate without its key: said, and the one in use stays. */
     copy_file("server.pem", "cert.pem");
     assert_false(rest_reconfigure(a, &err));
     assert_non_null(strstr(err.msg, "restapi.certfile"));
-    assert_int_equal(https_get(&a->peers_client, "/patroni"), 200);
+    assert_int_equal(https_get(a, "/patroni"), 200);
 
     reload("");
     assert_memory_equal(rest_api_url(a), "http://", 7);
@@ -771,7 +771,7 @@ static void test_access__client_certificate(void **state)
     snprintf(ctl, sizeof(ctl), "ctl:\n  certfile: %s/client.pem\n  keyfile: %s/client.key\n",
              world.dir, world.dir);
     reload(restapi);
-    assert_int_equal(https_post(&a->peers_client, "/reload"), 403);
+    assert_int_equal(https_post(a, "/reload"), 403);
     assert_string_equal(pgv_buf_cstr(&https_body), "client certificate required");
     assert_int_equal(world.n_reloads, 0);
     /* As an agent with a certificate asks: it trusts restapi.cafile when ctl names none. */
@@ -779,7 +779,7 @@ static void test_access__client_certificate(void **state)
     assert_true(agent_config_reload(&a->config, &changed, &err));
     if (!agent_peers_reconfigure(a, &err))
         fail_msg("%s", err.msg);
-    assert_int_equal(https_post(&a->peers_client, "/reload"), 202);
+    assert_int_equal(https_post(a, "/reload"), 202);
     assert_int_equal(world.n_reloads, 1);
     pgv_buf_done(&https_body);
 }

@@ -185,31 +185,30 @@ static void test_api_read__prefix_by_cluster_version(void **state)
 {
     static const struct {
         const char *server, *cluster, *path; /* NULL: not usable */
-        bool too_old, auth, watch, final;
+        enum etcd3_verdict verdict;
+        bool auth, watch, final;
     } cases[] = {
-        { "3.4.23", "3.4.0", "/v3", false, true, true, true },
-        { "3.6.0-rc.1", "3.6.0", "/v3", false, true, true, true },
-        { "4.0.0", "4.0.0", "/v3", false, true, true, true },
-        { "3.4.0", "3.3.0", "/v3beta", false, true, true, false },
-        { "3.2.1", "3.2.0", "/v3alpha", false, false, true, false },
-        { "3.0.4", "3.0.0", "/v3alpha", false, false, false, false },
-        { "3.0.3", "3.0.0", NULL, true, false, false, false },
-        { "2.3.8", "2.3.0", NULL, true, false, false, false },
-        { "3.4.0", "2.3.0", NULL, true, false, false, false },
-        { "3.4.0", "not_decided", NULL, false, false, false, false },
-        { "", "", NULL, false, false, false, false },
+        { "3.4.23", "3.4.0", "/v3", ETCD3_OK, true, true, true },
+        { "3.6.0-rc.1", "3.6.0", "/v3", ETCD3_OK, true, true, true },
+        { "4.0.0", "4.0.0", "/v3", ETCD3_OK, true, true, true },
+        { "3.4.0", "3.3.0", "/v3beta", ETCD3_OK, true, true, false },
+        { "3.2.1", "3.2.0", "/v3alpha", ETCD3_OK, false, true, false },
+        { "3.0.4", "3.0.0", "/v3alpha", ETCD3_OK, false, false, false },
+        { "3.0.3", "3.0.0", NULL, ETCD3_TOO_OLD, false, false, false },
+        { "2.3.8", "2.3.0", NULL, ETCD3_TOO_OLD, false, false, false },
+        { "3.4.0", "2.3.0", NULL, ETCD3_TOO_OLD, false, false, false },
+        { "3.4.0", "not_decided", NULL, ETCD3_NODE_FAILED, false, false, false },
+        { "", "", NULL, ETCD3_NODE_FAILED, false, false, false },
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct etcd3_api api = { 0 };
-        bool too_old;
         char text[128];
 
         snprintf(text, sizeof(text), "{\"etcdserver\":\"%s\",\"etcdcluster\":\"%s\"}",
                  cases[i].server, cases[i].cluster);
-        assert_int_equal(etcd3_api_read(pgv_str(text), &api, &too_old), cases[i].path != NULL);
-        assert_int_equal(too_old, cases[i].too_old);
+        assert_int_equal(etcd3_api_read(pgv_str(text), &api), cases[i].verdict);
         assert_string_equal(api.path, cases[i].path ? cases[i].path : "");
         assert_int_equal(api.auth, cases[i].auth);
         assert_int_equal(api.watch, cases[i].watch);
@@ -217,10 +216,13 @@ static void test_api_read__prefix_by_cluster_version(void **state)
     }
     {
         struct etcd3_api api = { 0 };
-        bool too_old;
 
-        assert_false(etcd3_api_read(PGV_STR("<html>"), &api, &too_old));
-        assert_false(too_old);
+        assert_int_equal(etcd3_api_read(PGV_STR("<html>"), &api), ETCD3_NODE_FAILED);
+        pgv_alloc_fail_at(1, true);
+        assert_int_equal(
+            etcd3_api_read(PGV_STR("{\"etcdserver\":\"3.4.0\",\"etcdcluster\":\"3.4.0\"}"), &api),
+            ETCD3_AGAIN);
+        pgv_alloc_fail_at(0, false);
     }
 }
 
