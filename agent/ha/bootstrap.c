@@ -167,6 +167,19 @@ static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
         ha->init_failed = true;
         ha_log(fx, HA_ERROR, HA_WHY_bootstrap_failed);
     }
+    /* It takes writes, and without the key the next node makes its cluster: stopped before. */
+    if (ha->pg.alive) {
+        struct ha_effect *e = ha_start_job(ha, fx, PM_JOB_STOP, HA_WHY_bootstrap_failed, "stop");
+        e->u.job.mode = PM_STOP_IMMEDIATE;
+        e->u.job.stop_timeout_ms = ha->policy.retry_timeout_ms;
+        ha->job.mode = PM_STOP_IMMEDIATE;
+        return ha_end(ha, fx, HA_WHY_bootstrap_failed);
+    }
+    /* What stands there after an unanswered removal may be another node's: the key of a bootstrap
+     * has no owner in it. */
+    if (ha->view_live && ha->view.initialize != DCS_INIT_BOOTSTRAPPING &&
+        ha->cycle.dcs[HA_DCS_CANCEL_INITIALIZE] == HA_ASK_NOT)
+        ha->init_key_removed = true;
     if (!ha->init_key_removed) {
         switch (ha_ask_dcs(ha, fx, HA_DCS_CANCEL_INITIALIZE, HA_WHY_bootstrap_failed)) {
         case HA_ASK_NOT:
@@ -179,13 +192,6 @@ static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
             break;
         }
         ha->init_key_removed = true;
-    }
-    if (ha->pg.alive) {
-        struct ha_effect *e = ha_start_job(ha, fx, PM_JOB_STOP, HA_WHY_bootstrap_failed, "stop");
-        e->u.job.mode = PM_STOP_IMMEDIATE;
-        e->u.job.stop_timeout_ms = ha->policy.retry_timeout_ms;
-        ha->job.mode = PM_STOP_IMMEDIATE;
-        return ha_end(ha, fx, HA_WHY_bootstrap_failed);
     }
     ha_start_job(ha, fx, PM_JOB_MOVE_DATA_ASIDE, HA_WHY_bootstrap_failed,
                  "moving the data directory aside");

@@ -162,21 +162,30 @@ static void test_bootstrap__unanswered_race_starts_nothing(void **state)
     assert_string_equal(w_status(w), "DCS is not accessible");
 }
 
-static void test_bootstrap__failed_cleans_up_and_ends(void **state)
+/* A bootstrap that has failed, and whose server has been stopped. */
+static void bootstrap_fails(struct w *w)
 {
-    struct w *w = *state;
-
+    w->view.initialize = DCS_INIT_BOOTSTRAPPING;
+    w_view(w);
     reply(w, HA_DCS_INITIALIZE, HA_OK);
     initdb_ran(w);
     w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
     w_forget(w);
     w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_FAILED);
-    assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
     assert_non_null(w_job(w, PM_JOB_STOP));
-    w->pg.alive = false;
+    assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE)); /* it still takes writes */
+    w->pg.alive = w->pg.look_ok = false;
     w->pg.state = PGV_STATE_STOPPED;
     w_facts(w);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
+    assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+}
+
+static void test_bootstrap__failed_cleans_up_and_ends(void **state)
+{
+    struct w *w = *state;
+
+    bootstrap_fails(w);
     assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
     assert_null(w_dcs(w, HA_DCS_TAKE));
     w_job_end(w, PM_JOB_MOVE_DATA_ASIDE, PM_DONE);
@@ -184,6 +193,22 @@ static void test_bootstrap__failed_cleans_up_and_ends(void **state)
     w_tick(w, 500);
     assert_non_null(w_did(w, HA_DO_EXIT));
     assert_int_equal(w_did(w, HA_DO_EXIT)->u.exit_status, 1);
+}
+
+/* The removal happened, though it was not answered: what comes after it is somebody else's key. */
+static void test_bootstrap__failed_removes_its_key_once(void **state)
+{
+    struct w *w = *state;
+
+    w->hold[HA_DCS_CANCEL_INITIALIZE] = true;
+    bootstrap_fails(w);
+    w->view.initialize = DCS_INIT_ABSENT;
+    w_view(w);
+    reply(w, HA_DCS_CANCEL_INITIALIZE, HA_LOST);
+    w_forget(w);
+    w_cycle(w);
+    assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+    assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
 }
 
 static void test_bootstrap__nofailover_and_configless_nodes_wait(void **state)
@@ -635,6 +660,7 @@ int main(void)
         EMPTY(test_bootstrap__failed_cleans_up_and_ends),
         cmocka_unit_test(test_bootstrap__overtaken_gives_up),
         EMPTY(test_restart__not_while_bootstrapping),
+        EMPTY(test_bootstrap__failed_removes_its_key_once),
         cmocka_unit_test(test_bootstrap__nofailover_and_configless_nodes_wait),
         cmocka_unit_test(test_clone__from_leader_then_start),
         cmocka_unit_test(test_clone__prefers_a_running_member_that_offers_itself),
