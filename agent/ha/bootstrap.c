@@ -95,6 +95,7 @@ enum ha_flow ha_data_dir(struct ha *ha, struct ha_effects *fx)
     if (ha->pg.alive) {
         struct ha_effect *e = ha_start_job(ha, fx, PM_JOB_STOP, why, "stop");
 
+        e->u.job.demote = true;
         e->u.job.mode = PM_STOP_IMMEDIATE;
         e->u.job.stop_timeout_ms = ha->policy.retry_timeout_ms;
         ha->job.mode = PM_STOP_IMMEDIATE;

@@ -90,6 +90,9 @@ static void peers(const struct ha *ha, struct ha_rules *r, uint64_t mine)
         else if (!p->in_recovery)
             rule(r, "peer", HA_RULE_FAIL, "%s answered as a running primary (when last asked)",
                  p->name);
+        else if (ha->policy.check_timeline && p->timeline < ha->view.history_timeline)
+            rule(r, "peer", HA_RULE_PASS, "%s is no competitor: timeline %u, the cluster's is %u",
+                 p->name, p->timeline, ha->view.history_timeline);
         else if (p->position > mine)
             rule(r, "peer", HA_RULE_FAIL, "%s is ahead: %X/%X, mine %X/%X (when last asked)",
                  p->name, LSN(p->position), LSN(mine));

@@ -62,6 +62,9 @@ enum ha_verdict ha_compare_with_peers(struct ha *ha, struct ha_effects *fx, bool
             ha_log(fx, HA_WARNING, HA_WHY_primary_alive, p->name);
             return HA_NO;
         }
+        /* Who may not lead for his old timeline keeps nobody else from it, however far he is. */
+        if (ha->policy.check_timeline && p->timeline < ha->view.history_timeline)
+            continue;
         if (p->position > mine) {
             ha_log(fx, HA_INFO, HA_WHY_peer_ahead, p->name);
             return HA_NO;

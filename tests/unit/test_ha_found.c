@@ -247,6 +247,24 @@ static void test_promotion_under_way__is_fenced_like_a_primary(void **state)
     assert_non_null(w_job(w, PM_JOB_STOP));
 }
 
+/* A server that was the primary, and another one leads: started as it is it would take writes. */
+static void test_restart_request__starts_no_primary_without_the_key(void **state)
+{
+    struct w *w = *state;
+    struct ha_request r = { .type = HA_REQ_RESTART, .id = 5 };
+
+    w->pg.alive = w->pg.look_ok = false;
+    w->pg.state = PGV_STATE_CRASHED;
+    w->hold_look = true;
+    w_leader(w, "n2");
+    w_view(w);
+    w_facts(w);
+    w_forget(w);
+    w_request(w, &r);
+    assert_null(w_job(w, PM_JOB_RESTART));
+    assert_int_equal(w_did(w, HA_DO_ANSWER)->u.answer.answer, HA_ANSWER_FAILED);
+}
+
 /* Somebody deletes the initialize key: an empty node would make another cluster. */
 static void test_initialize_key_deleted__the_leader_writes_it_at_once(void **state)
 {
@@ -311,6 +329,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_data_dir_unreadable__the_key_goes_when_the_server_has_ended, leader, done),
         cmocka_unit_test_setup_teardown(test_initialize_key_deleted__the_leader_writes_it_at_once,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(test_restart_request__starts_no_primary_without_the_key,
                                         leader, done),
     };
 

@@ -160,6 +160,12 @@ static void timeline_behind_checked(struct w *w)
     w_policy(w);
 }
 
+static void peer_ahead_on_an_old_timeline(struct w *w)
+{
+    w->pg.timeline = 3;
+    timeline_behind_checked(w);
+    w_peer(w, "n3", 60000000)->timeline = 2;
+}
 static void timeline_unknown(struct w *w)
 {
     w->policy.check_timeline = true;
@@ -260,6 +266,7 @@ static const struct race_row rows[] = {
     { "peer ahead", peer_ahead, HA_WHY_peer_ahead, false },
     { "equal position, higher priority", peer_equal_priority_higher, HA_WHY_peer_priority, false },
     { "the former leader's priority", former_leader_priority_is_ignored, 0, true },
+    { "ahead on an old timeline", peer_ahead_on_an_old_timeline, 0, true },
     { "ahead but nofailover", peer_ahead_but_nofailover, 0, true },
     { "ahead but unreachable", peer_ahead_but_unreachable, 0, true },
     { "ahead but without watchdog", peer_ahead_but_watchdog, 0, true },
