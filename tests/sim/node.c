@@ -370,8 +370,8 @@ static void check_explained(struct sim *s, struct sim_node *n)
     const struct dcs_failover *f = &n->ha.view.failover;
     struct ha_explanation x;
 
-    if (f->present &&
-        !(f->scheduled && f->scheduled_wall_us > n->ha.wall_us + (int64_t)n->policy.ttl_ms * 1000))
+    if (f->present && !(f->scheduled && f->schedule_valid &&
+                        f->scheduled_wall_us > n->ha.wall_us + (int64_t)n->policy.ttl_ms * 1000))
         return; /* what people have asked for has other rules */
     ha_explain(&n->ha, n->ha.now_ms, &x);
     /* Whether the store answers is told by the last request, whatever it was for. */
