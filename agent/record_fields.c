@@ -297,6 +297,7 @@ static const struct record_field ha_v[] = {
     BOOL(T, start_after_clone),
     BOOL(T, remove_data),
     BOOL(T, offline),
+    BOOL(T, made_readonly),
     BOOL(T, bootstrapping),
     BOOL(T, init_failed),
     BOOL(T, init_key_removed),

@@ -333,6 +333,7 @@ struct ha {
     bool joined; /* the join checks have passed once: the data directory belongs here */
     bool start_after_clone, remove_data;
     bool offline;       /* demoted because the store was lost: may start read-only without it */
+    bool made_readonly; /* so it did: the primary of this cluster is nowhere else */
     bool bootstrapping; /* we hold the empty initialize key */
     bool init_failed, init_key_removed; /* a failed bootstrap is being cleaned away */
     enum ha_ask bootstrap_result;       /* of POST_BOOTSTRAP: NOT, OK, REFUSED */

@@ -70,7 +70,7 @@ MUTATIONS = [
     ("reinitialize_the_leader", "restart.c", "    if (ha_has_lock(ha)) {\n        answer(fx, r->id, HA_ANSWER_I_LEAD, NULL);\n        return;\n    }", ""),
     ("replay_stands_still", "leader.c", "    ha_emit(fx, HA_DO_RESUME_REPLAY, HA_WHY_resume_replay);", ""),
     ("promoted_after_the_loss", "action.c", "            ha_emit(fx, HA_DO_CANCEL_JOB, HA_WHY_lost_before_promote);", ""),
-    ("standby_claims_the_cluster", "join.c", "        if (ha->pg.alive && ha->pg.look_ok && ha->pg.in_recovery) {", "        if (false) {"),
+    ("standby_claims_the_cluster", "join.c", "        if (ha->pg.alive && ha->pg.look_ok && ha->pg.in_recovery && !ha->made_readonly) {", "        if (false) {"),
     ("config_key_stays_away", "step.c", "        ha_tell_dcs(ha, fx, HA_DCS_SET_CONFIG, HA_WHY_fill_config);", ""),
     ("initialize_key_stays_away", "step.c", "    if (ha->view.initialize != DCS_INIT_SYSID && ha->pg.sysid[0] && !ha->bootstrapping &&", "    if (false && ha->pg.sysid[0] && !ha->bootstrapping &&"),
     ("failed_bootstrap_stays", "bootstrap.c", "    if (ha->init_failed || !ha->pg.alive || ha->bootstrap_result == HA_ASK_REFUSED)", "    if (ha->init_failed || !ha->pg.alive)"),

@@ -247,6 +247,37 @@ static void test_promotion_under_way__is_fenced_like_a_primary(void **state)
     assert_non_null(w_job(w, PM_JOB_STOP));
 }
 
+/* The primary of a cluster without an initialize key serves reads while the store is away. When
+ * that is back there is no other primary to wait for. */
+static void test_made_readonly__claims_the_cluster_again(void **state)
+{
+    struct w *w = *state;
+
+    w->ha.joined = false;
+    w->ha.offline = true;
+    w->pg.alive = w->pg.look_ok = w->pg.in_recovery = false;
+    w->pg.state = PGV_STATE_STOPPED;
+    w->dcs[HA_DCS_READ] = HA_LOST;
+    w->live = false;
+    w_view(w);
+    w_facts(w);
+    w_cycle(w);
+    assert_non_null(w_why(w, HA_WHY_dcs_lost_offline));
+    w->pg.alive = w->pg.look_ok = w->pg.in_recovery = true;
+    w->pg.state = PGV_STATE_RUNNING;
+    w_facts(w);
+    w_job_end(w, PM_JOB_START, PM_DONE);
+    w->dcs[HA_DCS_READ] = HA_OK;
+    w->live = true;
+    w->view.initialize = DCS_INIT_ABSENT;
+    w->view.initialize_text[0] = 0;
+    w_forget(w);
+    w_view(w);
+    w_cycle(w);
+    assert_null(w_why(w, HA_WHY_no_initialize_replica));
+    assert_non_null(w_dcs(w, HA_DCS_SET_SYSID));
+}
+
 /* A server that was the primary, and another one leads: started as it is it would take writes. */
 static void test_restart_request__starts_no_primary_without_the_key(void **state)
 {
@@ -332,6 +363,8 @@ int main(void)
                                         leader, done),
         cmocka_unit_test_setup_teardown(test_restart_request__starts_no_primary_without_the_key,
                                         leader, done),
+        cmocka_unit_test_setup_teardown(test_made_readonly__claims_the_cluster_again, unlocked,
+                                        done),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
