@@ -26,6 +26,8 @@
 /** How long a start waits for the store when the cached configuration lets it go on without. */
 #define START_WAIT_MS 5000
 #define START_RETRY_MS 5000
+/** How long a start waits for the flight recorder's file. */
+#define RECORDER_WAIT_MS 2000
 
 enum phase {
     PHASE_STORE,  /* wait for the first view */
@@ -824,12 +826,34 @@ static void reconfigure_recorder(struct agent *a)
         pgv_log(PGV_ERROR, "agent", "%s; the recorder stays as it was", err.msg);
         return;
     }
-    if (c.enabled == (r->fd >= 0) && (!c.enabled || (c.size_bytes == r->config.size_bytes &&
-                                                     strcmp(c.file, r->config.file) == 0)))
+    if (c.enabled == r->config.enabled && (!c.enabled || (c.size_bytes == r->config.size_bytes &&
+                                                          strcmp(c.file, r->config.file) == 0)))
         return;
-    recorder_close(r);
     if (!recorder_open(r, &c, a->config.name, &err))
         pgv_log(PGV_WARNING, "agent", "going on without the flight recorder: %s", err.msg);
+}
+
+static void on_recorder_settled(struct recorder *r)
+{
+    start_go_on(r->data);
+}
+
+/* The writer lies beside the program, wherever that was installed. */
+static void init_recorder(struct agent *a)
+{
+    char path[512] = "";
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("pgvigil-recorder"));
+    char *name;
+
+    path[n > 0 ? n : 0] = '\0';
+    name = strrchr(path, '/');
+    snprintf(name ? name + 1 : path, sizeof("pgvigil-recorder"), "pgvigil-recorder");
+    recorder_init(&the_recorder, &a->loop, &a->ha, path);
+    the_recorder.data = a;
+    the_recorder.on_settled = on_recorder_settled;
+    a->recorder = &the_recorder;
+    a->pump->pump.record = recorder_step;
+    a->pump->pump.record_data = &the_recorder;
 }
 
 /* Only when it has to be, as it costs the watch and the login: another section, or certificates,
@@ -1090,9 +1114,16 @@ static void on_start_timer(uv_timer_t *timer)
 static void start_go_on(struct agent *a)
 {
     struct agent_pump *p = a->pump;
+    uint64_t waited_ms;
 
     if (p->phase != PHASE_STORE)
         return;
+    /* The recording shall begin with the first step; a disk that hangs may not keep us long. */
+    waited_ms = pgv_clock_ms() - p->opened_ms;
+    if (!recorder_is_settled(a->recorder) && waited_ms < RECORDER_WAIT_MS) {
+        uv_timer_start(&p->start_timer, on_start_timer, RECORDER_WAIT_MS - waited_ms, 0);
+        return;
+    }
     if (a->dcs.view) {
         check_unique(a);
         return;
@@ -1159,10 +1190,8 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     pgv_buf_init(&a->scheduled_restart_json, 16384);
     ha_init(&a->ha);
     pump_init(&p->pump, &a->ha, &real_ports, a);
-    recorder_init(&the_recorder);
-    a->recorder = &the_recorder;
-    p->pump.record = recorder_step;
-    p->pump.record_data = &the_recorder;
+    init_recorder(a);
+    reconfigure_recorder(a);
 
     if (!agent_peers_open(a, err))
         return false;
@@ -1192,13 +1221,18 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
 /* ---- the end ----------------------------------------------------------------------------------
  */
 
+static void recorder_finished(struct recorder *r)
+{
+    struct agent *a = r->data;
+
+    uv_stop(&a->loop);
+}
+
+/* The recorder last: the step that ends the agent is told to it when this has begun. */
 static void closed_one(struct agent *a)
 {
-    struct agent_pump *p = a->pump;
-
-    if (--p->closing > 0)
-        return;
-    uv_stop(&a->loop);
+    if (--a->pump->closing == 0)
+        recorder_finish(a->recorder, recorder_finished);
 }
 
 static void rest_closed(struct agent *a)

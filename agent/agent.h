@@ -44,7 +44,7 @@ struct agent {
     void (*peers_close_cb)(struct agent *a);
     struct rest *rest;
     struct callbacks *callbacks;
-    struct recorder *recorder; /* NULL in tests; its fd is -1 when it does not record */
+    struct recorder *recorder; /* NULL in tests */
     int64_t started_wall_us;
     /* the scheduled restart as its requester wrote it (rest contract), or empty */
     struct pgv_buf scheduled_restart_json;

@@ -21,19 +21,20 @@ static const char magic[8] = { 'P', 'G', 'V', 'R', 'E', 'C', '\r', '\n' };
 
 uint32_t record_crc(uint32_t crc, const void *data, size_t n)
 {
-    static const uint32_t nibble[16] = {
-        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
-        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
-        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
-    };
+    static uint32_t table[256];
     const unsigned char *p = data;
 
+    if (!table[1])
+        for (uint32_t i = 0; i < 256; i++) {
+            uint32_t c = i;
+
+            for (unsigned bit = 0; bit < 8; bit++)
+                c = c & 1 ? (c >> 1) ^ 0xedb88320 : c >> 1;
+            table[i] = c;
+        }
     crc = ~crc;
-    for (size_t i = 0; i < n; i++) {
-        crc ^= p[i];
-        crc = (crc >> 4) ^ nibble[crc & 15];
-        crc = (crc >> 4) ^ nibble[crc & 15];
-    }
+    for (size_t i = 0; i < n; i++)
+        crc = (crc >> 8) ^ table[(crc ^ p[i]) & 0xff];
     return ~crc;
 }
 
@@ -344,6 +345,36 @@ const char *record_build(void)
     return "pgvigil " PGVIGIL_VERSION " brain " PGVIGIL_BRAIN;
 }
 
+/* What an event carries that does not lie in it. */
+enum points_to { NOTHING, POLICY, CLUSTER, FACTS, PEERS };
+
+static enum points_to points_to(enum ha_event_type type)
+{
+    switch (type) { /* no default: the compiler names the event we forgot */
+    case HA_EV_POLICY:
+        return POLICY;
+    case HA_EV_VIEW:
+        return CLUSTER;
+    case HA_EV_FACTS:
+    case HA_EV_LOOKED:
+        return FACTS;
+    case HA_EV_PEERS:
+        return PEERS;
+    case HA_EV_TICK:
+    case HA_EV_DCS:
+    case HA_EV_JOB:
+    case HA_EV_SHUTDOWN_CHECKPOINT:
+    case HA_EV_FOLLOW:
+    case HA_EV_CHECKPOINT:
+    case HA_EV_SLOTS:
+    case HA_EV_REQUEST:
+    case HA_EV_WAKE:
+    case HA_EV_SHUTDOWN:
+        break;
+    }
+    return NOTHING;
+}
+
 /* ---- the header --------------------------------------------------------------------------- */
 
 void record_header_init(struct record_header *h, const char *node, uint64_t ring_bytes,
@@ -422,12 +453,14 @@ static bool end_frame(struct pgv_buf *b, size_t at, bool ok, uint32_t salt, uint
     return true;
 }
 
-bool record_put_keyframe(struct pgv_buf *b, uint32_t salt, uint64_t seq, const struct ha *ha)
+bool record_put_keyframe(struct pgv_buf *b, uint32_t salt, uint64_t seq, bool continues,
+                         const struct ha *ha)
 {
     const char *build = record_build();
     size_t at;
     bool ok = begin_frame(b, RECORD_KEYFRAME, &at) && put_text(b, build, strlen(build)) &&
-              record_put_uint(b, record_fields_id()) && record_put_fields(b, &record_ha_fields, ha);
+              record_put_uint(b, record_fields_id()) && record_put_uint(b, continues) &&
+              record_put_fields(b, &record_ha_fields, ha);
 
     return end_frame(b, at, ok, salt, seq);
 }
@@ -437,33 +470,23 @@ static bool put_event(struct pgv_buf *b, const struct ha_event *ev)
     if (!record_put_uint(b, ev->type) || !record_put_uint(b, ev->now_ms) ||
         !put_int(b, ev->wall_us) || !record_put_fields(b, &record_event_fields[ev->type], ev))
         return false;
-    switch (ev->type) { /* what it points to */
-    case HA_EV_POLICY:
+    switch (points_to(ev->type)) {
+    case POLICY:
         return record_put_fields(b, &record_policy_fields, ev->u.policy);
-    case HA_EV_VIEW:
+    case CLUSTER:
         return record_put_uint(b, ev->u.view.cluster != NULL) &&
                (!ev->u.view.cluster ||
                 record_put_fields(b, &record_cluster_fields, ev->u.view.cluster));
-    case HA_EV_FACTS:
-    case HA_EV_LOOKED:
+    case FACTS:
         return record_put_fields(b, &record_facts_fields, ev->u.facts);
-    case HA_EV_PEERS:
+    case PEERS:
         if (!record_put_uint(b, ev->u.peers.n))
             return false;
         for (unsigned i = 0; i < ev->u.peers.n; i++)
             if (!record_put_fields(b, &record_peer_fields, &ev->u.peers.peers[i]))
                 return false;
         return true;
-    case HA_EV_TICK:
-    case HA_EV_DCS:
-    case HA_EV_JOB:
-    case HA_EV_SHUTDOWN_CHECKPOINT:
-    case HA_EV_FOLLOW:
-    case HA_EV_CHECKPOINT:
-    case HA_EV_SLOTS:
-    case HA_EV_REQUEST:
-    case HA_EV_WAKE:
-    case HA_EV_SHUTDOWN:
+    case NOTHING:
         return true;
     }
     return false;
@@ -630,15 +653,17 @@ bool record_read_frame(struct record_reader *r, struct record_frame *ret)
 
 /* ---- reading payloads --------------------------------------------------------------------- */
 
-bool record_read_keyframe(const struct record_frame *f, struct ha *ret,
+bool record_read_keyframe(const struct record_frame *f, struct ha *ret, bool *ret_continues,
                           char ret_build[RECORD_BUILD_BYTES])
 {
     struct record_cursor c = { f->payload, f->payload + f->payload_bytes };
-    uint64_t id;
+    uint64_t id, continues;
 
     if (f->type != RECORD_KEYFRAME || !get_text(&c, ret_build, RECORD_BUILD_BYTES) ||
-        !record_get_uint(&c, &id) || id != record_fields_id())
+        !record_get_uint(&c, &id) || id != record_fields_id() || !record_get_uint(&c, &continues) ||
+        continues > 1)
         return false;
+    *ret_continues = continues;
     memset(ret, 0, sizeof(*ret));
     return record_get_fields(&c, &record_ha_fields, ret) && c.p == c.end;
 }
@@ -655,20 +680,19 @@ static bool get_event(struct record_cursor *c, struct record_event *ret)
     ev->type = (enum ha_event_type)type;
     if (!record_get_fields(c, &record_event_fields[ev->type], ev))
         return false;
-    switch (ev->type) {
-    case HA_EV_POLICY:
+    switch (points_to(ev->type)) {
+    case POLICY:
         ev->u.policy = &ret->policy;
         return record_get_fields(c, &record_policy_fields, &ret->policy);
-    case HA_EV_VIEW:
+    case CLUSTER:
         if (!record_get_uint(c, &n) || n > 1)
             return false;
         ev->u.view.cluster = n ? &ret->cluster : NULL;
         return !n || record_get_fields(c, &record_cluster_fields, &ret->cluster);
-    case HA_EV_FACTS:
-    case HA_EV_LOOKED:
+    case FACTS:
         ev->u.facts = &ret->facts;
         return record_get_fields(c, &record_facts_fields, &ret->facts);
-    case HA_EV_PEERS:
+    case PEERS:
         if (!record_get_uint(c, &n) || n > HA_PEERS_MAX)
             return false;
         ev->u.peers.n = (unsigned)n;
@@ -677,16 +701,7 @@ static bool get_event(struct record_cursor *c, struct record_event *ret)
             if (!record_get_fields(c, &record_peer_fields, &ret->peers[i]))
                 return false;
         return true;
-    case HA_EV_TICK:
-    case HA_EV_DCS:
-    case HA_EV_JOB:
-    case HA_EV_SHUTDOWN_CHECKPOINT:
-    case HA_EV_FOLLOW:
-    case HA_EV_CHECKPOINT:
-    case HA_EV_SLOTS:
-    case HA_EV_REQUEST:
-    case HA_EV_WAKE:
-    case HA_EV_SHUTDOWN:
+    case NOTHING:
         return true;
     }
     return false;

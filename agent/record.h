@@ -21,7 +21,7 @@
 
 #include "agent/ha/ha.h"
 
-#define RECORD_FORMAT 1
+#define RECORD_FORMAT 2
 #define RECORD_HEADER_BYTES 512
 #define RECORD_FRAME_BYTES 20               /* before each payload */
 #define RECORD_PAYLOAD_BYTES_MAX (1u << 20) /* no world is larger */
@@ -54,9 +54,11 @@ enum record_type { RECORD_KEYFRAME = 1, RECORD_STEP };
 
 /**
  * Append one whole frame to @b. False: @b is full or memory ran out; @b is as before. @seq counts
- * the frames of a file from 1.
+ * the frames of a file from 1. @continues: the frame before it led to this very world; else it is a
+ * new run of the agent, or steps between them are missing.
  */
-bool record_put_keyframe(struct pgv_buf *b, uint32_t salt, uint64_t seq, const struct ha *ha);
+bool record_put_keyframe(struct pgv_buf *b, uint32_t salt, uint64_t seq, bool continues,
+                         const struct ha *ha);
 bool record_put_step(struct pgv_buf *b, uint32_t salt, uint64_t seq, const struct ha_event *ev,
                      const struct ha_effects *fx);
 
@@ -97,7 +99,7 @@ struct record_event {
 };
 
 /** False: damaged, or not of this type. @ret_build: the brain that wrote it. */
-bool record_read_keyframe(const struct record_frame *f, struct ha *ret,
+bool record_read_keyframe(const struct record_frame *f, struct ha *ret, bool *ret_continues,
                           char ret_build[RECORD_BUILD_BYTES]) PGV_MUST_CHECK;
 bool record_read_step(const struct record_frame *f, struct record_event *ret_ev,
                       struct ha_effects *ret_fx) PGV_MUST_CHECK;
@@ -114,6 +116,14 @@ const char *record_world_difference(const struct ha *a, const struct ha *b, stru
 /** One event, one effect, in words, on one line: 'looked: running, primary, timeline 3, …'. */
 void record_say_event(const struct ha_event *ev, char *ret, size_t ret_bytes);
 void record_say_effect(const struct ha_effect *e, char *ret, size_t ret_bytes);
+
+/** How much a step says. */
+enum record_weight {
+    RECORD_ROUTINE, /* what every cycle does: it looks, reads, renews and publishes */
+    RECORD_TOLD,    /* the end of a cycle, words */
+    RECORD_DECIDED, /* a deed, or a warning */
+};
+enum record_weight record_weigh(const struct ha_effects *fx);
 
 /* ---- as text: record_text.c ------------------------------------------------------------- */
 

@@ -221,3 +221,42 @@ void record_say_effect(const struct ha_effect *e, char *ret, size_t ret_bytes)
         return;
     }
 }
+
+static enum record_weight weigh(const struct ha_effect *e)
+{
+    switch (e->type) { /* no default: the compiler names the effect we forgot */
+    case HA_DO_LOOK:
+    case HA_DO_ASK_PEERS:
+    case HA_DO_CHECK_FOLLOW:
+    case HA_DO_SLOTS:
+        return RECORD_ROUTINE;
+    case HA_DO_CYCLE_DONE:
+        return RECORD_TOLD;
+    case HA_DO_LOG:
+        return e->u.level > HA_INFO ? RECORD_DECIDED : RECORD_TOLD;
+    case HA_DO_DCS:
+        return e->u.dcs.op == HA_DCS_READ || e->u.dcs.op == HA_DCS_TOUCH ||
+                       e->u.dcs.op == HA_DCS_RENEW || e->u.dcs.op == HA_DCS_SET_STATUS
+                   ? RECORD_ROUTINE
+                   : RECORD_DECIDED;
+    case HA_DO_JOB:
+    case HA_DO_CANCEL_JOB:
+    case HA_DO_CHECKPOINT:
+    case HA_DO_RESUME_REPLAY:
+    case HA_DO_CALLBACK:
+    case HA_DO_ANSWER:
+    case HA_DO_EXIT:
+        break;
+    }
+    return RECORD_DECIDED;
+}
+
+enum record_weight record_weigh(const struct ha_effects *fx)
+{
+    enum record_weight most = RECORD_ROUTINE;
+
+    for (unsigned i = 0; i < fx->n; i++)
+        if (weigh(&fx->v[i]) > most)
+            most = weigh(&fx->v[i]);
+    return most;
+}

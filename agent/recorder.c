@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* agent/recorder.c - the flight recorder's ring file. */
+/*
+ * agent/recorder.c - the flight recorder in the agent: steps into the writer's pipe.
+ *
+ * The happy path: the writer starts, opens its file and says 'ready'; the world becomes the first
+ * keyframe; each step becomes a frame. What the pipe takes of a frame and what it leaves is kept,
+ * so the stream stays whole frames, one behind the other, whatever is left out between them.
+ */
 #include "agent/recorder.h"
 
 #include "base/alloc.h"
@@ -11,19 +17,21 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/banned.h"
 
-/** A write into the page cache that takes longer than this waited for the disk; less may just be
- * a machine that is busy. */
-#define SLOW_MS 300
+/** What the writer may be behind: about a hundred steps with their keyframe. The kernel takes the
+ * memory as it is needed. */
+#define PIPE_BYTES (256 << 10)
+/** After a writer that failed, before the next; and from one complaint to the next. */
 #define REST_MS 30000
 /** A ring holds this many keyframes: that much of its oldest part may have lost its beginning. */
 #define KEYFRAMES_PER_RING 16
 #define FRAME_RESERVE_BYTES 65536
-#define READ_BACK_BYTES (512u << 10)
+/** A reader that takes longer is ended. */
+#define READER_MS 10000
 
 bool recorder_config_read(const struct pgv_value *section, const char *log_dir,
                           const char *data_dir, const char *name, struct recorder_config *ret,
@@ -72,331 +80,343 @@ bool recorder_config_read(const struct pgv_value *section, const char *log_dir,
     return true;
 }
 
-void recorder_init(struct recorder *r)
+void recorder_init(struct recorder *r, uv_loop_t *loop, const struct ha *ha, const char *program)
 {
     memset(r, 0, sizeof(*r));
+    r->loop = loop;
+    r->ha = ha;
     r->fd = -1;
-    r->slow_ms = SLOW_MS;
+    r->settled = true;
+    r->writer.data = r->reader.data = r;
+    pgv_copy_cut(r->program, sizeof(r->program), pgv_str(program));
     pgv_buf_init(&r->frame, RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES);
 }
 
-static bool read_at(int fd, unsigned char *p, size_t n, uint64_t off, size_t *ret_n)
-{
-    size_t got = 0;
+/* ---- the stream --------------------------------------------------------------------------- */
 
-    while (got < n) {
-        ssize_t k = pread(fd, p + got, n - got, (off_t)(off + got));
-
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k < 0)
-            return false;
-        if (k == 0)
-            break;
-        got += (size_t)k;
-    }
-    *ret_n = got;
-    return true;
-}
-
-/* All or nothing, as far as the disk lets us: a frame that was cut fails its CRC. */
-static bool write_at(int fd, const unsigned char *p, size_t n, uint64_t off)
-{
-    while (n) {
-        ssize_t k = pwrite(fd, p, n, (off_t)off);
-
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0)
-            return false;
-        p += k;
-        n -= (size_t)k;
-        off += (uint64_t)k;
-    }
-    return true;
-}
-
-/* What an earlier run left: false: begin afresh. */
-static bool go_on(struct recorder *r, int fd)
-{
-    unsigned char head[RECORD_HEADER_BYTES], *ring;
-    struct record_reader reader;
-    struct record_header h;
-    size_t n;
-    bool ok = false;
-
-    if (!read_at(fd, head, sizeof(head), 0, &n) || !record_header_read(head, n, &h, NULL) ||
-        h.fields_id != r->header.fields_id || h.ring_bytes != r->header.ring_bytes ||
-        strcmp(h.node, r->header.node) != 0)
-        return false;
-    ring = pgv_zalloc(h.ring_bytes);
-    if (!ring)
-        return false;
-    if (read_at(fd, ring, h.ring_bytes, RECORD_HEADER_BYTES, &n) && n == h.ring_bytes) {
-        record_reader_init(&reader, &h, ring);
-        r->header = h;
-        r->at = reader.end;
-        r->next_seq = reader.last_seq + 1;
-        record_reader_done(&reader);
-        ok = true;
-    }
-    pgv_free(ring);
-    return ok;
-}
-
-/* A wrong path in the configuration must not cost anybody a file. */
-static bool is_ours_or_empty(int fd)
-{
-    unsigned char head[RECORD_HEADER_BYTES];
-    struct record_header h;
-    size_t n;
-
-    return read_at(fd, head, sizeof(head), 0, &n) &&
-           (n == 0 || record_header_read(head, n, &h, NULL) || memcmp(head, "PGVREC", 6) == 0);
-}
-
-bool recorder_open(struct recorder *r, const struct recorder_config *c, const char *node,
-                   struct pgv_error *err)
-{
-    unsigned char head[RECORD_HEADER_BYTES];
-    struct stat st;
-    int fd, sys;
-
-    PGV_ASSERT(r->fd < 0);
-    r->config = *c;
-    if (!c->enabled)
-        return true;
-    if (!pgv_buf_reserve(&r->frame, FRAME_RESERVE_BYTES))
-        return pgv_fail(err, PGV_ENOMEM, "no memory for the recorder");
-    fd = open(c->file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-    if (fd < 0)
-        return pgv_fail_sys(err, errno, "cannot open '%s'", c->file);
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !is_ours_or_empty(fd)) {
-        pgv_fail(err, PGV_EINVALID, "'%s' is something else than a recording: left alone", c->file);
-        goto failed;
-    }
-    record_header_init(&r->header, node, c->size_bytes - RECORD_HEADER_BYTES,
-                       (uint32_t)pgv_wall_us());
-    r->at = 0;
-    r->next_seq = 1;
-    if (!go_on(r, fd)) {
-        record_header_write(&r->header, head);
-        if (ftruncate(fd, 0) < 0 || fchmod(fd, 0600) < 0) {
-            pgv_fail_sys(err, errno, "cannot empty '%s'", c->file);
-            goto failed;
-        }
-        sys = posix_fallocate(fd, 0, (off_t)c->size_bytes);
-        if (sys != 0) {
-            pgv_fail_sys(err, sys, "cannot make room for '%s'", c->file);
-            (void)!ftruncate(fd, 0); /* what was taken of the last room is given back */
-            goto failed;
-        }
-        if (!write_at(fd, head, sizeof(head), 0)) {
-            pgv_fail_sys(err, errno, "cannot write '%s'", c->file);
-            goto failed;
-        }
-    }
-    r->fd = fd;
-    r->keyframe_due = true;
-    r->since_keyframe_bytes = 0;
-    r->rest_until_ms = 0;
-    return true;
-failed:
-    close(fd);
-    return false;
-}
-
-void recorder_close(struct recorder *r)
+static void close_pipe(struct recorder *r)
 {
     if (r->fd >= 0)
         close(r->fd);
     r->fd = -1;
-    pgv_buf_done(&r->frame);
-    pgv_buf_init(&r->frame, RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES);
+    r->ready = false;
+    r->hole = true;
+    pgv_buf_reset(&r->frame);
+    r->sent = 0;
 }
 
-static void rest(struct recorder *r, const char *why, int sys)
+/* What is left of the frame goes out, as far as the pipe takes it. True: all of it. */
+static bool flush(struct recorder *r)
 {
-    pgv_log(PGV_WARNING, "agent", "the flight recorder rests for %d s: %s%s%s", REST_MS / 1000, why,
-            sys ? ": " : "", sys ? strerror(sys) : "");
-    r->rest_until_ms = pgv_clock_ms() + REST_MS;
-    r->keyframe_due = true;
+    while (r->sent < r->frame.n) {
+        ssize_t n = write(r->fd, r->frame.p + r->sent, r->frame.n - r->sent);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            if (errno != EAGAIN)
+                close_pipe(r); /* the writer has ended: its end is told by itself */
+            return false;
+        }
+        r->sent += (size_t)n;
+    }
+    return true;
 }
 
-/* The frame in the buffer goes to the ring's end. */
-static bool write_frame(struct recorder *r)
+/* The composed frame becomes part of the stream as soon as the pipe took a byte of it. */
+static bool send_frame(struct recorder *r)
 {
-    const unsigned char *p = (const unsigned char *)r->frame.p;
-    size_t n = r->frame.n, first = n;
+    size_t n = r->frame.n;
     uint64_t size = r->header.ring_bytes;
 
-    if (n > size / 4)
+    r->sent = 0;
+    (void)flush(r);
+    if (!r->sent || !r->ready) {
+        pgv_buf_reset(&r->frame);
         return false;
-    if (r->at + n > size)
-        first = (size_t)(size - r->at);
-    if (!write_at(r->fd, p, first, RECORD_HEADER_BYTES + r->at) ||
-        !write_at(r->fd, p + first, n - first, RECORD_HEADER_BYTES))
-        return false;
-    r->at = r->at + n >= size ? r->at + n - size : r->at + n;
+    }
+    r->at = (r->at + n) % size;
     r->since_keyframe_bytes += n;
+    r->untaken_bytes += n;
     r->next_seq++;
     return true;
 }
+
+static bool put_keyframe(struct recorder *r, const struct ha *ha)
+{
+    pgv_buf_reset(&r->frame);
+    if (!record_put_keyframe(&r->frame, r->header.salt, r->next_seq, !r->hole, ha) ||
+        r->frame.n > r->header.ring_bytes / 4) {
+        pgv_buf_reset(&r->frame);
+        return false;
+    }
+    if (!send_frame(r))
+        return false;
+    r->hole = r->keyframe_due = false;
+    r->since_keyframe_bytes = 0;
+    return true;
+}
+
+static bool put_step(struct recorder *r, const struct ha_event *ev, const struct ha_effects *fx)
+{
+    pgv_buf_reset(&r->frame);
+    if (!record_put_step(&r->frame, r->header.salt, r->next_seq, ev, fx)) {
+        pgv_buf_reset(&r->frame);
+        return false;
+    }
+    return send_frame(r);
+}
+
+static void take(struct recorder *r)
+{
+    r->untaken_bytes = 0;
+    pgv_child_kill(&r->writer, RECORDER_SIGNAL_TAKE);
+}
+
+static void lose(struct recorder *r)
+{
+    uint64_t now_ms = pgv_clock_ms();
+
+    r->lost++;
+    r->hole = true;
+    if (!r->ready || r->said_lost || (r->said_ms && now_ms < r->said_ms + REST_MS))
+        return;
+    r->said_lost = true;
+    r->said_ms = now_ms;
+    pgv_log(PGV_WARNING, "agent",
+            "the flight recorder's disk does not keep up: steps are left out of the recording");
+}
+
+static void recorded(struct recorder *r)
+{
+    r->steps++;
+    if (!r->said_lost)
+        return;
+    r->said_lost = false;
+    pgv_log(PGV_INFO, "agent", "the flight recorder goes on, %llu steps were left out",
+            (unsigned long long)(r->lost - r->lost_told));
+    r->lost_told = r->lost;
+}
+
+static void start_again(struct recorder *r);
 
 void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
                    const struct ha_effects *fx)
 {
     struct recorder *r = data;
-    uint64_t began;
-    bool put, ok = true;
 
-    if (r->fd < 0)
+    if (!r->config.enabled)
         return;
-    began = pgv_clock_ms();
-    if (began < r->rest_until_ms) {
-        r->lost++;
+    if (!r->ready) {
+        if (!r->writing && pgv_clock_ms() >= r->start_at_ms)
+            start_again(r);
+        lose(r);
+        return;
+    }
+    if (!flush(r)) {
+        lose(r);
         return;
     }
     /* Behind a hole a step says nothing that could be replayed: the world comes first. It is the
-     * world after this step, so the step itself is left out, unless it continues what is there. */
-    if (!r->keyframe_due) {
-        pgv_buf_reset(&r->frame);
-        put = record_put_step(&r->frame, r->header.salt, r->next_seq, ev, fx);
-        ok = put && write_frame(r);
-        if (!put)
-            rest(r, "no memory for a frame", 0);
-        else if (!ok)
-            rest(r, "its file cannot be written", errno);
-        if (r->since_keyframe_bytes >= r->header.ring_bytes / KEYFRAMES_PER_RING)
-            r->keyframe_due = true;
+     * world after this step, so the step itself is left out. */
+    if (!r->hole && put_step(r, ev, fx)) {
+        recorded(r);
+    } else {
+        lose(r);
+        if (!r->ready)
+            return;
     }
-    if (ok && r->keyframe_due) {
-        pgv_buf_reset(&r->frame);
-        put = record_put_keyframe(&r->frame, r->header.salt, r->next_seq, ha);
-        ok = put && write_frame(r);
-        if (ok) {
-            r->keyframe_due = false;
-            r->since_keyframe_bytes = 0;
-        } else {
-            rest(r, put ? "its file cannot be written" : "no memory for a frame", put ? errno : 0);
-        }
+    if (r->since_keyframe_bytes >= r->header.ring_bytes / KEYFRAMES_PER_RING)
+        r->keyframe_due = true;
+    if ((r->hole || r->keyframe_due) && flush(r))
+        (void)put_keyframe(r, ha);
+    if (r->ready && (r->untaken_bytes >= r->take_bytes || record_weigh(fx) == RECORD_DECIDED))
+        take(r);
+}
+
+/* ---- the writer --------------------------------------------------------------------------- */
+
+static void settle(struct recorder *r)
+{
+    if (r->settled)
+        return;
+    r->settled = true;
+    if (r->on_settled)
+        r->on_settled(r);
+}
+
+static void on_writer_line(struct pgv_child *c, int fd, struct pgv_str line)
+{
+    struct recorder *r = c->data;
+    unsigned long long seq, at;
+    unsigned long salt;
+    char text[64];
+
+    if (fd == 2) {
+        pgv_log(PGV_WARNING, "agent", "the flight recorder: %.*s", (int)line.n, line.p);
+        return;
     }
-    r->steps += ok;
-    r->lost += !ok;
-    if (ok && pgv_clock_ms() - began > r->slow_ms)
-        rest(r, "the disk is slow", 0);
+    if (r->fd < 0 || !pgv_copy(text, sizeof(text), line) ||
+        sscanf(text, "ready %lu %llu %llu", &salt, &seq, &at) != 3)
+        return;
+    record_header_init(&r->header, r->node, r->config.size_bytes - RECORD_HEADER_BYTES,
+                       (uint32_t)salt);
+    r->next_seq = seq;
+    r->at = at;
+    r->ready = true;
+    r->hole = true; /* whatever lies there is not what led to this world */
+    (void)put_keyframe(r, r->ha);
+    settle(r);
+}
+
+static bool start_writer(struct recorder *r, struct pgv_error *err);
+
+static void start_again(struct recorder *r)
+{
+    struct pgv_error err;
+
+    if (!start_writer(r, &err))
+        pgv_log(PGV_WARNING, "agent", "the flight recorder does not start: %s", err.msg);
+}
+
+static void on_writer_end(struct pgv_child *c, int status)
+{
+    struct recorder *r = c->data;
+    char how[64];
+
+    pgv_child_done(c);
+    r->writing = false;
+    if (r->finish_cb) {
+        close_pipe(r);
+        r->finish_cb(r);
+        return;
+    }
+    if (r->abandoned) { /* not ours any more; another may be wanted */
+        r->abandoned = false;
+        if (r->config.enabled)
+            start_again(r);
+    } else {
+        close_pipe(r);
+        pgv_child_describe(status, how, sizeof(how));
+        pgv_log(PGV_WARNING, "agent", "the flight recorder rests for %d s, its writer ended: %s",
+                REST_MS / 1000, how);
+        r->start_at_ms = pgv_clock_ms() + REST_MS;
+        r->said_lost = true;
+    }
+    if (!r->writing)
+        settle(r);
+}
+
+static bool start_writer(struct recorder *r, struct pgv_error *err)
+{
+    char size[24];
+    const char *argv[] = { r->program, "write", r->config.file, size, r->node, NULL };
+    struct pgv_child_options o = { .argv = argv, .on_line = on_writer_line, .ret_input = &r->fd };
+    int pipe_bytes;
+
+    PGV_ASSERT(!r->writing && r->fd < 0);
+    snprintf(size, sizeof(size), "%llu", (unsigned long long)r->config.size_bytes);
+    r->start_at_ms = pgv_clock_ms() + REST_MS;
+    if (!pgv_buf_reserve(&r->frame, FRAME_RESERVE_BYTES))
+        return pgv_fail(err, PGV_ENOMEM, "no memory for a frame");
+    if (!pgv_child_start(r->loop, &r->writer, &o, on_writer_end, err))
+        return false;
+    (void)fcntl(r->fd, F_SETPIPE_SZ, PIPE_BYTES); /* else it keeps its 64 kB */
+    pipe_bytes = fcntl(r->fd, F_GETPIPE_SZ);
+    r->take_bytes = pipe_bytes > 0 ? (size_t)pipe_bytes / 4 : 0;
+    r->untaken_bytes = 0;
+    r->writing = true;
+    return true;
+}
+
+bool recorder_open(struct recorder *r, const struct recorder_config *c, const char *node,
+                   struct pgv_error *err)
+{
+    recorder_close(r);
+    r->config = *c;
+    pgv_copy_cut(r->node, sizeof(r->node), pgv_str(node));
+    if (!c->enabled)
+        return true;
+    r->settled = false;
+    if (r->writing) /* its callback has still to come, soon: the next writer starts there */
+        return true;
+    r->settled = !start_writer(r, err);
+    return !r->settled;
+}
+
+void recorder_close(struct recorder *r)
+{
+    close_pipe(r);
+    if (r->writing && !r->abandoned) {
+        r->abandoned = true; /* however long its disk makes it wait */
+        pgv_child_abandon(&r->writer);
+    }
+    r->config.enabled = false;
+    pgv_buf_done(&r->frame);
+    pgv_buf_init(&r->frame, RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES);
+}
+
+void recorder_finish(struct recorder *r, void (*cb)(struct recorder *r))
+{
+    r->config.enabled = false;
+    close_pipe(r);
+    if (r->writing)
+        r->finish_cb = cb;
+    else
+        cb(r);
+}
+
+bool recorder_is_settled(const struct recorder *r)
+{
+    return r->settled;
 }
 
 /* ---- reading back ------------------------------------------------------------------------- */
 
-/* Every cycle looks, reads and publishes; a decision is what goes beyond. */
-static bool decides(const struct ha_effects *fx)
+static void on_reader_end(struct pgv_child *c, int status)
 {
-    for (unsigned i = 0; i < fx->n; i++)
-        switch (fx->v[i].type) {
-        case HA_DO_LOOK:
-        case HA_DO_ASK_PEERS:
-        case HA_DO_CHECK_FOLLOW:
-        case HA_DO_SLOTS:
-            break;
-        case HA_DO_DCS:
-            if (fx->v[i].u.dcs.op != HA_DCS_READ && fx->v[i].u.dcs.op != HA_DCS_TOUCH &&
-                fx->v[i].u.dcs.op != HA_DCS_RENEW && fx->v[i].u.dcs.op != HA_DCS_SET_STATUS)
-                return true;
-            break;
-        case HA_DO_JOB:
-        case HA_DO_CANCEL_JOB:
-        case HA_DO_CHECKPOINT:
-        case HA_DO_RESUME_REPLAY:
-        case HA_DO_CALLBACK:
-        case HA_DO_ANSWER:
-        case HA_DO_LOG:
-        case HA_DO_CYCLE_DONE:
-        case HA_DO_EXIT:
-            return true;
-        }
-    return false;
+    struct recorder *r = c->data;
+    recorder_answer_cb cb = r->answer;
+    struct pgv_buf out = c->out;
+    char why[256];
+
+    c->out = (struct pgv_buf){ 0 };
+    r->reading = false;
+    r->answer = NULL;
+    if (cb && (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || !out.n)) {
+        snprintf(why, sizeof(why), "the recording cannot be read: %.200s",
+                 c->err_out.n ? pgv_buf_cstr(&c->err_out) : "its reader has failed");
+        cb(r->answer_data, NULL, why);
+    } else if (cb) {
+        cb(r->answer_data, &out, NULL);
+    }
+    pgv_buf_done(&out);
+    pgv_child_done(c);
 }
 
-static struct pgv_value *decision(struct pgv_arena *a, uint64_t seq, const struct ha_event *ev,
-                                  const struct ha_effects *fx)
+bool recorder_ask(struct recorder *r, unsigned n, recorder_answer_cb cb, void *data,
+                  struct pgv_error *err)
 {
-    struct pgv_value *d = pgv_new(a, PGV_MAP), *list = pgv_new(a, PGV_LIST);
-    char words[2048], when[PGV_ISO_BYTES];
+    char count[16], at[24];
+    const char *argv[] = { r->program, "last", count, at, r->config.file, NULL };
+    struct pgv_child_options o = { .argv = argv, .keep_output = true, .timeout_ms = READER_MS };
 
-    if (!d || !list)
-        return NULL;
-    pgv_wall_iso_local(ev->wall_us, when);
-    record_say_event(ev, words, sizeof(words));
-    if (!pgv_map_set(a, d, "seq", pgv_new_int(a, (int64_t)seq)) ||
-        !pgv_map_set(a, d, "time", pgv_new_string(a, pgv_str(when))) ||
-        !pgv_map_set(a, d, "event", pgv_new_string(a, pgv_str(ha_event_name(ev->type)))) ||
-        !pgv_map_set(a, d, "known", pgv_new_string(a, pgv_str(words))) ||
-        !pgv_map_set(a, d, "decided", list))
-        return NULL;
-    for (unsigned i = 0; i < fx->n; i++) {
-        const struct ha_effect *e = &fx->v[i];
-        struct pgv_value *m = pgv_new(a, PGV_MAP);
-
-        record_say_effect(e, words, sizeof(words));
-        if (!m ||
-            !pgv_map_set(a, m, "effect", pgv_new_string(a, pgv_str(ha_effect_name(e->type)))) ||
-            !pgv_map_set(a, m, "what", pgv_new_string(a, pgv_str(words))) ||
-            !pgv_map_set(a, m, "why", pgv_new_string(a, pgv_str(ha_why_label(e->why)))) ||
-            !pgv_list_add(list, m))
-            return NULL;
-    }
-    return d;
+    if (!r->ready)
+        return pgv_fail(err, PGV_EINVALID, "the flight recorder does not run");
+    if (r->reading)
+        return pgv_fail(err, PGV_ECONFLICT, "the recording is being read already");
+    snprintf(count, sizeof(count), "%u", n);
+    snprintf(at, sizeof(at), "%llu", (unsigned long long)r->at);
+    take(r);
+    if (!pgv_child_start(r->loop, &r->reader, &o, on_reader_end, err))
+        return false;
+    r->reading = true;
+    r->answer = cb;
+    r->answer_data = data;
+    return true;
 }
 
-struct pgv_value *recorder_decisions(struct recorder *r, struct pgv_arena *a, unsigned n)
+void recorder_forget(struct recorder *r)
 {
-    static struct record_event ev; /* one thread */
-    static struct ha_effects fx;
-    struct pgv_value *list = pgv_new(a, PGV_LIST);
-    struct record_header tail = r->header;
-    struct record_reader reader = { 0 };
-    struct record_frame f;
-    unsigned char *ring = NULL;
-    uint64_t size = r->header.ring_bytes, from, found = 0;
-    size_t bytes = size < READ_BACK_BYTES ? (size_t)size : READ_BACK_BYTES, first, got;
-    bool ok = false;
-
-    if (r->fd < 0 || !list)
-        return NULL;
-    ring = pgv_alloc(bytes);
-    if (!ring)
-        return NULL;
-    /* The last bytes before the writer's place, in order, as a small ring of their own. */
-    from = r->at >= bytes ? r->at - bytes : r->at + size - bytes;
-    first = size - from < bytes ? (size_t)(size - from) : bytes;
-    if (!read_at(r->fd, ring, first, RECORD_HEADER_BYTES + from, &got) || got != first ||
-        !read_at(r->fd, ring + first, bytes - first, RECORD_HEADER_BYTES, &got) ||
-        got != bytes - first)
-        goto out;
-    tail.ring_bytes = bytes;
-    for (unsigned pass = 0; pass < 2; pass++) {
-        uint64_t count = 0;
-
-        record_reader_init(&reader, &tail, ring);
-        while (record_read_frame(&reader, &f)) {
-            if (f.type != RECORD_STEP || !record_read_step(&f, &ev, &fx) || !decides(&fx))
-                continue;
-            count++;
-            if (pass == 1 && count + n > found) {
-                struct pgv_value *d = decision(a, f.seq, &ev.ev, &fx);
-
-                if (!d || !pgv_list_add(list, d)) {
-                    record_reader_done(&reader);
-                    goto out;
-                }
-            }
-        }
-        found = count;
-        record_reader_done(&reader);
-    }
-    ok = true;
-out:
-    pgv_free(ring);
-    return ok ? list : NULL;
+    r->answer = NULL;
 }

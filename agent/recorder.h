@@ -2,20 +2,28 @@
 /*
  * agent/recorder.h - the flight recorder: the last events and effects of the brain in a ring file.
  *
- * The file has a fixed size, laid out in full when it is made, so a full disk cannot stop it later.
- * A step is one pwrite() into the page cache, after the step's effects were carried out: memory is
- * one frame, and what was written survives the agent's death at any instruction (not that of the
- * machine: nothing is synced). When the disk is so slow that a write makes the loop wait, or
- * refuses it, the recorder rests for a while; the trace then has a hole, and a keyframe behind it.
+ * Writing a file may wait for its disk, and the loop may not: so a step goes into a pipe, after its
+ * effects were carried out, and a process of its own (recorder_main.c) copies the pipe into the
+ * file. What lies in the pipe outlives the agent, so a step that was recorded survives the agent's
+ * death at any instruction. A decision is taken into the file at once, the routine of quiet cycles
+ * every two minutes. When the disk does not keep up the pipe is full: then steps are left
+ * out and counted, and a keyframe follows the hole. Memory is one frame.
  */
 #pragma once
 
 #include "agent/record.h"
+#include "base/child.h"
+
+#include <signal.h>
 
 /** Default: some days of a quiet member, or some hours of a busy one. */
 #define RECORDER_BYTES_DEFAULT (8u << 20)
 #define RECORDER_BYTES_MIN (1u << 20)
 #define RECORDER_BYTES_MAX (1u << 30)
+/** Tells the writer to take what is in the pipe now. */
+#define RECORDER_SIGNAL_TAKE SIGUSR1
+/** An answer of the reader is no longer. */
+#define RECORDER_ANSWER_BYTES_MAX (PGV_CHILD_OUTPUT_BYTES)
 
 /** The 'recorder' section of the local configuration. */
 struct recorder_config {
@@ -31,29 +39,66 @@ bool recorder_config_read(const struct pgv_value *section, const char *log_dir,
                           const char *data_dir, const char *name, struct recorder_config *ret,
                           struct pgv_error *err) PGV_MUST_CHECK;
 
+struct recorder;
+/** @json: the list, until the callback returns; or @why nothing can be told. */
+typedef void (*recorder_answer_cb)(void *data, const struct pgv_buf *json, const char *why);
+
 struct recorder {
+    void *data;
+    /** It is known now whether the next step is recorded. May be NULL. */
+    void (*on_settled)(struct recorder *r);
+    uint64_t steps, lost; /* since the start: recorded; left out */
+    /* private */
+    uv_loop_t *loop;
+    const struct ha *ha;
+    char program[512];
+    char node[PGV_NAME_BYTES];
     struct recorder_config config;
+    struct pgv_child writer, reader;
+    bool writing, reading; /* the process is there */
+    bool abandoned; /* the writer is told to end by the end of its input, and not waited for */
+    bool settled;
+    int fd;            /* of the pipe; -1: none */
+    bool ready;        /* the writer takes frames */
+    bool hole;         /* a step was lost behind the last frame */
+    bool keyframe_due; /* the ring shall hold some */
+    bool said_lost;
+    uint64_t said_ms, lost_told;
+    uint64_t start_at_ms; /* no new writer before that */
     struct record_header header;
-    int fd; /* -1: not recording */
     uint64_t at, next_seq;
     uint64_t since_keyframe_bytes;
-    bool keyframe_due;
-    uint64_t slow_ms;       /* a write that took longer waited for the disk */
-    uint64_t rest_until_ms; /* the disk was slow or refused */
+    size_t take_bytes, untaken_bytes; /* when so many may lie in the pipe, the writer is told */
     struct pgv_buf frame;
-    uint64_t steps, lost; /* since the start */
+    size_t sent; /* of the frame */
+    void (*finish_cb)(struct recorder *r);
+    recorder_answer_cb answer;
+    void *answer_data;
 };
 
-void recorder_init(struct recorder *r);
-/** Goes on behind what an earlier run left in the file; a file that is not ours is refused. */
+/** @ha must outlive it. @program: the path of pgvigil-recorder. */
+void recorder_init(struct recorder *r, uv_loop_t *loop, const struct ha *ha, const char *program);
+/**
+ * Begin to record as @c says; what was recorded before ends. Starts the writer; what it says of the
+ * file comes later. PGV_ENOMEM, PGV_ESYS: no recording; it is tried again later.
+ */
 bool recorder_open(struct recorder *r, const struct recorder_config *c, const char *node,
                    struct pgv_error *err) PGV_MUST_CHECK;
+/** Ends recording at once. The writer takes what is in the pipe and ends by itself. */
 void recorder_close(struct recorder *r);
+/** The same at the end of the agent; @cb runs when the file holds all of it: at once when nothing
+ * is recorded. */
+void recorder_finish(struct recorder *r, void (*cb)(struct recorder *r));
+/** False: the writer has not said yet whether it can record. */
+bool recorder_is_settled(const struct recorder *r);
 /** For struct pump: @data is the recorder. */
 void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
                    const struct ha_effects *fx);
 /**
- * The last steps that decided something, for GET /decisions: a list of at most @n in @a, newest
- * last. NULL: no memory, or not recording. Reads back at most half a megabyte.
+ * The last steps that decided something, for GET /decisions. One question at a time, answered
+ * later, once. PGV_ECONFLICT: one is being answered; PGV_EINVALID: not recording; PGV_ESYS.
  */
-struct pgv_value *recorder_decisions(struct recorder *r, struct pgv_arena *a, unsigned n);
+bool recorder_ask(struct recorder *r, unsigned n, recorder_answer_cb cb, void *data,
+                  struct pgv_error *err) PGV_MUST_CHECK;
+/** Nobody waits for the answer any longer. */
+void recorder_forget(struct recorder *r);

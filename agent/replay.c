@@ -57,8 +57,9 @@ static void keyframe(struct replay *r, const struct record_frame *f)
 {
     char build[RECORD_BUILD_BYTES] = "";
     const char *differs;
+    bool continues;
 
-    if (!record_read_keyframe(f, r->recorded, build)) {
+    if (!record_read_keyframe(f, r->recorded, &continues, build)) {
         fprintf(r->out, "#%llu: a keyframe that this build cannot read\n",
                 (unsigned long long)f->seq);
         r->have_world = false;
@@ -73,8 +74,7 @@ static void keyframe(struct replay *r, const struct record_frame *f)
                     record_build());
         }
     }
-    /* A new start of the agent begins with an empty world: no continuation of what was. */
-    if (r->have_world && r->recorded->now_ms == r->ha->now_ms) {
+    if (r->have_world && continues) {
         differs = record_world_difference(r->ha, r->recorded, &r->x, &r->y);
         if (differs) {
             fprintf(r->out, "#%llu DIFFERS: the world is another one: %s\n",

@@ -9,7 +9,6 @@
 #include "agent/rest.h"
 #include "base/log.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 
 #include "base/banned.h"
@@ -70,22 +69,6 @@ const struct rest_route *rest_route_find(enum httpd_method method, struct pgv_st
 
 /* ---- answering -------------------------------------------------------------------------- */
 
-/* Before the answer: afterwards the request is no more. */
-static void log_access(const struct httpd_req *req, int status)
-{
-    char ip[INET6_ADDRSTRLEN] = "?";
-
-    if (!pgv_log_enabled(PGV_DEBUG, "rest"))
-        return;
-    if (req->peer.ss_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)&req->peer)->sin_addr, ip, sizeof(ip));
-    else if (req->peer.ss_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&req->peer)->sin6_addr, ip, sizeof(ip));
-    pgv_log(PGV_DEBUG, "rest", "API thread: %s - - \"%.*s\" %d - latency: %.3f ms", ip,
-            (int)req->request_line.n, req->request_line.n ? req->request_line.p : "", status,
-            (double)(pgv_clock_us() - req->received_us) / 1000);
-}
-
 void rest_observe_probe(struct rest *r, const struct httpd_req *req)
 {
     measure_observe(&r->agent->measures[MEASURE_PROBE], pgv_clock_us() - req->received_us);
@@ -95,21 +78,18 @@ void rest_reply(struct rest *r, struct httpd_req *req, int status, const char *h
                 const char *content_type, struct pgv_str body)
 {
     (void)r;
-    log_access(req, status);
     httpd_reply(req, status, headers, content_type, body);
 }
 
 void rest_reply_status(struct rest *r, struct httpd_req *req, int status)
 {
     rest_observe_probe(r, req);
-    log_access(req, status);
     httpd_reply_status(req, status);
 }
 
 void rest_reply_error(struct rest *r, struct httpd_req *req, int status, const char *why)
 {
     (void)r;
-    log_access(req, status);
     httpd_reply_error(req, status, why);
 }
 
@@ -282,6 +262,12 @@ void rest_call_text(struct rest_call *c, int status, const char *fmt, ...)
 void rest_call_json(struct rest_call *c, int status, const struct pgv_value *v)
 {
     rest_reply_json(c->rest, let_go(c), status, v);
+    settle(c);
+}
+
+void rest_call_json_text(struct rest_call *c, int status, struct pgv_str json)
+{
+    rest_reply(c->rest, let_go(c), status, NULL, "application/json", json);
     settle(c);
 }
 

@@ -230,6 +230,8 @@ void rest_call_timer(struct rest_call *c, uint64_t ms, uv_timer_cb cb);
 /** Answer and end the call: it may be freed in here. */
 void rest_call_text(struct rest_call *c, int status, const char *fmt, ...) PGV_PRINTF(3, 4);
 void rest_call_json(struct rest_call *c, int status, const struct pgv_value *v);
+/** The same for what is JSON already. */
+void rest_call_json_text(struct rest_call *c, int status, struct pgv_str json);
 void rest_call_error(struct rest_call *c, int status, const char *why);
 
 void rest_reply(struct rest *r, struct httpd_req *req, int status, const char *headers,

@@ -209,6 +209,8 @@ static void allowlist_fill(struct rest_allowlist *l, const struct pgv_value *ite
 {
     unsigned n = 0;
 
+    if (!pgv_is(items, PGV_LIST)) /* nothing is reserved for another type */
+        return;
     PGV_EACH(item, items)
     {
         struct pgv_str text = pgv_str_trim(pgv_string(item));

@@ -4,36 +4,63 @@
  * would decide now. Neither is Patroni's; both are read only and answered from this node alone.
  */
 #include "agent/ha/explain.h"
+#include "agent/record_file.h"
 #include "agent/recorder.h"
 #include "agent/rest.h"
 
 #include "base/banned.h"
 
 #define DECISIONS_DEFAULT 20
-#define DECISIONS_MAX 500
+#define DECISIONS_MS 5000 /* the recording's disk may hang */
 #define ARENA_BYTES_MAX (8u << 20)
+
+static void on_decisions(void *data, const struct pgv_buf *json, const char *why)
+{
+    struct rest_call *c = data;
+
+    if (json)
+        rest_call_json_text(c, 200, pgv_buf_view(json));
+    else
+        rest_call_error(c, 503, why);
+}
+
+static void on_decisions_late(uv_timer_t *timer)
+{
+    struct rest_call *c = timer->data;
+
+    if (!c->req)
+        return;
+    recorder_forget(c->rest->agent->recorder);
+    rest_call_error(c, 503, "the recording cannot be read in time: its disk does not answer");
+}
+
+static void on_decisions_aborted(struct rest_call *c)
+{
+    recorder_forget(c->rest->agent->recorder);
+}
 
 void rest_get_decisions(struct rest *r, struct httpd_req *req)
 {
-    struct recorder *recorder = r->agent->recorder;
-    struct pgv_value *list;
-    struct pgv_arena arena;
-    char text[16];
     uint64_t n = DECISIONS_DEFAULT;
+    struct rest_call *c;
+    struct pgv_error err;
+    char text[16];
 
     if (httpd_query_get(req->query, "last", text, sizeof(text)) &&
-        (!pgv_parse_u64(pgv_str(text), &n) || n < 1 || n > DECISIONS_MAX)) {
+        (!pgv_parse_u64(pgv_str(text), &n) || n < 1 || n > RECORD_DECISIONS_MAX)) {
         rest_reply_error(r, req, 400, "last: must be a number from 1 to 500");
         return;
     }
-    if (!recorder || recorder->fd < 0) {
-        rest_reply_error(r, req, 503, "the flight recorder does not run");
+    c = rest_call_new(r, req, sizeof(*c));
+    if (!c)
+        return;
+    if (!r->agent->recorder ||
+        !recorder_ask(r->agent->recorder, (unsigned)n, on_decisions, c, &err)) {
+        rest_call_error(c, 503, r->agent->recorder ? err.msg : "the flight recorder does not run");
         return;
     }
-    pgv_arena_init(&arena, ARENA_BYTES_MAX);
-    list = recorder_decisions(recorder, &arena, (unsigned)n);
-    rest_reply_json(r, req, 200, list);
-    pgv_arena_done(&arena);
+    c->aborted = on_decisions_aborted;
+    rest_call_timer(c, DECISIONS_MS, on_decisions_late);
 }
 
 static bool put_text(struct pgv_arena *a, struct pgv_value *map, const char *key, const char *text)

@@ -3,6 +3,7 @@
  * agent/rest_metrics.c - GET /metrics: Patroni's gauges by the same names, so that dashboards and
  * alert rules stay what they are; ours follow after the last of them (rest contract §6).
  */
+#include "agent/recorder.h"
 #include "agent/rest.h"
 
 #include <stdio.h>
@@ -165,6 +166,13 @@ static void put_ours(const struct metrics *m, const struct httpd *s)
     histogram(m, "pgvigil_postgres_query_duration_seconds",
               "How long PostgreSQL took to answer the status query.",
               &m->a->measures[MEASURE_QUERY]);
+    if (m->a->recorder) {
+        put_u64(m, "pgvigil_recorder_steps_total", "counter",
+                "Steps the flight recorder has recorded.", m->a->recorder->steps);
+        put_u64(m, "pgvigil_recorder_lost_steps_total", "counter",
+                "Steps the flight recorder has left out, because its disk did not keep up.",
+                m->a->recorder->lost);
+    }
     if (!s)
         return;
     put_u64(m, "pgvigil_rest_requests_total", "counter", "Requests the REST API has received.",

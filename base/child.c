@@ -372,7 +372,7 @@ static void close_all(int fd[3])
 
 static bool open_stdio(const struct pgv_child_options *o, struct stdio *s, struct pgv_error *err)
 {
-    bool wanted[3] = { o->input.n > 0, false, false };
+    bool wanted[3] = { o->input.n > 0 || o->ret_input, false, false };
     int ends[2];
 
     *s = (struct stdio){ { -1, -1, -1 }, { -1, -1, -1 } };
@@ -386,6 +386,10 @@ static bool open_stdio(const struct pgv_child_options *o, struct stdio *s, struc
         }
         s->ours[i] = ends[i == 0 ? 1 : 0];
         s->theirs[i] = ends[i == 0 ? 0 : 1];
+    }
+    if (o->ret_input && fcntl(s->ours[0], F_SETFL, O_NONBLOCK) != 0) {
+        (void)pgv_fail_sys(err, errno, "cannot set up a pipe");
+        goto fail;
     }
     return true;
 fail:
@@ -546,7 +550,7 @@ bool pgv_child_start(uv_loop_t *loop, struct pgv_child *c, const struct pgv_chil
     void *data = c->data;
     pid_t pid = 0;
 
-    PGV_ASSERT(reaper.open && !c->started);
+    PGV_ASSERT(reaper.open && !c->started && !(o->input.n && o->ret_input));
     pgv_child_done(c);
     *c = (struct pgv_child){ .data = data, .loop = loop, .cb = cb, .pidfd = -1 };
     if (!open_stdio(o, &s, err))
@@ -570,6 +574,8 @@ bool pgv_child_start(uv_loop_t *loop, struct pgv_child *c, const struct pgv_chil
     watch_exit(c);
     if (c->input)
         open_pipe_in(c, s.ours[0], o->input.n);
+    else if (o->ret_input)
+        *o->ret_input = s.ours[0];
     for (int i = 0; i < 2; i++) {
         if (s.ours[i + 1] >= 0)
             open_pipe_out(c, i, s.ours[i + 1]);

@@ -29,6 +29,7 @@ struct pgv_child_options {
     const char *const *env;    /* NULL: our own environment */
     const char *cwd;           /* NULL: ours */
     struct pgv_str input;      /* copied and written to its stdin; empty: /dev/null */
+    int *ret_input;            /* or NULL: gets our end of its stdin, non-blocking, the caller's */
     uint64_t timeout_ms;       /* 0: none. When it passes: TERM to the group, KILL kill_ms later */
     uint64_t kill_ms;          /* 0: 10 s */
     bool keep_output;          /* collect stdout and stderr into out and err_out, bounded */

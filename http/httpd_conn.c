@@ -333,10 +333,11 @@ static void refuse(struct httpd_conn *c, int status, const char *why)
         (void)snprintf(text, sizeof(text), "Unsupported method ('%.*s')",
                        (int)(r->method_text.n > 32 ? 32 : r->method_text.n), r->method_text.p);
         why = text;
+    } else {
+        r->request_line = (struct pgv_str){ 0 };
     }
     r->method = HTTPD_OTHER;
-    r->method_text = r->path = r->query = r->body = r->authorization = r->request_line =
-        (struct pgv_str){ 0 };
+    r->method_text = r->path = r->query = r->body = r->authorization = (struct pgv_str){ 0 };
     r->on_abort = NULL;
     r->received_us = pgv_clock_us();
     c->in_request = true;

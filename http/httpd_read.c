@@ -395,8 +395,10 @@ static enum httpd_read refuse_parsed(struct httpd_reader *rd, struct httpd_req *
         return refuse(rd, r, rd->status, rd->why);
     if (e == HPE_INVALID_METHOD) {
         struct pgv_str method = r->method_text; /* a token: fit to be shown */
+        struct pgv_str line = r->request_line;  /* for the log */
         (void)refuse(rd, r, 501, "Unsupported method");
         r->method_text = method;
+        r->request_line = line;
         return HTTPD_READ_REFUSE;
     }
     return refuse(rd, r, 400, "Bad request syntax");

@@ -466,6 +466,13 @@ static bool session_failed(struct tls_session *s, int rc, struct pgv_error *err)
     return fail(err, rc, "TLS");
 }
 
+/* As with OpenSSL, and so with Patroni: none may be shown, but not a wrong one. */
+static bool bad_optional_certificate(const struct tls_session *s)
+{
+    return s->context->verify == TLS_VERIFY_OPTIONAL && s->peer_has_cert &&
+           mbedtls_ssl_get_verify_result(&s->ssl) != 0;
+}
+
 /* Room is asked for first, so that decrypted bytes always have a place to go. */
 static bool read_plain(struct tls_session *s, struct pgv_buf *plain, struct pgv_error *err)
 {
@@ -514,6 +521,8 @@ bool tls_session_feed(struct tls_session *s, struct pgv_str received, struct pgv
     s->wire = wire;
     if (!s->established) {
         rc = mbedtls_ssl_handshake(&s->ssl);
+        if (rc == 0 && bad_optional_certificate(s))
+            rc = MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
         if (rc == 0)
             s->established = true;
         else if (rc != MBEDTLS_ERR_SSL_WANT_READ && rc != MBEDTLS_ERR_SSL_WANT_WRITE)

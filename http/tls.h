@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 
+/** OPTIONAL: the peer may show no certificate; one that does not check out ends the session. */
 enum tls_verify { TLS_VERIFY_NONE, TLS_VERIFY_OPTIONAL, TLS_VERIFY_REQUIRED };
 
 struct tls_config {

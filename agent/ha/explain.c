@@ -2,8 +2,9 @@
 /*
  * agent/ha/explain.c - the brain in plain words.
  *
- * The rules are those of race.c (ha contract §10.3, §10.4) and of the switchover (§14.5), each
- * told with what it saw instead of ending at the first that fails.
+ * The rules are those of race.c (ha contract §10.3, §10.4) and of the switchover (§14.5), judged by
+ * the same functions, in the same order; each is told with what it saw instead of ending at the
+ * first that fails.
  */
 #include "agent/ha/explain.h"
 
@@ -68,10 +69,10 @@ static void leadership(const struct ha *ha, uint64_t now_ms, struct ha_explanati
                  ha->status);
 }
 
-static void peers(const struct ha *ha, struct ha_rules *r, uint64_t mine)
+/* @former as in ha_peer_stands(). */
+static void peers(const struct ha *ha, struct ha_rules *r, bool check_lag, const char *former)
 {
-    const char *former = ha->have_last_led ? ha->last_led.leader : "";
-    int priority = ha->policy.tags.failover_priority;
+    uint64_t mine = ha_position(ha);
 
     if (!ha->n_peers) {
         rule(r, "peers", ha->view.n_members > 1 ? HA_RULE_UNKNOWN : HA_RULE_PASS, "%s",
@@ -82,68 +83,118 @@ static void peers(const struct ha *ha, struct ha_rules *r, uint64_t mine)
     }
     for (unsigned i = 0; i < ha->n_peers; i++) {
         const struct ha_peer *p = &ha->peers[i];
-        const char *limit = ha_limitation(p);
 
-        if (limit)
+        switch (ha_peer_stands(ha, p, check_lag, former)) {
+        case HA_PEER_LIMITED:
             rule(r, "peer", HA_RULE_PASS, "%s is no competitor: %s (when last asked)", p->name,
-                 limit);
-        else if (!p->in_recovery)
+                 ha_limitation(p));
+            break;
+        case HA_PEER_LEFT:
+            rule(r, "peer", HA_RULE_PASS, "%s is no competitor: it hands over", p->name);
+            break;
+        case HA_PEER_PRIMARY:
             rule(r, "peer", HA_RULE_FAIL, "%s answered as a running primary (when last asked)",
                  p->name);
-        else if (ha->policy.check_timeline && p->timeline < ha->view.history_timeline)
-            rule(r, "peer", HA_RULE_PASS, "%s is no competitor: timeline %u, the cluster's is %u",
-                 p->name, p->timeline, ha->view.history_timeline);
-        else if (p->position > mine)
+            break;
+        case HA_PEER_AHEAD:
             rule(r, "peer", HA_RULE_FAIL, "%s is ahead: %X/%X, mine %X/%X (when last asked)",
                  p->name, LSN(p->position), LSN(mine));
-        else if (p->position == mine && mine && priority < p->failover_priority &&
-                 strcmp(p->name, former) != 0)
+            break;
+        case HA_PEER_OLD:
+            rule(r, "peer", HA_RULE_PASS, "%s is no competitor: timeline %u, the cluster's is %u",
+                 p->name, p->timeline, ha->view.history_timeline);
+            break;
+        case HA_PEER_PREFERRED:
             rule(r, "peer", HA_RULE_FAIL,
                  "%s is as far and has failover_priority %d, mine is %d (when last asked)", p->name,
-                 p->failover_priority, priority);
-        else
+                 p->failover_priority, ha->policy.tags.failover_priority);
+            break;
+        case HA_PEER_BEHIND:
             rule(r, "peer", HA_RULE_PASS, "%s is not ahead: %X/%X, mine %X/%X (when last asked)",
                  p->name, LSN(p->position), LSN(mine));
+            break;
+        }
     }
 }
 
-static void standby_rules(const struct ha *ha, struct ha_rules *r, uint64_t mine)
+/* ha_compare_with_peers() */
+static void comparison(const struct ha *ha, struct ha_rules *r, bool check_lag, const char *former)
 {
     const struct dcs_cluster *c = &ha->view;
-    uint64_t lag = c->status_optime > mine ? c->status_optime - mine : 0;
-    bool listed = false;
+    uint64_t mine = ha_position(ha);
 
+    if (check_lag)
+        rule(r, "lag", pass_if(ha_lag_fits(ha, mine)),
+             "lag %llu bytes behind %X/%X, allowed are %llu (maximum_lag_on_failover)",
+             (unsigned long long)(c->status_optime > mine ? c->status_optime - mine : 0),
+             LSN(c->status_optime), (unsigned long long)ha->policy.maximum_lag_bytes);
+    if (ha->policy.check_timeline)
+        rule(r, "timeline", pass_if(ha_timeline_fits(ha, ha->pg.timeline)),
+             "timeline %u, the cluster's is %u (check_timeline)", ha->pg.timeline,
+             c->history_timeline);
+    peers(ha, r, check_lag, former);
+}
+
+/* What the failover key makes of it: ha_manual_no_leader(). */
+static void on_request(const struct ha *ha, struct ha_rules *r)
+{
+    const struct dcs_failover *f = &ha->view.failover;
+
+    switch (ha_manual_stands(ha)) {
+    case HA_MANUAL_ME:
+        rule(r, "failover_key", HA_RULE_PASS, "the failover key names it");
+        break;
+    case HA_MANUAL_GONE:
+        rule(r, "failover_key", HA_RULE_UNKNOWN,
+             "the failover key names %s, who is no member: it will be removed", f->candidate);
+        break;
+    case HA_MANUAL_PAUSED:
+        rule(r, "failover_key", HA_RULE_FAIL,
+             "the cluster is paused, and the failover key does not name it");
+        break;
+    case HA_MANUAL_OTHER:
+        rule(r, "failover_key", HA_RULE_FAIL, "the failover key names %s, who can take over",
+             f->candidate);
+        break;
+    case HA_MANUAL_BACK:
+        rule(r, "failover_key", pass_if(!ha_somebody_else_can(ha)),
+             "the failover key takes the leadership from it, and %s",
+             ha_somebody_else_can(ha) ? "another member can take over" : "nobody else can");
+        break;
+    case HA_MANUAL_ANYBODY:
+        rule(r, "failover_key", HA_RULE_PASS,
+             "a failover key is there: whoever is best takes over");
+        comparison(ha, r, false, f->leader);
+        break;
+    }
+}
+
+static void standby_rules(const struct ha *ha, struct ha_rules *r)
+{
+    rule(r, "pause", pass_if(!ha->policy.paused), "the cluster is %spaused",
+         ha->policy.paused ? "" : "not ");
     rule(r, "nofailover", pass_if(!ha->policy.tags.nofailover), "tag nofailover is %s",
          ha->policy.tags.nofailover ? "set: it never becomes primary" : "not set");
     rule(r, "reachable", pass_if(ha->pg.look_ok), "PostgreSQL %s",
          ha->pg.look_ok ? "answers" : "could not be asked");
-    rule(r, "lag", pass_if(lag <= ha->policy.maximum_lag_bytes),
-         "lag %llu bytes behind %X/%X, allowed are %llu (maximum_lag_on_failover)",
-         (unsigned long long)lag, LSN(c->status_optime),
-         (unsigned long long)ha->policy.maximum_lag_bytes);
-    if (ha->policy.check_timeline)
-        rule(r, "timeline", pass_if(ha->pg.timeline && ha->pg.timeline >= c->history_timeline),
-             "timeline %u, the cluster's is %u (check_timeline)", ha->pg.timeline,
-             c->history_timeline);
-    if (ha->policy.failsafe_mode && c->n_failsafe) {
-        for (unsigned i = 0; i < c->n_failsafe && !listed; i++)
-            listed = strcmp(c->failsafe[i].name, ha->policy.name) == 0;
-        rule(r, "failsafe", pass_if(listed), "it is %s in the failsafe key",
-             listed ? "listed" : "not");
+    if (ha_sync_excludes(ha) && (!ha_manual_asked(ha) || ha->view.failover.leader[0]))
+        rule(r, "synchronous", HA_RULE_FAIL, "it is not in the sync key");
+    if (ha_manual_asked(ha)) {
+        if (!ha->policy.paused)
+            on_request(ha, r);
+        return;
     }
-    if (ha_manual_asked(ha))
-        rule(r, "failover_key",
-             !c->failover.candidate[0]
-                 ? HA_RULE_UNKNOWN
-                 : pass_if(strcmp(c->failover.candidate, ha->policy.name) == 0),
-             "a failover key is there, to %s",
-             c->failover.candidate[0] ? c->failover.candidate : "anybody");
-    peers(ha, r, mine);
+    if (ha->policy.failsafe_mode && ha->view.n_failsafe)
+        rule(r, "failsafe", pass_if(ha_failsafe_fits(ha)), "it is %s in the failsafe key",
+             ha_failsafe_fits(ha) ? "listed" : "not");
+    comparison(ha, r, true, ha_former_leader(ha));
 }
 
 static void promotion(const struct ha *ha, uint64_t now_ms, struct ha_rules *r)
 {
     const struct dcs_cluster *c = &ha->view;
+    uint64_t left_ms = 0;
+    bool backs_off = ha_race_backs_off(ha, now_ms, &left_ms);
 
     rule(r, "configuration", pass_if(ha->have_policy), "the configuration is %s",
          ha->have_policy ? "known" : "not known yet");
@@ -159,30 +210,31 @@ static void promotion(const struct ha *ha, uint64_t now_ms, struct ha_rules *r)
          ha->job.kind == PM_JOB_NONE ? "no long action is" : ha->job.name,
          ha->job.kind == PM_JOB_NONE ? " in progress" : " is in progress");
     rule(r, "sysid",
-         c->initialize != DCS_INIT_SYSID || !ha->pg.sysid[0]
-             ? HA_RULE_UNKNOWN
-             : pass_if(strcmp(c->initialize_text, ha->pg.sysid) == 0),
+         c->initialize != DCS_INIT_SYSID || !ha->pg.sysid[0] ? HA_RULE_UNKNOWN
+                                                             : pass_if(ha_sysid_fits(ha)),
          "system identifier %s, the cluster's is %s", ha->pg.sysid[0] ? ha->pg.sysid : "unknown",
          c->initialize == DCS_INIT_SYSID ? c->initialize_text : "not set");
-    if (ha->policy.sync_requested)
-        rule(r, "synchronous_mode", pass_if(ha_is_primary(ha)),
-             "synchronous_mode is on, which this version does not manage");
+    if (left_ms && ha->race_backoff_since_ms)
+        rule(r, "race_backoff", pass_if(!backs_off),
+             "primary_race_backoff of %llu ms since the key became free, %llu ms are left",
+             (unsigned long long)ha->policy.primary_race_backoff_ms, (unsigned long long)left_ms);
     if (ha->pre_promote_failed_ms)
-        rule(r, "pre_promote", pass_if(now_ms >= ha->pre_promote_failed_ms + ha->policy.ttl_ms),
+        rule(r, "pre_promote", pass_if(!ha_pre_promote_rests(ha, now_ms)),
              "pre_promote has failed: no new attempt within ttl");
-    if (ha->policy.primary_race_backoff_ms && ha->race_backoff_since_ms)
-        rule(r, "race_backoff", pass_if(!ha_backoff_left_ms(ha, now_ms)),
-             "primary_race_backoff of %llu ms since the key became free, while the WAL moves",
-             (unsigned long long)ha->policy.primary_race_backoff_ms);
-    if (ha_is_primary(ha)) {
-        rule(r, "timeline", pass_if(ha->pg.timeline >= c->history_timeline),
-             "it is a running primary on timeline %u, the cluster's is %u", ha->pg.timeline,
-             c->history_timeline);
+    if (ha->policy.sync_requested)
+        rule(r, "synchronous_mode", pass_if(ha_sync_fits(ha)),
+             "synchronous_mode is on, which this version does not manage");
+    if (ha_manual_goes_first(ha) && ha_manual_stands(ha) != HA_MANUAL_GONE) {
+        on_request(ha, r);
         return;
     }
-    rule(r, "pause", pass_if(!ha->policy.paused), "the cluster is %spaused",
-         ha->policy.paused ? "" : "not ");
-    standby_rules(ha, r, ha_position(ha));
+    if (!ha_is_primary(ha)) {
+        standby_rules(ha, r);
+        return;
+    }
+    rule(r, "timeline", pass_if(ha->pg.timeline >= c->history_timeline),
+         "it is a running primary on timeline %u, the cluster's is %u", ha->pg.timeline,
+         c->history_timeline);
 }
 
 static void candidate(const struct ha *ha, const struct dcs_member *m, struct ha_rules *r,
@@ -192,6 +244,7 @@ static void candidate(const struct ha *ha, const struct dcs_member *m, struct ha
     uint64_t at = p && p->reachable                ? p->position
                   : m->replay_lsn > m->receive_lsn ? m->replay_lsn
                                                    : m->receive_lsn;
+    uint32_t timeline = p && p->reachable ? p->timeline : m->timeline;
     uint64_t lag;
 
     if (at < m->xlog_location)
@@ -204,13 +257,12 @@ static void candidate(const struct ha *ha, const struct dcs_member *m, struct ha
              pgv_state_name(m->state));
     } else if (!m->api_url[0]) {
         rule(r, "candidate", HA_RULE_UNKNOWN, "%s cannot be asked: it has no api_url", m->name);
-    } else if (lag > ha->policy.maximum_lag_bytes) {
+    } else if (!ha_lag_fits(ha, at)) {
         rule(r, "candidate", HA_RULE_UNKNOWN, "%s lags %llu bytes, allowed are %llu", m->name,
              (unsigned long long)lag, (unsigned long long)ha->policy.maximum_lag_bytes);
-    } else if (ha->policy.check_timeline && m->timeline &&
-               m->timeline < ha->view.history_timeline) {
+    } else if (!ha_timeline_fits(ha, timeline)) {
         rule(r, "candidate", HA_RULE_UNKNOWN, "%s is on timeline %u, the cluster's is %u", m->name,
-             m->timeline, ha->view.history_timeline);
+             timeline, ha->view.history_timeline);
     } else {
         rule(r, "candidate", HA_RULE_PASS, "%s could take over (lag %llu bytes)", m->name,
              (unsigned long long)lag);

@@ -105,12 +105,55 @@ enum ha_flow ha_dcs_failed(struct ha *ha, struct ha_effects *fx); /* outage.c */
  * no word on who takes over from a leader that dies: the one it names may be far behind. */
 bool ha_manual_asked(const struct ha *ha);
 enum ha_flow ha_manual_from_leader(struct ha *ha, struct ha_effects *fx); /* manual.c */
+
+/* rules: pure, so that what is decided (race.c, manual.c) and what is told (explain.c) is the same
+ */
+/** True: it may. @position: how far the one in question is. */
+bool ha_lag_fits(const struct ha *ha, uint64_t position);
+/** With check_timeline: @timeline is known and no older than the cluster's. */
+bool ha_timeline_fits(const struct ha *ha, uint32_t timeline);
+bool ha_pre_promote_rests(const struct ha *ha, uint64_t now_ms);
+bool ha_sync_fits(const struct ha *ha);
+bool ha_sysid_fits(const struct ha *ha);
+bool ha_failsafe_fits(const struct ha *ha);
+/** The sync key is in force and does not name this node. */
+bool ha_sync_excludes(const struct ha *ha);
+/** primary_race_backoff holds this node back; how long at most. */
+bool ha_race_backs_off(const struct ha *ha, uint64_t now_ms, uint64_t *ret_left_ms);
+enum ha_peer_stand {
+    HA_PEER_BEHIND,  /* or as far as this node, and not preferred */
+    HA_PEER_LIMITED, /* ha_limitation() */
+    HA_PEER_LEFT,    /* a switchover away from it */
+    HA_PEER_PRIMARY,
+    HA_PEER_OLD, /* of a timeline that check_timeline does not let lead */
+    HA_PEER_AHEAD,
+    HA_PEER_PREFERRED, /* as far, with a higher failover_priority */
+};
+/** @check_lag false: on request; @former: the leader before, or NULL. */
+enum ha_peer_stand ha_peer_stands(const struct ha *ha, const struct ha_peer *p, bool check_lag,
+                                  const char *former);
+/** The leader before, for ha_peer_stands() without a request; NULL: not known. */
+const char *ha_former_leader(const struct ha *ha);
+enum ha_manual_stand {
+    HA_MANUAL_ME,
+    HA_MANUAL_GONE,   /* paused, we are primary, and the candidate is no member */
+    HA_MANUAL_PAUSED, /* waits for somebody else, as long as the pause lasts */
+    /* from here on the candidate's answer counts */
+    HA_MANUAL_OTHER,   /* the candidate, who can */
+    HA_MANUAL_BACK,    /* away from us: only when nobody else can */
+    HA_MANUAL_ANYBODY, /* whoever is best */
+};
+/** What the failover key means for us; the candidate's last answer counts. */
+enum ha_manual_stand ha_manual_stands(const struct ha *ha);
+/** Could another peer than the candidate take over? By their last answers. */
+bool ha_somebody_else_can(const struct ha *ha);
+/** In a pause a failover that is not scheduled goes before everything else. */
+bool ha_manual_goes_first(const struct ha *ha);
+
 enum ha_verdict { HA_NO, HA_YES, HA_UNDECIDED, HA_ASKING };
 enum ha_verdict ha_manual_no_leader(struct ha *ha, struct ha_effects *fx);
 enum ha_verdict ha_compare_with_peers(struct ha *ha, struct ha_effects *fx, bool check_lag,
                                       const char *former_leader); /* race.c */
-/** How long this node still holds its race back because its WAL moves; 0: it does not. */
-uint64_t ha_backoff_left_ms(const struct ha *ha, uint64_t now_ms); /* race.c */
 /** Could somebody else take over? @received_lsn 0: by the lag rule. Asks when it must. */
 enum ha_verdict ha_failover_possible(struct ha *ha, struct ha_effects *fx, bool exclude_candidate);
 bool ha_peers_can_take_over(struct ha *ha, struct ha_effects *fx, uint64_t received_lsn);

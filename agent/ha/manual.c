@@ -38,6 +38,12 @@ static void clear_key(struct ha *ha, struct ha_effects *fx)
     ha->view.failover.present = false; /* not looked at again in this cycle */
 }
 
+static bool is_far_enough(const struct ha *ha, const struct ha_peer *p, uint64_t received_lsn)
+{
+    return (received_lsn ? p->position >= received_lsn : ha_lag_fits(ha, p->position)) &&
+           ha_timeline_fits(ha, p->timeline);
+}
+
 /*
  * The replies to the last question about a failover: could anybody take over? @received_lsn: only
  * who has received that much; 0: who lags no more than allowed.
@@ -58,13 +64,22 @@ bool ha_peers_can_take_over(struct ha *ha, struct ha_effects *fx, uint64_t recei
                 ha_log(fx, HA_INFO, HA_WHY_member_limited, ha_action_name(ha), p->name, limit);
             continue;
         }
-        if (received_lsn ? p->position < received_lsn
-                         : ha->view.status_optime > p->position &&
-                               ha->view.status_optime - p->position > ha->policy.maximum_lag_bytes)
-            continue;
-        if (ha->policy.check_timeline && (!p->timeline || p->timeline < ha->view.history_timeline))
-            continue;
-        return true;
+        if (is_far_enough(ha, p, received_lsn))
+            return true;
+    }
+    return false;
+}
+
+bool ha_somebody_else_can(const struct ha *ha)
+{
+    const char *candidate = ha->view.failover.candidate;
+
+    for (unsigned i = 0; i < ha->n_peers; i++) {
+        const struct ha_peer *p = &ha->peers[i];
+
+        if (!ha_limitation(p) &&
+            (candidate[0] ? strcmp(p->name, candidate) != 0 : is_far_enough(ha, p, 0)))
+            return true;
     }
     return false;
 }
@@ -77,12 +92,8 @@ enum ha_verdict ha_failover_possible(struct ha *ha, struct ha_effects *fx, bool 
     /* Within a race one question serves all its tables. */
     if (ha_ask_peers(ha, fx, ha_unlocked(ha) ? HA_PEERS_RACE : HA_PEERS_FAILOVER) == HA_ASK_WAITS)
         return HA_ASKING;
-    if (exclude_candidate && f->candidate[0]) {
-        for (unsigned i = 0; i < ha->n_peers; i++)
-            if (strcmp(ha->peers[i].name, f->candidate) != 0 && !ha_limitation(&ha->peers[i]))
-                return HA_YES;
-        return HA_NO;
-    }
+    if (exclude_candidate && f->candidate[0])
+        return ha_somebody_else_can(ha) ? HA_YES : HA_NO;
     return ha_peers_can_take_over(ha, fx, 0) ? HA_YES : HA_NO;
 }
 
@@ -170,44 +181,76 @@ enum ha_flow ha_manual_from_leader(struct ha *ha, struct ha_effects *fx)
     return ha_end(ha, fx, HA_WHY_manual_demote, action);
 }
 
+static bool candidate_is_member(const struct ha *ha)
+{
+    const char *candidate = ha->view.failover.candidate;
+
+    for (unsigned i = 0; i < ha->view.n_members && candidate[0]; i++)
+        if (strcmp(ha->view.members[i].name, candidate) == 0)
+            return true;
+    return false;
+}
+
+bool ha_manual_goes_first(const struct ha *ha)
+{
+    return ha->policy.paused && !ha->policy.tags.nofailover && ha->view.failover.present &&
+           !ha->view.failover.scheduled;
+}
+
 /* ha contract §14.4 */
+enum ha_manual_stand ha_manual_stands(const struct ha *ha)
+{
+    const struct dcs_failover *f = &ha->view.failover;
+
+    if (f->candidate[0] && strcmp(f->candidate, ha->policy.name) == 0)
+        return HA_MANUAL_ME;
+    if (ha->policy.paused)
+        return f->candidate[0] && !candidate_is_member(ha) && ha_is_primary(ha) ? HA_MANUAL_GONE
+                                                                                : HA_MANUAL_PAUSED;
+    if (candidate_is_member(ha) && !ha_limitation(ha_peer_answer(ha, f->candidate)))
+        return HA_MANUAL_OTHER;
+    return f->leader[0] && strcmp(f->leader, ha->policy.name) == 0 ? HA_MANUAL_BACK
+                                                                   : HA_MANUAL_ANYBODY;
+}
+
 enum ha_verdict ha_manual_no_leader(struct ha *ha, struct ha_effects *fx)
 {
     const struct dcs_failover *f = &ha->view.failover;
     const char *action = ha_action_name(ha);
-    const struct dcs_member *candidate = NULL;
-    const char *limit;
+    enum ha_manual_stand stand = ha_manual_stands(ha);
 
-    if (f->candidate[0] && strcmp(f->candidate, ha->policy.name) == 0)
-        return HA_YES;
-    for (unsigned i = 0; i < ha->view.n_members && f->candidate[0]; i++)
-        if (strcmp(ha->view.members[i].name, f->candidate) == 0)
-            candidate = &ha->view.members[i];
-    if (f->candidate[0] && ha->policy.paused) {
-        if (!candidate && ha_is_primary(ha)) {
-            clear_key(ha, fx);
-            return HA_UNDECIDED;
-        }
-        return HA_NO;
-    }
-    if (candidate) {
+    if (stand >= HA_MANUAL_OTHER && candidate_is_member(ha)) {
         if (ha_ask_peers(ha, fx, HA_PEERS_RACE) == HA_ASK_WAITS)
             return HA_ASKING;
-        limit = ha_limitation(ha_peer_answer(ha, f->candidate));
-        if (!limit) {
-            ha_log(fx, HA_INFO, HA_WHY_manual_not_me, action, f->candidate, ha->policy.name);
+        stand = ha_manual_stands(ha);
+        if (stand != HA_MANUAL_OTHER) /* whoever is best takes it, as if nobody had been named */
+            ha_log(fx, HA_WARNING, HA_WHY_member_limited, action, f->candidate,
+                   ha_limitation(ha_peer_answer(ha, f->candidate)));
+    }
+    switch (stand) {
+    case HA_MANUAL_ME:
+        return HA_YES;
+    case HA_MANUAL_GONE:
+        clear_key(ha, fx);
+        return HA_UNDECIDED;
+    case HA_MANUAL_PAUSED:
+        return HA_NO;
+    case HA_MANUAL_OTHER:
+        ha_log(fx, HA_INFO, HA_WHY_manual_not_me, action, f->candidate, ha->policy.name);
+        return HA_NO;
+    case HA_MANUAL_BACK:
+        switch (ha_failover_possible(ha, fx, true)) {
+        case HA_ASKING:
+            return HA_ASKING;
+        case HA_NO:
+            return HA_YES; /* I take it back when I am the only healthy one */
+        case HA_YES:
+        case HA_UNDECIDED:
             return HA_NO;
         }
-        ha_log(fx, HA_WARNING, HA_WHY_member_limited, action, f->candidate, limit);
-        /* The named one cannot: whoever is best takes it, as if nobody had been named. */
-    }
-    if (!f->candidate[0] && ha->policy.paused)
         return HA_NO;
-    if (f->leader[0] && strcmp(f->leader, ha->policy.name) == 0) {
-        enum ha_verdict v = ha_failover_possible(ha, fx, true);
-        if (v == HA_ASKING)
-            return v;
-        return v == HA_NO ? HA_YES : HA_NO; /* I take it back when I am the only healthy one */
+    case HA_MANUAL_ANYBODY:
+        break;
     }
     return ha_compare_with_peers(ha, fx, false, f->leader);
 }

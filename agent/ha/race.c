@@ -17,36 +17,115 @@ static bool sync_member(const struct ha *ha, const char *name)
     return false;
 }
 
+/* ---- rules -------------------------------------------------------------------------------- */
+
+bool ha_lag_fits(const struct ha *ha, uint64_t position)
+{
+    return ha->view.status_optime <= position ||
+           ha->view.status_optime - position <= ha->policy.maximum_lag_bytes;
+}
+
+bool ha_timeline_fits(const struct ha *ha, uint32_t timeline)
+{
+    return !ha->policy.check_timeline || (timeline && timeline >= ha->view.history_timeline);
+}
+
+bool ha_pre_promote_rests(const struct ha *ha, uint64_t now_ms)
+{
+    return ha->pre_promote_failed_ms && now_ms < ha->pre_promote_failed_ms + ha->policy.ttl_ms;
+}
+
+bool ha_sync_fits(const struct ha *ha)
+{
+    return !ha->policy.sync_requested || ha_is_primary(ha);
+}
+
+bool ha_sysid_fits(const struct ha *ha)
+{
+    return ha->view.initialize != DCS_INIT_SYSID ||
+           strcmp(ha->view.initialize_text, ha->pg.sysid) == 0;
+}
+
+bool ha_failsafe_fits(const struct ha *ha)
+{
+    if (!ha->policy.failsafe_mode || !ha->view.n_failsafe)
+        return true;
+    for (unsigned i = 0; i < ha->view.n_failsafe; i++)
+        if (strcmp(ha->view.failsafe[i].name, ha->policy.name) == 0)
+            return true;
+    return false;
+}
+
+bool ha_sync_excludes(const struct ha *ha)
+{
+    return ha_sync_active(ha) && !sync_member(ha, ha->policy.name);
+}
+
+/* ha contract §10.1: with primary_race_backoff, wait while the WAL still moves. */
+bool ha_race_backs_off(const struct ha *ha, uint64_t now_ms, uint64_t *ret_left_ms)
+{
+    uint64_t total = ha->policy.primary_race_backoff_ms, until, left;
+
+    if (ha->policy.paused || !total || !ha->prev_wal_lsn ||
+        (ha_manual_asked(ha) && ha->view.failover.candidate[0]) || ha_is_primary(ha))
+        return false;
+    until = (ha->race_backoff_since_ms ? ha->race_backoff_since_ms : now_ms) + total;
+    left = until > now_ms ? until - now_ms : 0;
+    *ret_left_ms = left;
+    return left && ((ha->pg.streaming && ha_position(ha) > ha->prev_wal_lsn) ||
+                    left + ha->policy.loop_wait_ms > total);
+}
+
+const char *ha_former_leader(const struct ha *ha)
+{
+    return ha->have_last_led ? ha->last_led.leader : NULL;
+}
+
+/* ha contract §10.4, from row 4 */
+enum ha_peer_stand ha_peer_stands(const struct ha *ha, const struct ha_peer *p, bool check_lag,
+                                  const char *former)
+{
+    uint64_t mine = ha_position(ha);
+    bool is_former = former && strcmp(p->name, former) == 0;
+
+    if (ha_limitation(p))
+        return HA_PEER_LIMITED;
+    if (!check_lag && is_former)
+        return HA_PEER_LEFT;
+    if (!p->in_recovery)
+        return HA_PEER_PRIMARY;
+    /* Who may not lead for his old timeline keeps nobody else from it, however far he is. */
+    if (!ha_timeline_fits(ha, p->timeline))
+        return HA_PEER_OLD;
+    if (p->position > mine)
+        return HA_PEER_AHEAD;
+    if (p->position == mine && mine && !is_former &&
+        ha->policy.tags.failover_priority < p->failover_priority)
+        return HA_PEER_PREFERRED;
+    return HA_PEER_BEHIND;
+}
+
+/* ---- the race ------------------------------------------------------------------------------ */
+
 /* ha contract §10.4, rows 1 to 3: what excludes me whatever the peers say. */
 static bool i_may(struct ha *ha, struct ha_effects *fx, bool check_lag)
 {
-    uint32_t cluster_tl = ha->view.history_timeline;
-    uint64_t mine = ha_position(ha);
-
-    if (check_lag && ha->view.status_optime > mine &&
-        ha->view.status_optime - mine > ha->policy.maximum_lag_bytes) {
+    if (check_lag && !ha_lag_fits(ha, ha_position(ha))) {
         ha_log(fx, HA_INFO, HA_WHY_lag_exceeded);
         return false;
     }
-    if (ha->policy.check_timeline) {
-        if (!ha->pg.timeline) {
-            ha_log(fx, HA_INFO, HA_WHY_timeline_unknown);
-            return false;
-        }
-        if (ha->pg.timeline < cluster_tl) {
-            ha_log(fx, HA_INFO, HA_WHY_timeline_behind, ha->pg.timeline, cluster_tl);
-            return false;
-        }
-    }
-    return true;
+    if (ha_timeline_fits(ha, ha->pg.timeline))
+        return true;
+    if (!ha->pg.timeline)
+        ha_log(fx, HA_INFO, HA_WHY_timeline_unknown);
+    else
+        ha_log(fx, HA_INFO, HA_WHY_timeline_behind, ha->pg.timeline, ha->view.history_timeline);
+    return false;
 }
 
 enum ha_verdict ha_compare_with_peers(struct ha *ha, struct ha_effects *fx, bool check_lag,
                                       const char *former_leader)
 {
-    uint64_t mine = ha_position(ha);
-    int priority = ha->policy.tags.failover_priority;
-
     if (!i_may(ha, fx, check_lag))
         return HA_NO;
     if (ha_ask_peers(ha, fx, HA_PEERS_RACE) == HA_ASK_WAITS)
@@ -54,24 +133,21 @@ enum ha_verdict ha_compare_with_peers(struct ha *ha, struct ha_effects *fx, bool
     for (unsigned i = 0; i < ha->n_peers; i++) {
         const struct ha_peer *p = &ha->peers[i];
 
-        if (ha_limitation(p))
-            continue;
-        if (!check_lag && former_leader && strcmp(p->name, former_leader) == 0)
-            continue; /* a switchover away from it: it is not asked */
-        if (!p->in_recovery) {
+        switch (ha_peer_stands(ha, p, check_lag, former_leader)) {
+        case HA_PEER_BEHIND:
+        case HA_PEER_OLD:
+        case HA_PEER_LIMITED:
+        case HA_PEER_LEFT: /* it is not asked */
+            break;
+        case HA_PEER_PRIMARY:
             ha_log(fx, HA_WARNING, HA_WHY_primary_alive, p->name);
             return HA_NO;
-        }
-        /* Who may not lead for his old timeline keeps nobody else from it, however far he is. */
-        if (ha->policy.check_timeline && p->timeline < ha->view.history_timeline)
-            continue;
-        if (p->position > mine) {
+        case HA_PEER_AHEAD:
             ha_log(fx, HA_INFO, HA_WHY_peer_ahead, p->name);
             return HA_NO;
-        }
-        if (p->position == mine && mine && priority < p->failover_priority &&
-            !(former_leader && strcmp(p->name, former_leader) == 0)) {
-            ha_log(fx, HA_INFO, HA_WHY_peer_priority, p->name, p->failover_priority, priority);
+        case HA_PEER_PREFERRED:
+            ha_log(fx, HA_INFO, HA_WHY_peer_priority, p->name, p->failover_priority,
+                   ha->policy.tags.failover_priority);
             return HA_NO;
         }
     }
@@ -84,15 +160,15 @@ static enum ha_verdict healthiest(struct ha *ha, struct ha_effects *fx)
     bool key = ha_manual_asked(ha);
     enum ha_verdict v;
 
-    if (ha->pre_promote_failed_ms && ha->now_ms < ha->pre_promote_failed_ms + ha->policy.ttl_ms) {
+    if (ha_pre_promote_rests(ha, ha->now_ms)) {
         ha_log(fx, HA_INFO, HA_WHY_pre_promote_backoff);
         return HA_NO;
     }
-    if (ha->policy.sync_requested && !ha_is_primary(ha)) {
+    if (!ha_sync_fits(ha)) {
         ha_log(fx, HA_WARNING, HA_WHY_unsupported_sync);
         return HA_NO;
     }
-    if (ha->policy.paused && !ha->policy.tags.nofailover && key && !ha->view.failover.scheduled) {
+    if (ha_manual_goes_first(ha)) {
         v = ha_manual_no_leader(ha, fx);
         if (v != HA_UNDECIDED)
             return v;
@@ -100,8 +176,7 @@ static enum ha_verdict healthiest(struct ha *ha, struct ha_effects *fx)
     if (ha_starting(ha))
         return HA_NO;
     if (ha_is_primary(ha)) {
-        if (ha->policy.paused && ha->view.initialize == DCS_INIT_SYSID &&
-            strcmp(ha->view.initialize_text, ha->pg.sysid) != 0)
+        if (ha->policy.paused && !ha_sysid_fits(ha))
             return HA_NO;
         /* In a pause as well, unlike Patroni: somebody has led since, and what was acknowledged
          * there would be lost when the standbys turn to us. */
@@ -115,59 +190,30 @@ static enum ha_verdict healthiest(struct ha *ha, struct ha_effects *fx)
     if (ha->policy.paused || ha->policy.tags.nofailover || !ha->pg.look_ok)
         return HA_NO;
     if (key) {
-        if (ha->view.failover.leader[0] && ha_sync_active(ha) && !sync_member(ha, ha->policy.name))
+        if (ha->view.failover.leader[0] && ha_sync_excludes(ha))
             return HA_NO;
         v = ha_manual_no_leader(ha, fx);
         return v == HA_UNDECIDED ? HA_NO : v;
     }
-    if (ha->policy.failsafe_mode && ha->view.n_failsafe) {
-        bool listed = false;
-        for (unsigned i = 0; i < ha->view.n_failsafe && !listed; i++)
-            listed = strcmp(ha->view.failsafe[i].name, ha->policy.name) == 0;
-        if (!listed)
-            return HA_NO;
-    }
-    if (ha_sync_active(ha) && !sync_member(ha, ha->policy.name))
+    if (!ha_failsafe_fits(ha) || ha_sync_excludes(ha))
         return HA_NO;
-    return ha_compare_with_peers(ha, fx, true, ha->have_last_led ? ha->last_led.leader : NULL);
+    return ha_compare_with_peers(ha, fx, true, ha_former_leader(ha));
 }
 
-static bool backs_off(const struct ha *ha)
-{
-    return !ha->policy.paused && ha->policy.primary_race_backoff_ms && ha->prev_wal_lsn &&
-           !(ha_manual_asked(ha) && ha->view.failover.candidate[0]) && !ha_is_primary(ha);
-}
-
-uint64_t ha_backoff_left_ms(const struct ha *ha, uint64_t now_ms)
-{
-    uint64_t total = ha->policy.primary_race_backoff_ms, until, left;
-
-    if (!backs_off(ha) || !ha->race_backoff_since_ms)
-        return 0;
-    until = ha->race_backoff_since_ms + total;
-    left = until > now_ms ? until - now_ms : 0;
-    if ((left && ha->pg.streaming && ha_position(ha) > ha->prev_wal_lsn) ||
-        (left && left + ha->policy.loop_wait_ms > total))
-        return left;
-    return 0;
-}
-
-/* ha contract §10.1: with primary_race_backoff, wait while the WAL still moves. */
 static enum ha_flow backoff(struct ha *ha, struct ha_effects *fx)
 {
-    uint64_t left;
+    uint64_t left = 0, wait;
+    bool holds = ha_race_backs_off(ha, ha->now_ms, &left);
 
-    if (backs_off(ha) && !ha->race_backoff_since_ms)
+    if (left && !ha->race_backoff_since_ms)
         ha->race_backoff_since_ms = ha->now_ms;
-    left = ha_backoff_left_ms(ha, ha->now_ms);
-    if (left) {
-        uint64_t wait = left < ha->policy.loop_wait_ms ? left : ha->policy.loop_wait_ms;
-        if (ha->next_run_ms > ha->now_ms + wait)
-            ha->next_run_ms = ha->now_ms + wait;
-        return ha_end(ha, fx, HA_WHY_race_backoff, ha->policy.name,
-                      (unsigned long long)((left + 999) / 1000));
-    }
-    return HA_GO_ON;
+    if (!holds)
+        return HA_GO_ON;
+    wait = left < ha->policy.loop_wait_ms ? left : ha->policy.loop_wait_ms;
+    if (ha->next_run_ms > ha->now_ms + wait)
+        ha->next_run_ms = ha->now_ms + wait;
+    return ha_end(ha, fx, HA_WHY_race_backoff, ha->policy.name,
+                  (unsigned long long)((left + 999) / 1000));
 }
 
 /* The failover key has done its work; without compare-and-swap, except where two fields matter. */

@@ -18,6 +18,7 @@ static void read_ring(const uint8_t *data, size_t size)
     struct record_reader r;
     struct record_frame f;
     char build[RECORD_BUILD_BYTES], words[4096];
+    bool continues;
     uint64_t last = 0;
 
     record_header_init(&h, "n1", size, 0);
@@ -25,7 +26,7 @@ static void read_ring(const uint8_t *data, size_t size)
     while (record_read_frame(&r, &f)) {
         PGV_ASSERT(!last || f.seq == last + 1);
         last = f.seq;
-        if (record_read_keyframe(&f, &world, build))
+        if (record_read_keyframe(&f, &world, &continues, build))
             continue;
         if (!record_read_step(&f, &event, &effects))
             continue;
@@ -42,6 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct record_header h;
     struct pgv_buf b, x, y;
     char build[RECORD_BUILD_BYTES], words[4096];
+    bool continues;
 
     if (size < 1 || size > 1u << 16)
         return 0;
@@ -57,8 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     f.payload = data + 1;
     f.payload_bytes = size - 1;
     if (f.type == RECORD_KEYFRAME) {
-        if (record_read_keyframe(&f, &world, build)) {
-            PGV_ASSERT(record_put_keyframe(&b, 0, 1, &world));
+        if (record_read_keyframe(&f, &world, &continues, build)) {
+            PGV_ASSERT(record_put_keyframe(&b, 0, 1, continues, &world));
             PGV_ASSERT(record_same_world(&world, &world, &x, &y));
         }
     } else if (record_read_step(&f, &event, &effects)) {

@@ -65,7 +65,7 @@ def pytest_runtest_makereport(item, call):
 def pytest_runtest_logreport(report):
     """xdist appends the group to the name, by which --last-failed would find nothing and run all."""
     if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers' own go by the long name
-        report.nodeid = re.sub(r"@test_\w+\.Test\w+$", "", report.nodeid)
+        report.nodeid = re.sub(r"@test_\w+(\.Test\w+)?$", "", report.nodeid)
 
 
 def keep_logs(cluster):

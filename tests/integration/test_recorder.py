@@ -3,13 +3,15 @@
 
 import os
 import random
+import shutil
 import stat
 import subprocess
 
 import pytest
 
+from lib import process
 from lib.node import REPLICATOR_PASSWORD, REWINDER_PASSWORD, ROOT, SUPERUSER_PASSWORD, agent_binary
-from lib.wait import wait_for
+from lib.wait import holds_for, patience, wait_for
 
 pytestmark = pytest.mark.pgvigil
 
@@ -21,8 +23,8 @@ def recording(node):
     return node.data_dir + ".rec"
 
 
-def replay(node):
-    done = subprocess.run([agent_binary("pgvigil"), "--replay", recording(node)], stdout=subprocess.PIPE,
+def replay(node, path=None):
+    done = subprocess.run([agent_binary("pgvigil"), "--replay", path or recording(node)], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
 
@@ -37,6 +39,67 @@ def memory_kb(pid):
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         fields = dict(line.split(":", 1) for line in file)
     return int(fields["VmData"].split()[0])
+
+
+def metric(node, name):
+    return next(int(line.split()[1]) for line in node.get("/metrics").text.splitlines() if line.startswith(name + "{"))
+
+
+def writer(node):
+    """The process that writes the file."""
+    found = [pid for pid in process.children(node.agent.pid) if "pgvigil-recorder\0write\0" in process.cmdline(pid)]
+    assert len(found) == 1
+    return found[0]
+
+
+def run(*argv):
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+    return done.returncode == 0, done.stdout
+
+
+class Disk:
+    """A file system that stops to take writes when told: whoever writes then waits, unkillably."""
+
+    def __init__(self, dir):
+        self.image, self.dir, self.frozen = os.path.join(dir, "image"), os.path.join(dir, "disk"), False
+        with open(self.image, "wb") as file:
+            file.truncate(32 << 20)
+        os.mkdir(self.dir)
+        ok, said = run("mkfs.ext4", "-q", "-F", self.image)
+        if ok:
+            ok, said = run("mount", "-o", "loop", self.image, self.dir)
+        if not ok:
+            pytest.skip(f"no file system of our own: {said}")
+        process.own_dir(self.dir)
+
+    def freeze(self):
+        ok, said = run("fsfreeze", "--freeze", self.dir)
+        assert ok, said
+        self.frozen = True
+
+    def thaw(self):
+        if self.frozen:
+            ok, said = run("fsfreeze", "--unfreeze", self.dir)
+            assert ok, said
+        self.frozen = False
+
+    def close(self):
+        self.thaw()
+        run("umount", "--lazy", self.dir)
+
+
+@pytest.fixture
+def disk():
+    if os.getuid() != 0:
+        pytest.skip("only root can make a file system hang")
+    if not all(map(shutil.which, ("mkfs.ext4", "mount", "umount", "fsfreeze"))):
+        pytest.skip("needs mkfs.ext4, mount and fsfreeze")
+    dir = process.scratch()
+    os.chmod(dir, 0o755)
+    disk = Disk(dir)
+    yield disk
+    disk.close()
+    shutil.rmtree(dir, ignore_errors=True)
 
 
 class TestFailover:
@@ -136,6 +199,86 @@ class TestKilled:
         cluster.wait_healthy(60)
         story = assert_replays(node)
         assert story.count("the world of") >= 8
+
+
+def test_a_disk_that_hangs(make_cluster, disk):
+    """The writer waits for it; the agent does not, and keeps its lease. What could not be written is counted."""
+    cluster = make_cluster(1, start=False)
+    node = cluster.nodes[0]
+    node.config["recorder"] = {"file": os.path.join(disk.dir, "flight.rec"), "size": "8MB"}
+    cluster.start()
+    assert metric(node, "pgvigil_recorder_lost_steps_total") == 0
+    offset = node.log_size()
+    disk.freeze()
+
+    def lost():
+        node.hup()  # so that there is more to be recorded
+        return metric(node, "pgvigil_recorder_lost_steps_total") > 0
+
+    wait_for(lost, 60, "steps that are not recorded")
+    assert process.state(writer(node)) == "D"
+    # for longer than the lease
+    holds_for(lambda: node.is_primary(), node.config["bootstrap"]["dcs"]["ttl"] + 2, "the leadership")
+    assert "does not keep up" in node.log_text(offset)
+    disk.thaw()
+    recorded = metric(node, "pgvigil_recorder_steps_total")
+    wait_for(lambda: metric(node, "pgvigil_recorder_steps_total") > recorded + 20, 60, "steps recorded again")
+    assert "the flight recorder goes on" in node.log_text(offset)
+    status, story, errors = replay(node, os.path.join(disk.dir, "flight.rec"))
+    assert status == 0, f"{errors}\n{story[-4000:]}"
+    assert story.count("the world of") == 2  # the start, and behind the hole
+
+
+def test_the_writer_ends_with_the_agent(make_cluster):
+    """And whoever kills it is told of, not followed."""
+    cluster = make_cluster(1)
+    node = cluster.nodes[0]
+    first = writer(node)
+    offset = node.log_size()
+    process.kill_all([first])
+    node.wait_log("the flight recorder rests", offset=offset)
+    assert node.is_primary()
+    node.kill_agent()
+    node.start()
+    cluster.wait_healthy(60)
+    second = writer(node)
+    node.stop()
+    process.gone([first, second])
+    assert "-> end with status 0" in assert_replays(node)  # the very last step
+
+
+def cpu_ns(pid):
+    with open(f"/proc/{pid}/schedstat", encoding="utf-8") as file:
+        return int(file.read().split()[0])
+
+
+def wakeups(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))
+
+
+def test_a_quiet_node_hardly_pays_for_it(make_cluster):
+    """The writer sleeps while nothing is decided, and is small."""
+    cluster = make_cluster(1, dcs={"ttl": 30, "loop_wait": 10, "retry_timeout": 10})
+    node = cluster.nodes[0]
+    pid = writer(node)
+
+    def cycles():
+        return metric(node, "pgvigil_cycles_total")
+
+    done = cycles()
+    wait_for(lambda: cycles() >= done + 1, 30, "the bootstrap to be over", interval=1)
+    done, steps = cycles(), metric(node, "pgvigil_recorder_steps_total")
+    begun = {"agent": cpu_ns(node.agent.pid), "writer": cpu_ns(pid), "wakeups": wakeups(pid)}
+    wait_for(lambda: cycles() >= done + 5, 90, "five quiet cycles", interval=5)
+    steps = metric(node, "pgvigil_recorder_steps_total") - steps
+    agent, took, woken = cpu_ns(node.agent.pid) - begun["agent"], cpu_ns(pid) - begun["writer"], wakeups(pid) - begun["wakeups"]
+    memory = process.memory_kb(pid)
+    print(f"agent {agent / 1e6:.2f} ms, writer {took / 1e6:.3f} ms, woken {woken} times, {steps} steps; {memory}")
+    assert steps >= 5
+    assert woken <= 2
+    assert took <= 0.02 * agent * patience()
+    assert memory["private_dirty"] <= 400 and memory["commit"] <= 2048
 
 
 def test_switched_off_by_reload(make_cluster):

@@ -5,7 +5,7 @@ Two clusters of equal shape, one of each agent, go through the same states toget
 state every request is put to both. Compared are the status, the headers that matter in their order,
 and the body: JSON field by field with the order of its keys, other text as it is.
 
-Intended differences, which normal() and headers() take out:
+Intended differences, which normal() and headers() in lib/rest_pair.py take out:
 
 - We speak HTTP/1.1 with Content-Length and keep connections; Patroni speaks HTTP/1.0 and closes.
   So status-only answers have a Content-Length: 0, where Patroni sends no header at all.
@@ -13,182 +13,21 @@ Intended differences, which normal() and headers() take out:
 - /patroni ends with one field more, "pgvigil": who really answers.
 - /metrics has what Patroni 4.2 added, and our own under pgvigil_.
 - Where Patroni drops the connection because its handler died, we answer 400, 501 or 503.
+
+The order of the tests saves changes of state, but each brings about the state it is about: one that
+is run alone passes too.
 """
 
-import base64
-import json
-import re
-import socket
-import threading
-from datetime import datetime, timedelta, timezone
+import os
 
 import pytest
 
 from lib import process
-from lib.cluster import Cluster
+from lib.rest_pair import AUTH, Pair
 from lib.wait import wait_for
 
-AUTH = "Authorization: Basic " + base64.b64encode(b"admin:geheim").decode()
-CONFIG = {
-    "tags": {"zone": "a", "clonefrom": True, "number": 3, "ratio": 1.4, "nofailover": False},
-    "restapi": {"authentication": {"username": "admin", "password": "geheim"}, "server_tokens": "productonly",
-                "http_extra_headers": {"X-One": "1", "X-Two": "zwei"}},
-}
-IN_42 = ("patroni_failsafe_mode_enabled", "patroni_failsafe_member", "patroni_failover_priority")
-HEADERS_THAT_MATTER = ("server", "www-authenticate", "lsn", "content-type", "x-one", "x-two")
-DIED = {"status": None}
 
-
-def exchange(node, method, path, body=None, headers=(), version="1.0", timeout=30):
-    """One request as bytes, and the answer until the other side closes."""
-    lines = [f"{method} {path} HTTP/{version}", "Host: x", "Connection: close", *headers]
-    if body is not None:
-        body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        lines.append(f"Content-Length: {len(body)}")
-    with socket.create_connection((node.host, node.rest_port), timeout) as sock:
-        sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
-        got = b""
-        try:
-            while chunk := sock.recv(65536):
-                got += chunk
-        except ConnectionResetError:
-            pass
-    if not got:
-        return DIED
-    head, _, text = got.partition(b"\r\n\r\n")
-    status, *found = head.decode("latin-1").split("\r\n")
-    return {"status": int(status.split()[1]), "reason": status.split(None, 2)[2],
-            "headers": [tuple(line.split(": ", 1)) for line in found], "text": text.decode("utf-8", "replace")}
-
-
-def headers(answer):
-    """Those that matter, in order; none where only the status counts, or on an error page."""
-    found = [(name.lower(), value) for name, value in answer["headers"] if name.lower() in HEADERS_THAT_MATTER]
-    return found if answer["text"] else []
-
-
-STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d)?")
-VARIES = {"location", "received_location", "replayed_location", "dcs_last_seen", "port", "database_system_identifier",
-          "lag", "receive_lag", "replay_lag", "timeline"}
-LSN = re.compile(r"^[0-9A-F]+/[0-9A-F]+$")
-
-
-def normal(value, key=None):
-    """Without what differs in every run: times, positions, ports."""
-    if isinstance(value, dict):
-        return [(k, normal(v, k)) for k, v in value.items() if k != "pgvigil"]
-    if isinstance(value, list):
-        return [normal(v) for v in value]
-    if key in VARIES and value is not None:
-        return f"<{type(value).__name__}>"
-    if key == "replayed_timestamp":  # null until something was replayed since the start
-        return "<time or null>"
-    if isinstance(value, str):
-        if LSN.match(value):
-            return "<lsn>"
-        value = re.sub(r"127\.0\.0\.1:\d+", "<address>", value)
-        if value.startswith("2100-"):
-            return value
-        return STAMP.sub(lambda m: "<time" + (m[2] or "") + ">", value)
-    return value
-
-
-def body(answer):
-    content = dict((name.lower(), value) for name, value in answer["headers"]).get("content-type", "")
-    if content == "application/json":
-        return normal(json.loads(answer["text"]))
-    if content == "text/plain":
-        return metrics(answer["text"])
-    if content.startswith("text/html;"):
-        return "Server does not support this operation" in answer["text"]
-    return normal(answer["text"])
-
-
-def metrics(text):
-    """Help, type and labels as they are; values of those that hang on the moment by their kind."""
-    found = []
-    skip = False
-    for line in text.splitlines():
-        if line.startswith("# HELP "):
-            name = line.split()[2]
-            skip = name in IN_42 or name.startswith("pgvigil_")
-        if skip:
-            continue
-        if not line.startswith("#") and re.search("location|time|last_seen", line.split("{")[0]):
-            name, _, value = line.rpartition(" ")
-            if name.startswith("patroni_xlog_replayed_timestamp") and value == "0":
-                value = "0.0"
-            line = f"{name} {'0' if value == '0' else '<float>' if '.' in value else '<int>'}"
-        found.append(line)
-    return found
-
-
-def comparable(answer):
-    if answer is DIED:
-        return DIED
-    return {"status": answer["status"], "reason": answer["reason"], "headers": headers(answer), "body": body(answer)}
-
-
-class Pair:
-    """The two clusters; nodes are meant by their names, which are the same in both."""
-
-    def __init__(self):
-        self.clusters = [Cluster([kind] * 2, config=CONFIG) for kind in ("patroni", "pgvigil")]
-        self.both(lambda cluster: cluster.start())
-
-    def both(self, function):
-        failed = []
-
-        def run(cluster):
-            try:
-                function(cluster)
-            except BaseException as error:  # told to the test
-                failed.append(error)
-        threads = [threading.Thread(target=run, args=(cluster,)) for cluster in self.clusters]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
-
-    def wait(self, name, condition, timeout=60):
-        self.both(lambda cluster: wait_for(lambda: condition(cluster[name]), timeout, f"{name} of {cluster.nodes[0].kind}"))
-
-    def ask(self, name, *request, **more):
-        answers = [None, None]
-
-        def one(cluster):
-            answers[self.clusters.index(cluster)] = exchange(cluster[name], *request, **more)
-        self.both(one)
-        return answers
-
-    def compare(self, requests):
-        """(name, method, path[, body[, headers]]) …: every difference at once."""
-        wrong = []
-        for request in requests:
-            name, method, path, *rest = request
-            sent, extra = (rest + [None, ()])[:2] if len(rest) < 2 else rest
-            theirs, ours = self.ask(name, method, path, sent, extra)
-            deadline = process.now() + 5
-            while method in ("GET", "HEAD", "OPTIONS") and process.now() < deadline and \
-                    comparable(theirs) != comparable(ours):  # one of them may be in motion, say reconnecting
-                theirs, ours = self.ask(name, method, path, sent, extra)
-            if theirs is DIED:  # its handler died: we say why instead
-                if ours is DIED or ours["status"] not in (400, 501, 503):
-                    wrong.append(f"{request}\n  theirs: the connection was closed\n  ours:   {ours}")
-                continue
-            a, b = comparable(theirs), comparable(ours)
-            if a != b:
-                fields = [key for key in a if b is DIED or a[key] != b[key]]
-                wrong.append(f"{request}\n" + "\n".join(
-                    f"  theirs: {key} {a[key]}\n  ours:   {key} {b.get(key)}" for key in fields))
-        assert not wrong, f"{len(wrong)} differences\n" + "\n".join(wrong)
-
-    def close(self):
-        for cluster in self.clusters:
-            cluster.close()
-            cluster.remove()
+pytestmark = pytest.mark.xdist_group("test_rest_conformance")  # two clusters are enough
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +62,14 @@ def probes():
             yield name, "GET", path
 
 
-def soon(**delta):
-    return (datetime.now(timezone.utc) + timedelta(**delta)).isoformat()
+def change(pair, patch):
+    pair.both(lambda cluster: cluster["n1"].rest("PATCH", "/config", patch, auth=("admin", "geheim")))
+
+
+def pause(pair):
+    change(pair, {"pause": True})
+    for name in ("n1", "n2"):
+        pair.wait(name, lambda node: node.status().get("pause"))
 
 
 def test_healthy(pair):
@@ -253,7 +98,10 @@ def test_bodies(pair):
         for sent in bodies])
     pair.compare([("n1", "POST", "/restart", sent, (AUTH,)) for sent in bodies if sent not in (None, b"", b"{}")])
     pair.compare([("n1", "POST", "/citus", {"type": "x", "group": 1, "leader": "l", "timeout": 1, "cooldown": 1}, (AUTH,)),
-                  ("n1", "POST", "/failsafe", {"name": "n1"}, (AUTH,)), ("n1", "POST", "/sigterm", None, (AUTH,))])
+                  ("n1", "POST", "/sigterm", None, (AUTH,))])
+    failsafe = {"name": "n1", "conn_url": "postgres://127.0.0.1:1/", "api_url": "http://127.0.0.1:1/patroni"}
+    pair.compare([(name, "POST", "/failsafe", sent, (AUTH,)) for name in ("n1", "n2")
+                  for sent in (failsafe, {"name": "n1"}, *bodies)])
 
 
 def test_config(pair):
@@ -311,6 +159,25 @@ def test_restart(pair):
     pair.compare([("n2", "GET", path) for path in ("/replica", "/patroni", "/health")])
 
 
+def test_starting(pair):
+    """A standby that does not come up: its WAL from the archive is a long time coming."""
+    def hold(cluster):
+        process.write_file(cluster["n2"].hold, "")
+        cluster["n2"].kill_postmaster()
+    pair.both(hold)
+    try:
+        pair.wait("n2", lambda node: node.status()["state"] == "starting")
+        pair.both(lambda cluster: wait_for(
+            lambda: {"starting"} & {m["state"] for m in cluster["n1"].get("/cluster").json["members"]}, 30))
+        pair.wait("n1", lambda node: not node.status().get("replication"))
+        pair.compare(probes())
+        pair.compare([("n2", "POST", "/restart", {}, (AUTH,)), ("n1", "POST", "/failover", {"candidate": "n2"}, (AUTH,)),
+                      ("n1", "POST", "/switchover", {"leader": "n1", "candidate": "n2"}, (AUTH,))])
+    finally:
+        pair.both(lambda cluster: os.unlink(cluster["n2"].hold))
+    pair.both(lambda cluster: cluster.wait_healthy(90))
+
+
 def test_pending_restart(pair):
     pair.compare([("n1", "PATCH", "/config", {"postgresql": {"parameters": {"max_connections": 60}}}, (AUTH,))])
     for name in ("n1", "n2"):
@@ -324,8 +191,7 @@ def test_pending_restart(pair):
 
 def test_paused(pair):
     pair.compare([("n1", "PATCH", "/config", {"pause": True}, (AUTH,))])
-    for name in ("n1", "n2"):
-        pair.wait(name, lambda node: node.status().get("pause"))
+    pause(pair)
     at = "2100-01-01T10:10:10+02:00"
     pair.compare(probes())
     pair.compare([("n1", "POST", "/restart", {"schedule": at}, (AUTH,)), ("n1", "POST", "/switchover", {"leader": "n1"}, (AUTH,)),
@@ -335,6 +201,8 @@ def test_paused(pair):
 
 def test_stopped(pair):
     """In pause, so that it stays down."""
+    pause(pair)
+
     def stop(cluster):
         for name in ("n2", "n1"):
             pid = cluster[name].postmaster_pid()
@@ -358,7 +226,7 @@ def lead_by_n1(cluster):
 
 
 def test_without_the_store(pair):
-    pair.both(lambda cluster: cluster["n1"].rest("PATCH", "/config", {"pause": None}, auth=("admin", "geheim")))
+    change(pair, {"pause": None})
     pair.both(lead_by_n1)
     pair.both(lambda cluster: cluster.etcd.stop())
     for name in ("n1", "n2"):

@@ -71,10 +71,11 @@ static void write_frame(struct sim *s, struct sim_recorder *r, bool put)
     r->since_keyframe += b->n;
 }
 
-static void keyframe(struct sim *s, struct sim_recorder *r, const struct ha *ha)
+static void keyframe(struct sim *s, struct sim_recorder *r, bool continues, const struct ha *ha)
 {
     pgv_buf_reset(&s->recording->frame);
-    write_frame(s, r, record_put_keyframe(&s->recording->frame, r->header.salt, ++r->seq, ha));
+    write_frame(s, r,
+                record_put_keyframe(&s->recording->frame, r->header.salt, ++r->seq, continues, ha));
     r->since_keyframe = 0;
 }
 
@@ -88,14 +89,14 @@ void recording_step(struct sim *s, struct sim_node *n, const struct ha_event *ev
     pgv_buf_reset(&s->recording->frame);
     write_frame(s, r, record_put_step(&s->recording->frame, r->header.salt, ++r->seq, ev, fx));
     if (r->since_keyframe >= KEYFRAME_BYTES)
-        keyframe(s, r, &n->ha);
+        keyframe(s, r, true, &n->ha);
 }
 
 void recording_agent(struct sim *s, struct sim_node *n)
 {
     if (!s->recording || !begin_file(s, n, &s->recording->nodes[n->i]))
         return;
-    keyframe(s, &s->recording->nodes[n->i], &n->ha);
+    keyframe(s, &s->recording->nodes[n->i], false, &n->ha);
 }
 
 struct sim_recording *recording_open(const char *dir)

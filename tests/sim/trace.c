@@ -83,16 +83,13 @@ static bool import_step(struct trace *t, const struct record_frame *f, uint64_t 
 /* A keyframe in the text's midst, after a new start of the agent, ends it. */
 static bool import_world(struct trace *t, const struct record_frame *f)
 {
+    static struct ha recorded; /* large */
     char build[RECORD_BUILD_BYTES];
+    bool continues;
 
-    if (t->begun && t->have_world) {
-        static struct ha recorded; /* large */
-
-        if (record_read_keyframe(f, &recorded, build) && recorded.now_ms == t->ha.now_ms)
-            return true;
-        return false;
-    }
-    t->have_world = record_read_keyframe(f, &t->ha, build);
+    if (t->begun && t->have_world)
+        return record_read_keyframe(f, &recorded, &continues, build) && continues;
+    t->have_world = record_read_keyframe(f, &t->ha, &continues, build);
     return true;
 }
 

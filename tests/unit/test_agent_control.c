@@ -96,6 +96,8 @@ static void test_access__allowlist(void **state)
     /* no list at all: everybody */
     reopen("  allowlist: 10.0.0.0/8\n");
     assert_int_equal(post("POST", "/reload", NULL), 202);
+    reopen("  allowlist: {a: 10.0.0.0/8, b: 10.0.0.0/8}\n");
+    assert_int_equal(post("POST", "/reload", NULL), 202);
     reopen("  allowlist: []\n");
     assert_int_equal(post("POST", "/reload", NULL), 202);
 }

@@ -80,6 +80,7 @@ static void test_record_put_keyframe__every_field_comes_back(void **state)
     struct record_frame f;
     struct pgv_buf b, x, y;
     char build[RECORD_BUILD_BYTES];
+    bool continues = false;
 
     (void)state;
     pgv_buf_init(&b, RECORD_PAYLOAD_BYTES_MAX);
@@ -87,10 +88,11 @@ static void test_record_put_keyframe__every_field_comes_back(void **state)
     pgv_buf_init(&y, RECORD_PAYLOAD_BYTES_MAX);
     memset(&worlds[0], 0, sizeof(worlds[0]));
     fill_all(&record_ha_fields, &worlds[0], 5);
-    assert_true(record_put_keyframe(&b, SALT, 1, &worlds[0]));
+    assert_true(record_put_keyframe(&b, SALT, 1, true, &worlds[0]));
     only_frame(&b, &h, &r, &f);
     memset(&worlds[1], 0xff, sizeof(worlds[1]));
-    assert_true(record_read_keyframe(&f, &worlds[1], build));
+    assert_true(record_read_keyframe(&f, &worlds[1], &continues, build));
+    assert_true(continues);
     assert_string_equal(build, record_build());
     assert_memory_equal(&worlds[0], &worlds[1], sizeof(worlds[0]));
     assert_null(record_world_difference(&worlds[0], &worlds[1], &x, &y));

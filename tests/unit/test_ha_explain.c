@@ -142,6 +142,96 @@ static void test_ha_explain__a_peer_that_is_ahead(void **state)
     assert_int_equal(x.promotion.n_fail, 1);
 }
 
+/* Small and the same everywhere. */
+static bool one_in(uint64_t *seed, unsigned n)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (*seed >> 33) % n == 0;
+}
+
+static void vary_peer(struct w *w, uint64_t *seed, const char *name)
+{
+    struct ha_peer *p = w_peer(w, name, w->pg.wal_lsn - 100);
+
+    if (one_in(seed, 6))
+        p->position += one_in(seed, 2) ? 108 : 100;
+    p->failover_priority += one_in(seed, 2);
+    p->nofailover = one_in(seed, 6);
+    p->in_recovery = !one_in(seed, 12);
+    p->reachable = !one_in(seed, 3);
+}
+
+static void vary(struct w *w, uint64_t *seed)
+{
+    static const char *const who[] = { NULL, "n1", "n2", "n3", "nobody" };
+    bool former = !one_in(seed, 4);
+
+    w->policy.paused = one_in(seed, 6);
+    w->policy.tags.nofailover = one_in(seed, 10);
+    w->policy.check_timeline = one_in(seed, 2);
+    w->policy.sync_requested = one_in(seed, 20);
+    w->policy.failsafe_mode = one_in(seed, 4);
+    w->policy.primary_race_backoff_ms = one_in(seed, 8) ? 20000 : 0;
+    w->pg.look_ok = !one_in(seed, 12);
+    w->pg.timeline = one_in(seed, 12) ? 0 : 1;
+    w->view.history_timeline += one_in(seed, 6);
+    if (one_in(seed, 6))
+        w->view.status_optime = w->pg.wal_lsn + w->policy.maximum_lag_bytes + one_in(seed, 2);
+    if (one_in(seed, 3)) {
+        w->view.n_failsafe = 1;
+        ha_copy_name(w->view.failsafe[0].name, one_in(seed, 2) ? "n1" : "n2");
+    }
+    if (one_in(seed, 3)) {
+        w_failover(w,
+                   one_in(seed, 2)   ? "n2"
+                   : one_in(seed, 2) ? "n1"
+                                     : NULL,
+                   who[1 + one_in(seed, 2) + one_in(seed, 2) + one_in(seed, 3)]);
+        if (one_in(seed, 3))
+            w->view.failover.candidate[0] = '\0';
+        w->view.failover.present = w->view.failover.leader[0] || w->view.failover.candidate[0];
+    }
+    if (!former)
+        w->ha.have_last_led = false;
+    if (one_in(seed, 10))
+        w->ha.pre_promote_failed_ms = w->now_ms;
+    vary_peer(w, seed, "n2");
+    if (!one_in(seed, 3))
+        vary_peer(w, seed, "n3");
+}
+
+/* In every world: told to be promoted now is who would be, and nobody else. */
+static void test_ha_explain__agrees_with_the_race(void **state)
+{
+    unsigned n[2] = { 0, 0 };
+
+    (void)state;
+    for (unsigned i = 1; i <= 5000; i++) {
+        struct w *w = w_new(W_UNLOCKED_REPLICA);
+        uint64_t seed = i;
+        bool wins;
+
+        vary(w, &seed);
+        w->hold[HA_DCS_ACQUIRE] = true; /* the world at the moment of the decision */
+        w_policy(w);
+        w_facts(w);
+        w_forget(w);
+        w_view(w);
+        wins = w_dcs(w, HA_DCS_ACQUIRE) != NULL;
+        explain(w);
+        if (wins != (x.promotion.n_fail == 0)) {
+            for (unsigned k = 0; k < x.promotion.n; k++)
+                print_message("%d %s: %s\n", (int)x.promotion.v[k].verdict, x.promotion.v[k].name,
+                              x.promotion.v[k].text);
+            fail_msg("seed %u: the brain %s (%s)", i, wins ? "promotes" : "does not promote",
+                     w->ha.status);
+        }
+        n[wins]++;
+        w_free(w);
+    }
+    assert_true(n[0] > 500 && n[1] > 500);
+}
+
 static void test_ha_explain__switchover(void **state)
 {
     struct w *w = *state;
@@ -224,6 +314,7 @@ int main(void)
                                         replica, done),
         cmocka_unit_test_setup_teardown(test_ha_explain__each_rule_that_fails, replica, done),
         cmocka_unit_test_setup_teardown(test_ha_explain__a_peer_that_is_ahead, orphan, done),
+        cmocka_unit_test(test_ha_explain__agrees_with_the_race),
         cmocka_unit_test_setup_teardown(test_ha_explain__switchover, leader, done),
         cmocka_unit_test_setup_teardown(test_ha_explain__worst_case_follows_from_the_configuration,
                                         leader, done),

@@ -975,6 +975,8 @@ static void test_httpd__each_answer_is_logged_for_those_who_debug(void **state)
     assert_true(dup2(fd, STDERR_FILENO) >= 0);
     assert_true(pgv_log_configure(section, &err));
     (void)ask(f, &raw, "GET /x?y HTTP/1.0\r\n\r\n");
+    test_raw_close(&raw);
+    (void)ask(f, &raw, "BREW /x HTTP/1.0\r\n\r\n");
     (void)dup2(old, STDERR_FILENO);
     assert_true(pgv_log_configure(NULL, &err));
     n = pread(fd, text, sizeof(text) - 1, 0);
@@ -986,6 +988,7 @@ static void test_httpd__each_answer_is_logged_for_those_who_debug(void **state)
     assert_true(n > 0);
     assert_non_null(
         strstr(text, "API thread: 127.0.0.1 - - \"GET /x?y HTTP/1.0\" 200 - latency: "));
+    assert_non_null(strstr(text, "API thread: 127.0.0.1 - - \"BREW /x HTTP/1.0\" 501 - latency: "));
     assert_non_null(strstr(text, " ms\n"));
 }
 
