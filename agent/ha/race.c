@@ -94,8 +94,9 @@ enum ha_peer_stand ha_peer_stands(const struct ha *ha, const struct ha_peer *p, 
         return HA_PEER_LEFT;
     if (!p->in_recovery)
         return HA_PEER_PRIMARY;
-    /* Who may not lead for his old timeline keeps nobody else from it, however far he is. */
-    if (!ha_timeline_fits(ha, p->timeline))
+    /* Who may not lead for his old timeline keeps nobody else from it, however far he is. Who does
+     * not know it just now may know it in a moment. */
+    if (p->timeline && !ha_timeline_fits(ha, p->timeline))
         return HA_PEER_OLD;
     if (p->position > mine)
         return HA_PEER_AHEAD;

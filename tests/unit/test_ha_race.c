@@ -166,6 +166,11 @@ static void peer_ahead_on_an_old_timeline(struct w *w)
     timeline_behind_checked(w);
     w_peer(w, "n3", 60000000)->timeline = 2;
 }
+static void peer_ahead_on_an_unknown_timeline(struct w *w)
+{
+    peer_ahead_on_an_old_timeline(w);
+    w_peer(w, "n3", 60000000)->timeline = 0;
+}
 static void timeline_unknown(struct w *w)
 {
     w->policy.check_timeline = true;
@@ -267,6 +272,7 @@ static const struct race_row rows[] = {
     { "equal position, higher priority", peer_equal_priority_higher, HA_WHY_peer_priority, false },
     { "the former leader's priority", former_leader_priority_is_ignored, 0, true },
     { "ahead on an old timeline", peer_ahead_on_an_old_timeline, 0, true },
+    { "ahead on an unknown timeline", peer_ahead_on_an_unknown_timeline, HA_WHY_peer_ahead, false },
     { "ahead but nofailover", peer_ahead_but_nofailover, 0, true },
     { "ahead but unreachable", peer_ahead_but_unreachable, 0, true },
     { "ahead but without watchdog", peer_ahead_but_watchdog, 0, true },
