@@ -22,6 +22,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#define CYCLES_TO_SETTLE 2
 #define DOCUMENT_BYTES_MAX (256u * 1024)
 /** How long a start waits for the store when the cached configuration lets it go on without. */
 #define START_WAIT_MS 5000
@@ -69,7 +70,8 @@ struct agent_pump {
     enum pgv_role role_seen;
     bool was_live, pm_open, rest_open, callbacks_open, peers_client_open, dcs_open;
     bool was_leader, overrides_due;
-    bool on_reserve;               /* memory is short, and it was said */
+    unsigned unsettled; /* quiet cycles until what starts and jobs took for a while is given back */
+    bool on_reserve;    /* memory is short, and it was said */
     char last_line[HA_TEXT_BYTES]; /* the last status line */
     unsigned closing;
     uint64_t cycle_began_us;
@@ -235,6 +237,7 @@ static void on_job_end(struct postmaster *pm, enum postmaster_job job,
     pgv_log(outcome == PM_FAILED ? PGV_ERROR : PGV_INFO, "pg", "%s %s%s%s",
             postmaster_job_name(job), ends[outcome], message && message[0] ? ": " : "",
             message ? message : "");
+    a->pump->unsettled = CYCLES_TO_SETTLE;
     if (a->pump->phase != PHASE_RUN)
         return;
     /* The facts as they are now travel first: the tables that follow read them. */
@@ -676,6 +679,14 @@ static void note_memory(struct agent_pump *p)
     p->on_reserve = served;
 }
 
+static void settle(struct agent *a)
+{
+    struct agent_pump *p = a->pump;
+
+    if (p->unsettled && a->ha.cycle.regular && a->pm.job == PM_JOB_NONE && --p->unsettled == 0)
+        pgv_heap_give_back();
+}
+
 static void port_cycle_done(void *data, enum ha_why why, const char *text)
 {
     struct agent *a = data;
@@ -687,6 +698,7 @@ static void port_cycle_done(void *data, enum ha_why why, const char *text)
 
     (void)why;
     note_memory(p);
+    settle(a);
     a->cycles++;
     a->cycle_us_last = (pgv_clock_ms() - a->ha.cycle.since_ms) * 1000;
     measure_observe(&a->measures[MEASURE_CYCLE], a->cycle_us_last);
@@ -928,6 +940,7 @@ void agent_reload(struct agent *a)
     bool changed = false, taken = true;
 
     notify_systemd("RELOADING=1");
+    a->pump->unsettled = CYCLES_TO_SETTLE;
     if (!agent_config_read_again(&a->config, &next, &changed, &err)) {
         pgv_log(PGV_ERROR, "agent",
                 "Exception when reloading local configuration from %s: %s; the old one stays",
@@ -1196,6 +1209,7 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     if (!agent_peers_open(a, err))
         return false;
     p->peers_client_open = true;
+    p->unsettled = CYCLES_TO_SETTLE;
 
     dc.name = a->config.name;
     dc.scope = a->config.scope;

@@ -129,6 +129,13 @@ void pgv_heap_tighten(void)
 #endif
 }
 
+void pgv_heap_give_back(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
+}
+
 void pgv_reserve_open(void)
 {
     if (!reserve.mem)

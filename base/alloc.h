@@ -16,6 +16,8 @@ void pgv_free(void *p);
  * glibc would take 128 kB and keep as much, and all of a program may be a few of those.
  */
 void pgv_heap_tighten(void);
+/** Give free pages back to the system, also those between pieces in use: after a peak. */
+void pgv_heap_give_back(void);
 
 /**
  * The reserve: memory that is ours from the start, for when the system gives no more. Once open, an

@@ -7,8 +7,6 @@
  */
 #include "base/error.h"
 
-#include "base/log.h"
-
 #include <stdio.h>
 
 #include "base/banned.h"
@@ -103,18 +101,38 @@ const char *pgv_code_name(enum pgv_code code)
     return "unknown";
 }
 
+static void say_plain(bool fatal, const char *file, int line, const char *text)
+{
+    (void)fatal;
+    (void)file;
+    (void)line;
+    fprintf(stderr, "%s\n", text);
+}
+
+static void (*say)(bool fatal, const char *file, int line, const char *text) = say_plain;
+
+void pgv_surprises_to(void (*to)(bool fatal, const char *file, int line, const char *text))
+{
+    say = to;
+}
+
 void pgv_assert_failed(const char *what, const char *file, int line)
 {
-    pgv_log_at(PGV_CRITICAL, "assert", file, line, __func__, "assertion failed: %s at %s:%d", what,
-               file, line);
+    char text[512];
+
+    (void)snprintf(text, sizeof(text), "assertion failed: %s at %s:%d", what, file, line);
+    say(true, file, line, text);
     abort();
 }
 
 bool pgv_expect_failed(const char *what, const char *file, int line)
 {
+    char text[512];
+
     expect_failures++;
-    pgv_log_at(PGV_ERROR, "assert", file, line, __func__,
-               "a surprise, this request fails: %s at %s:%d", what, file, line);
+    (void)snprintf(text, sizeof(text), "a surprise, this request fails: %s at %s:%d", what, file,
+                   line);
+    say(false, file, line, text);
 #ifdef PGV_DEBUG_BUILD
     abort();
 #endif

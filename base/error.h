@@ -46,5 +46,7 @@ _Noreturn void pgv_assert_failed(const char *what, const char *file, int line);
  */
 #define PGV_EXPECT(c) (__builtin_expect(!!(c), 1) || pgv_expect_failed(#c, __FILE__, __LINE__))
 bool pgv_expect_failed(const char *what, const char *file, int line);
+/** Who tells of both; standard error until the log is there. */
+void pgv_surprises_to(void (*to)(bool fatal, const char *file, int line, const char *text));
 /** How many surprises there were, for the metrics. */
 unsigned long pgv_expect_failures(void);

@@ -66,6 +66,11 @@ __attribute__((constructor)) static void note_start(void)
     log_start_wall_us = pgv_wall_us();
 }
 
+static void log_surprise(bool fatal, const char *file, int line, const char *text)
+{
+    pgv_log_at(fatal ? PGV_CRITICAL : PGV_ERROR, "assert", file, line, __func__, "%s", text);
+}
+
 static void ensure_ready(void)
 {
     if (settings)
@@ -74,6 +79,7 @@ static void ensure_ready(void)
     log_format_plain(&settings_a.format, "%(asctime)s %(levelname)s: %(message)s");
     log_sink_stderr(&sink);
     settings = &settings_a;
+    pgv_surprises_to(log_surprise);
 }
 
 /* The name our room has in Patroni, which is what users' settings and filters speak of. */

@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -154,7 +153,7 @@ static void on_sweep(uv_timer_t *t)
         sweep_by(s, next, now);
     /* A crowd has left: malloc() would keep its megabytes for the next one. */
     if (s->n_peak >= CROWD_CONNS && s->n_conns < s->n_peak / 2) {
-        malloc_trim(0);
+        pgv_heap_give_back();
         s->n_peak = s->n_conns;
     }
 }

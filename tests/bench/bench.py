@@ -60,6 +60,12 @@ METRICS = {
 }
 
 
+def own(node):
+    """The agent's process, and the one that writes its flight recording."""
+    return [pid for pid in process.tree(node.agent.pid)
+            if pid == node.agent.pid or "pgvigil-recorder" in process.cmdline(pid)]
+
+
 class Bench:
     def __init__(self, kind, repeat, seconds):
         self.kind, self.repeat, self.seconds = kind, repeat, seconds
@@ -110,7 +116,8 @@ class Bench:
                 cluster.wait_healthy(90)
                 self.add("pg_cpu", with_agent - without)
             for node in cluster.nodes:
-                memory = process.memory_kb(node.agent.pid)
+                parts = [process.memory_kb(pid) for pid in own(node)]
+                memory = {what: sum(part[what] for part in parts) for what in parts[0]}
                 self.add("threads", process.threads(node.agent.pid))
                 self.add("commit_kb", memory["commit"])
                 self.add("private_dirty_kb", memory["private_dirty"])
@@ -122,7 +129,7 @@ class Bench:
     def cpu_over_a_minute(self, leader, replica):
         """CPU in ms per minute."""
         def read():
-            return {"agent": self.cpu_ns(leader.agent.pid), "replica_agent": self.cpu_ns(replica.agent.pid),
+            return {"agent": sum(map(self.cpu_ns, own(leader))), "replica_agent": sum(map(self.cpu_ns, own(replica))),
                     "postgres": sum(self.cpu_ns(pid) for pid in process.tree(leader.postmaster_pid()))}
         begin, at = read(), now()
         time.sleep(self.seconds)  # the length of the measurement
