@@ -2,7 +2,7 @@
 #
 #   make            the programs: build/release/pgvigil and pgvigilctl
 #   make test       everything that proves them
-#   make soak       clusters simulated for MINUTES=10, and what was reached
+#   make soak       clusters simulated for MINUTES=10, and what of the brain was reached
 #   make mutate     faults planted into the brain, and which check catches each
 #   make demo       a cluster on this machine, hurt before your eyes
 #   make versions   the tests in other Debian releases, each with its PostgreSQL: SUITES="trixie sid"
@@ -36,6 +36,7 @@ test-%: deps-build deps-test
 MINUTES ?= 10
 soak: deps-build
 	@tests/sim/run --seconds $$(( $(MINUTES) * 60 )) --from now --stats
+	@tests/sim/coverage
 
 mutate: deps-build deps-test
 	@tests/sim/mutate

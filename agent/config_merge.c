@@ -128,6 +128,38 @@ static bool controlled_accepts(const struct controlled *c, const struct pgv_valu
     return ok;
 }
 
+bool agent_config_accepts(const char *parameter, const struct pgv_value *v, char *ret_why,
+                          size_t why_bytes)
+{
+    const struct controlled *c = find_controlled(parameter);
+
+    if (!c || controlled_accepts(c, v))
+        return true;
+    switch (c->kind) {
+    case NEVER:
+        (void)snprintf(ret_why, why_bytes, "it follows from the configuration of each member");
+        break;
+    case WAL_LEVEL:
+        (void)snprintf(ret_why, why_bytes, "replica or logical; the default is used");
+        break;
+    case TRUE_ONLY:
+        (void)snprintf(ret_why, why_bytes, "it is always on");
+        break;
+    case BOOLEAN:
+        (void)snprintf(ret_why, why_bytes, "on or off; the default is used: %s", c->word);
+        break;
+    case INTEGER:
+        if (c->word)
+            (void)snprintf(ret_why, why_bytes, "at least %lld%s; the default is used: %s",
+                           (long long)c->min, c->unit ? c->unit : "", c->word);
+        else
+            (void)snprintf(ret_why, why_bytes, "at least %lld; the default is used: %lld",
+                           (long long)c->min, (long long)c->number);
+        break;
+    }
+    return false;
+}
+
 /* Parameter names do not care for case, so 'Work_Mem' replaces 'work_mem'. */
 static void put_parameter(struct build *b, struct pgv_value *params, const char *name,
                           struct pgv_value *item)

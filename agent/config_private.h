@@ -45,6 +45,10 @@ struct pgv_value *agent_config_override(struct pgv_arena *a, struct pgv_value *p
                                         enum pgv_role role);
 /** A parameter the cluster controls. Source: Patroni, ConfigHandler.CMDLINE_OPTIONS. */
 bool agent_config_controlled(const char *parameter);
+/** May the dynamic configuration set @parameter to @v? True for those the cluster does not control.
+ * False: its default is used, and @ret_why tells what would do. */
+bool agent_config_accepts(const char *parameter, const struct pgv_value *v, char *ret_why,
+                          size_t why_bytes);
 /** The @i-th of them; NULL behind the last. */
 const char *agent_config_controlled_name(size_t i);
 /** What is in force when nobody says anything (config contract §2.4). NULL: no memory. */

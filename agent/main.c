@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -126,15 +125,6 @@ static int print_reference(void)
     return ok ? 0 : 1;
 }
 
-/* glibc takes memory from the system in steps of 128 kB and keeps as much; we live in few MB. */
-static void tighten_heap(void)
-{
-#ifdef __GLIBC__
-    (void)mallopt(M_TOP_PAD, 16 * 1024);
-    (void)mallopt(M_TRIM_THRESHOLD, 64 * 1024);
-#endif
-}
-
 /* What to do instead of living as the agent; of these only one. */
 enum mode { RUN, VALIDATE, GENERATE_SAMPLE, GENERATE };
 
@@ -227,7 +217,7 @@ int main(int argc, char **argv)
     }
     if (getpid() == 1)
         be_init();
-    tighten_heap();
+    pgv_heap_tighten();
     pgv_reserve_open();
     pgv_fdtable_use_allocator();
     umask(077);

@@ -140,7 +140,7 @@ static bool get_text(struct record_cursor *c, char *ret, size_t ret_bytes)
 /* ---- fields ------------------------------------------------------------------------------- */
 
 /* Whatever width a field has in memory, its number is the same. */
-static uint64_t load_uint(const void *p, uint32_t size)
+uint64_t record_load_uint(const void *p, uint32_t size)
 {
     uint64_t u64;
     uint32_t u32;
@@ -162,15 +162,15 @@ static uint64_t load_uint(const void *p, uint32_t size)
     }
 }
 
-static int64_t load_int(const void *p, uint32_t size)
+int64_t record_load_int(const void *p, uint32_t size)
 {
-    uint64_t u = load_uint(p, size);
+    uint64_t u = record_load_uint(p, size);
     unsigned unused = 64 - 8 * size;
 
     return unused ? (int64_t)(u << unused) >> unused : (int64_t)u;
 }
 
-static bool store_uint(void *p, uint32_t size, uint64_t v)
+bool record_store_uint(void *p, uint32_t size, uint64_t v)
 {
     uint32_t u32 = (uint32_t)v;
     uint16_t u16 = (uint16_t)v;
@@ -187,7 +187,7 @@ static bool store_uint(void *p, uint32_t size, uint64_t v)
     return true;
 }
 
-static bool store_int(void *p, uint32_t size, int64_t v)
+bool record_store_int(void *p, uint32_t size, int64_t v)
 {
     uint64_t u = (uint64_t)v;
 
@@ -198,28 +198,33 @@ static bool store_int(void *p, uint32_t size, int64_t v)
             return false;
         u &= ((uint64_t)1 << (8 * size)) - 1;
     }
-    return store_uint(p, size, u);
+    return record_store_uint(p, size, u);
 }
 
-/* No user information (it may hold a password) and no parameters: neither decides anything. */
-static bool put_url(struct pgv_buf *b, const char *url, size_t n)
+size_t record_clean_url(const char *url, size_t n, char ret[PGV_URL_BYTES])
 {
-    char clean[PGV_URL_BYTES];
     size_t authority = 0, end, at = 0, kept = 0;
 
-    PGV_ASSERT(n < sizeof(clean));
+    PGV_ASSERT(n < PGV_URL_BYTES);
     for (size_t i = 0; i + 2 < n && !authority; i++)
         if (memcmp(url + i, "://", 3) == 0)
             authority = i + 3;
     for (end = authority; end < n && url[end] != '?' && url[end] != '#'; end++)
         if (url[end] == '@') /* also behind a '/': a password may hold one that was not escaped */
             at = end + 1;
-    memcpy(clean, url, authority);
+    memcpy(ret, url, authority);
     kept = authority;
     if (at < authority)
         at = authority;
-    memcpy(clean + kept, url + at, end - at);
-    kept += end - at;
+    memcpy(ret + kept, url + at, end - at);
+    return kept + (end - at);
+}
+
+static bool put_url(struct pgv_buf *b, const char *url, size_t n)
+{
+    char clean[PGV_URL_BYTES];
+    size_t kept = record_clean_url(url, n, clean);
+
     return put_text(b, clean, kept);
 }
 
@@ -229,9 +234,9 @@ static bool put_one(struct pgv_buf *b, const struct record_field *f, const unsig
     case RECORD_BOOL:
     case RECORD_UINT:
     case RECORD_ENUM:
-        return record_put_uint(b, load_uint(p, f->size));
+        return record_put_uint(b, record_load_uint(p, f->size));
     case RECORD_INT:
-        return put_int(b, load_int(p, f->size));
+        return put_int(b, record_load_int(p, f->size));
     case RECORD_TEXT:
         return put_text(b, (const char *)p, strnlen((const char *)p, f->size - 1));
     case RECORD_URL:
@@ -247,7 +252,7 @@ static bool put_field(struct pgv_buf *b, const struct record_field *f, const uns
     uint32_t n = f->n;
 
     if (f->n_off != RECORD_ALL) {
-        n = (uint32_t)load_uint(base + f->n_off, sizeof(unsigned));
+        n = (uint32_t)record_load_uint(base + f->n_off, sizeof(unsigned));
         if (n > f->n || !record_put_uint(b, n))
             return false;
     }
@@ -272,13 +277,13 @@ static bool get_one(struct record_cursor *c, const struct record_field *f, unsig
 
     switch (f->kind) {
     case RECORD_BOOL:
-        return record_get_uint(c, &u) && u <= 1 && store_uint(p, f->size, u);
+        return record_get_uint(c, &u) && u <= 1 && record_store_uint(p, f->size, u);
     case RECORD_UINT:
-        return record_get_uint(c, &u) && store_uint(p, f->size, u);
+        return record_get_uint(c, &u) && record_store_uint(p, f->size, u);
     case RECORD_ENUM:
-        return record_get_uint(c, &u) && u < f->limit && store_uint(p, f->size, u);
+        return record_get_uint(c, &u) && u < f->limit && record_store_uint(p, f->size, u);
     case RECORD_INT:
-        return get_int(c, &s) && store_int(p, f->size, s);
+        return get_int(c, &s) && record_store_int(p, f->size, s);
     case RECORD_TEXT:
     case RECORD_URL:
         return get_text(c, (char *)p, f->size);
@@ -297,7 +302,7 @@ bool record_get_fields(struct record_cursor *c, const struct record_fields *fiel
         uint64_t n = f->n;
 
         if (f->n_off != RECORD_ALL && (!record_get_uint(c, &n) || n > f->n ||
-                                       !store_uint(base + f->n_off, sizeof(unsigned), n)))
+                                       !record_store_uint(base + f->n_off, sizeof(unsigned), n)))
             return false;
         for (uint64_t k = 0; k < n; k++)
             if (!get_one(c, f, base + f->off + (size_t)k * f->size))

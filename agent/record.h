@@ -125,5 +125,33 @@ enum record_weight {
 };
 enum record_weight record_weigh(const struct ha_effects *fx);
 
+/* ---- as text: record_text.c ------------------------------------------------------------- */
+
+/**
+ * A trace as lines that people can read, cut and keep: fields by their names, and of each event
+ * only what differs from the last one that told the same. Unlike a recording it outlives new
+ * fields.
+ *
+ *   world FIELD=VALUE …            where it begins: the brain's world
+ *   at NOW_MS WALL_US EVENT FIELD=VALUE …
+ *   = EFFECT WHY FIELD=VALUE …     what was decided upon it, in order; without the words for people
+ *   = wake IN_MS
+ */
+struct record_text {
+    struct record_event last; /* what was told so far */
+};
+void record_text_init(struct record_text *t);
+/** False: @b is full, or memory ran out. */
+bool record_text_put_world(struct pgv_buf *b, const struct ha *ha);
+bool record_text_put_event(struct record_text *t, struct pgv_buf *b, const struct ha_event *ev);
+/** One line for each effect and one for when it wants to be woken, counted from @now_ms. */
+bool record_text_put_effects(struct pgv_buf *b, const struct ha_effects *fx, uint64_t now_ms);
+/** A 'world' or 'at' line; the event is t->last.ev then. PGV_EINVALID names the word that is wrong.
+ */
+bool record_text_get_world(struct pgv_str line, struct ha *ret,
+                           struct pgv_error *err) PGV_MUST_CHECK;
+bool record_text_get_event(struct record_text *t, struct pgv_str line,
+                           struct pgv_error *err) PGV_MUST_CHECK;
+
 /** CRC-32 (IEEE 802.3), going on from @crc; 0 begins. */
 uint32_t record_crc(uint32_t crc, const void *data, size_t n);

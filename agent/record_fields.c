@@ -248,7 +248,8 @@ static const struct record_field cycle_v[] = {
     BOOL(T, active),     UINT(T, since_ms),    MANY(T, dcs, RECORD_ALL, RECORD_ENUM, ASKS, NULL),
     ENUM(T, look, ASKS), ENUM(T, peers, ASKS), ENUM(T, follow, ASKS),
     INT(T, peers_for),   BOOL(T, fits),        BOOL(T, needs_restart),
-    BOOL(T, failed),     BOOL(T, regular),     BOOL(T, touched),    BOOL(T, resumed),
+    BOOL(T, failed),     BOOL(T, regular),     BOOL(T, touched),
+    BOOL(T, resumed),
 };
 #undef T
 static const struct record_fields cycle = FIELDS(cycle_v);
@@ -296,6 +297,7 @@ static const struct record_field ha_v[] = {
     BOOL(T, start_after_clone),
     BOOL(T, remove_data),
     BOOL(T, offline),
+    BOOL(T, made_readonly),
     BOOL(T, bootstrapping),
     BOOL(T, init_failed),
     BOOL(T, init_key_removed),
@@ -381,6 +383,19 @@ const struct record_fields record_event_fields[HA_EV_SHUTDOWN + 1] = {
     [HA_EV_CHECKPOINT] = FIELDS(ev_ok_v),
     [HA_EV_SLOTS] = FIELDS(ev_ok_v),
     [HA_EV_REQUEST] = FIELDS(ev_request_v),
+};
+
+#define T struct record_event
+static const struct record_field told_policy_v[] = { STRUCT(T, policy, record_policy_fields) };
+static const struct record_field told_view_v[] = { STRUCT(T, cluster, record_cluster_fields) };
+static const struct record_field told_facts_v[] = { STRUCT(T, facts, record_facts_fields) };
+static const struct record_field told_peers_v[] = { STRUCTS(T, peers, ev.u.peers.n,
+                                                            record_peer_fields) };
+#undef T
+const struct record_fields record_told_fields[HA_EV_SHUTDOWN + 1] = {
+    [HA_EV_POLICY] = FIELDS(told_policy_v), [HA_EV_VIEW] = FIELDS(told_view_v),
+    [HA_EV_FACTS] = FIELDS(told_facts_v),   [HA_EV_LOOKED] = FIELDS(told_facts_v),
+    [HA_EV_PEERS] = FIELDS(told_peers_v),
 };
 
 /* ---- effects ------------------------------------------------------------------------------ */

@@ -38,6 +38,8 @@ extern const struct record_fields record_ha_fields, record_policy_fields, record
 /** What of the unions belongs to a type; offsets from the event or effect. Pointers stay out. */
 extern const struct record_fields record_event_fields[HA_EV_SHUTDOWN + 1];
 extern const struct record_fields record_effect_fields[HA_DO_EXIT + 1];
+/** What an event points to; offsets from struct record_event. */
+extern const struct record_fields record_told_fields[HA_EV_SHUTDOWN + 1];
 
 bool record_put_fields(struct pgv_buf *b, const struct record_fields *fields, const void *data);
 /** A cursor over bytes; false as soon as they do not fit. */
@@ -48,3 +50,12 @@ bool record_get_fields(struct record_cursor *c, const struct record_fields *fiel
                        void *data) PGV_MUST_CHECK;
 bool record_put_uint(struct pgv_buf *b, uint64_t v);
 bool record_get_uint(struct record_cursor *c, uint64_t *ret) PGV_MUST_CHECK;
+
+/** A number of @size bytes; storing says false when it does not fit. */
+uint64_t record_load_uint(const void *p, uint32_t size);
+int64_t record_load_int(const void *p, uint32_t size);
+bool record_store_uint(void *p, uint32_t size, uint64_t v) PGV_MUST_CHECK;
+bool record_store_int(void *p, uint32_t size, int64_t v) PGV_MUST_CHECK;
+/** Without user information (it may hold a password) and parameters: neither decides anything.
+ * Returns the length; @ret is not terminated. */
+size_t record_clean_url(const char *url, size_t n, char ret[PGV_URL_BYTES]);

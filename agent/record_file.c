@@ -198,45 +198,47 @@ static struct pgv_value *decision(struct pgv_arena *a, uint64_t seq, const struc
     return d;
 }
 
-/* The frames of the last @n steps that decided something; they point into the reader's ring, not
- * into its buffer for one that wraps. */
-static unsigned last_deciding(struct record_reader *reader, unsigned n,
-                              struct record_frame v[RECORD_DECISIONS_MAX], unsigned *ret_first)
+/* The last @n steps that decided something, and room to read one. */
+struct deciding {
+    struct record_frame v[RECORD_DECISIONS_MAX];
+    unsigned n, first, found;
+    struct record_event ev;
+    struct ha_effects fx;
+};
+
+/* The frames point into the reader's ring, not into its buffer for one that wraps. */
+static void find_deciding(struct record_reader *reader, struct deciding *d)
 {
-    static struct record_event ev; /* large; one thread */
-    static struct ha_effects fx;
     unsigned long found = 0;
     struct record_frame f;
 
     while (record_read_frame(reader, &f))
         if (f.type == RECORD_STEP && f.payload != (const unsigned char *)reader->flat.p + 1 &&
-            record_read_step(&f, &ev, &fx) && record_weigh(&fx) > RECORD_ROUTINE)
-            v[found++ % n] = f;
-    *ret_first = found > n ? (unsigned)(found % n) : 0;
-    return found > n ? n : (unsigned)found;
+            record_read_step(&f, &d->ev, &d->fx) && record_weigh(&d->fx) > RECORD_ROUTINE)
+            d->v[found++ % d->n] = f;
+    d->first = found > d->n ? (unsigned)(found % d->n) : 0;
+    d->found = found > d->n ? d->n : (unsigned)found;
 }
 
 /* From the newest back, as many as fit; then they are put in order. */
-static bool write_decisions(struct record_frame v[RECORD_DECISIONS_MAX], unsigned first,
-                            unsigned found, unsigned n, struct pgv_buf *b)
+static bool write_decisions(struct deciding *all, struct pgv_buf *b)
 {
-    static struct record_event ev;
-    static struct ha_effects fx;
     struct pgv_buf text[RECORD_DECISIONS_MAX];
     size_t room = b->bytes_max - b->n, used = 2;
-    unsigned from = found;
+    unsigned from = all->found;
     struct pgv_arena a;
     bool ok = true;
 
     pgv_arena_init(&a, DECISION_ARENA_BYTES_MAX);
     while (from > 0) {
-        const struct record_frame *f = &v[(first + from - 1) % n];
+        const struct record_frame *f = &all->v[(all->first + from - 1) % all->n];
         struct pgv_buf *t = &text[from - 1];
         const struct pgv_value *d;
 
         pgv_buf_init(t, room);
         pgv_arena_reset(&a);
-        d = record_read_step(f, &ev, &fx) ? decision(&a, f->seq, &ev.ev, &fx) : NULL;
+        d = record_read_step(f, &all->ev, &all->fx) ? decision(&a, f->seq, &all->ev.ev, &all->fx)
+                                                    : NULL;
         if (!d || !pgv_json_write(t, d, PGV_JSON_SPACED) || used + t->n + 2 > room) {
             pgv_buf_done(t);
             break;
@@ -245,7 +247,7 @@ static bool write_decisions(struct record_frame v[RECORD_DECISIONS_MAX], unsigne
         from--;
     }
     ok = pgv_buf_putc(b, '[');
-    for (unsigned i = from; i < found; i++) {
+    for (unsigned i = from; i < all->found; i++) {
         ok = ok && (i == from || pgv_buf_puts(b, ", ")) && pgv_buf_str(b, pgv_buf_view(&text[i]));
         pgv_buf_done(&text[i]);
     }
@@ -270,12 +272,11 @@ static bool read_tail(int fd, const struct record_header *h, uint64_t at, unsign
 bool record_file_decisions(const char *path, uint64_t at, unsigned n, struct pgv_buf *b,
                            struct pgv_error *err)
 {
-    static struct record_frame v[RECORD_DECISIONS_MAX];
     unsigned char head[RECORD_HEADER_BYTES], *ring = NULL;
     struct record_reader reader = { 0 };
     struct record_header h, tail;
+    struct deciding *all = NULL;
     size_t bytes, got;
-    unsigned first, found;
     bool ok = false;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
@@ -294,7 +295,8 @@ bool record_file_decisions(const char *path, uint64_t at, unsigned n, struct pgv
     }
     bytes = h.ring_bytes < READ_BACK_BYTES ? (size_t)h.ring_bytes : READ_BACK_BYTES;
     ring = pgv_alloc(bytes);
-    if (!ring) {
+    all = pgv_zalloc(sizeof(*all));
+    if (!ring || !all) {
         pgv_fail(err, PGV_ENOMEM, "no memory to read '%s'", path);
         goto out;
     }
@@ -312,11 +314,12 @@ bool record_file_decisions(const char *path, uint64_t at, unsigned n, struct pgv
         if (reader.last_seq && reader.end == 0)
             break;
     }
-    found = last_deciding(&reader, n, v, &first);
-    ok = write_decisions(v, first, found, n, b) ||
-         pgv_fail(err, PGV_ENOMEM, "no memory for the decisions");
+    all->n = n;
+    find_deciding(&reader, all);
+    ok = write_decisions(all, b) || pgv_fail(err, PGV_ENOMEM, "no memory for the decisions");
 out:
     record_reader_done(&reader);
+    pgv_free(all);
     pgv_free(ring);
     close(fd);
     return ok;

@@ -15,6 +15,7 @@
  */
 #include "agent/record_file.h"
 #include "agent/recorder.h"
+#include "base/alloc.h"
 #include "base/parse.h"
 
 #include <errno.h>
@@ -42,7 +43,7 @@ static void on_take(int signum)
 
 static int write_ring(const char *path, uint64_t bytes, const char *node)
 {
-    static unsigned char chunk[65536];
+    static unsigned char chunk[16384];
     struct pollfd end = { .fd = STDIN_FILENO }; /* no events: only the end of the input counts */
     const struct timespec gather = { .tv_sec = GATHER_S };
     struct sigaction take = { .sa_handler = on_take };
@@ -96,6 +97,7 @@ int main(int argc, char **argv)
 {
     uint64_t n, at;
 
+    pgv_heap_tighten();
     if (argc == 5 && strcmp(argv[1], "write") == 0 && pgv_parse_u64(pgv_str(argv[3]), &n) &&
         n >= RECORDER_BYTES_MIN && n <= RECORDER_BYTES_MAX)
         return write_ring(argv[2], n, argv[4]);

@@ -108,6 +108,9 @@ void rest_get_readiness(struct rest *r, struct httpd_req *req);
 void rest_get_liveness(struct rest *r, struct httpd_req *req);
 void rest_get_metrics(struct rest *r, struct httpd_req *req);
 
+/** ', "job": {…}' while something long is under way, else nothing. */
+void rest_put_job(struct pgv_buf *b, const struct agent *a);
+
 /** The cluster as last read, if that is not older than ttl; else NULL. */
 const struct dcs_snapshot *rest_cached_cluster(const struct agent *a);
 /** The global configuration of a view, or the last known good one. */

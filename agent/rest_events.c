@@ -40,12 +40,10 @@ static void put_member(struct rest *r, struct pgv_buf *b)
                    agent_config_is_paused(rest_global(a, view)) ? "true" : "false",
                    f->pending_restart || a->pm.n_pending ? "true" : "false",
                    view ? "true" : "false");
-    if (a->ha.job.kind != PM_JOB_NONE) {
-        pgv_buf_puts(b, ", \"job\": {\"name\": ");
-        pgv_json_write_string(b, pgv_str(a->ha.job.name));
-        pgv_buf_printf(b, ", \"seconds\": %llu}",
-                       (unsigned long long)((now_ms - a->ha.job.since_ms) / 1000));
-    }
+    if (f->look_ok && (f->streaming || f->in_archive_recovery))
+        pgv_buf_printf(b, ", \"replication_state\": \"%s\"",
+                       f->streaming ? "streaming" : "in archive recovery");
+    rest_put_job(b, a);
     pgv_buf_printf(b, ", \"why\": \"%s\", \"status\": ", ha_why_label(a->ha.status_why));
     pgv_json_write_string(b, pgv_str(a->ha.status));
     pgv_buf_puts(b, "}\n\n");

@@ -386,6 +386,28 @@ static void put_pending(struct pgv_buf *b, const struct postmaster *pm)
     pgv_buf_putc(b, '}');
 }
 
+void rest_put_job(struct pgv_buf *b, const struct agent *a)
+{
+    const struct postmaster *pm = &a->pm;
+
+    if (a->ha.job.kind == PM_JOB_NONE)
+        return;
+    put_field_string(b, ", \"job\": {\"kind\": ", postmaster_job_name(a->ha.job.kind));
+    put_field_string(b, ", \"name\": ", a->ha.job.name);
+    put_field_u64(b, ", \"seconds\": ", (pgv_clock_ms() - a->ha.job.since_ms) / 1000);
+    if (pm->job == a->ha.job.kind) { /* else it is about to begin, or to end */
+        if (pm->job_step[0])
+            put_field_string(b, ", \"step\": ", pm->job_step);
+        if (pm->job_percent >= 0)
+            put_field_u64(b, ", \"percent\": ", (uint64_t)pm->job_percent);
+        if (pm->job_bytes_total) {
+            put_field_u64(b, ", \"bytes\": ", pm->job_bytes);
+            put_field_u64(b, ", \"bytes_total\": ", pm->job_bytes_total);
+        }
+    }
+    pgv_buf_putc(b, '}');
+}
+
 static void put_about_us(struct pgv_buf *b, const struct agent *a)
 {
     if (pgv_truthy(a->config.tags)) {
@@ -405,7 +427,9 @@ static void put_about_us(struct pgv_buf *b, const struct agent *a)
         pgv_buf_str(b, pgv_buf_view(&a->scheduled_restart_json));
     }
     /* Beside Patroni's fields, after the last of them: who really answers. */
-    pgv_buf_puts(b, ", \"pgvigil\": {\"version\": \"" PGVIGIL_VERSION "\"}");
+    pgv_buf_puts(b, ", \"pgvigil\": {\"version\": \"" PGVIGIL_VERSION "\"");
+    rest_put_job(b, a);
+    pgv_buf_putc(b, '}');
 }
 
 void rest_status_write(struct rest *r, const struct rest_look *look, struct pgv_buf *b)

@@ -12,6 +12,7 @@
 #include "agent/config_private.h"
 #include "agent/ha/ha.h"
 #include "base/config.h"
+#include "base/parse.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -87,7 +88,9 @@ void validate_say(struct agent_findings *f, bool error, const char *path,
         f->errors_n++;
     else
         f->warnings_n++;
-    pgv_buf_printf(b, "%s ", path);
+    pgv_buf_printf(b, "%s ",
+                   f->below && pgv_str_starts(pgv_str(path), f->below) ? path + strlen(f->below)
+                                                                       : path);
     if (shown && shown->type != PGV_NULL && agent_option_is_secret(path, shown))
         pgv_buf_puts(b, "(hidden)");
     else if (shown)
@@ -232,30 +235,6 @@ enum agent_option_effect agent_option_effect(const char *path)
     return AGENT_OPTION_NONE;
 }
 
-/* Letters to add, drop or change; at most 31 letters are looked at. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[33], before, here;
-    size_t m = strnlen(a, 32), n = strnlen(b, 32);
-
-    for (size_t j = 0; j <= n; j++)
-        row[j] = (unsigned)j;
-    for (size_t i = 1; i <= m; i++) {
-        before = row[0];
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= n; j++) {
-            here = row[j];
-            row[j] = before + (a[i - 1] != b[j - 1]);
-            if (here + 1 < row[j])
-                row[j] = here + 1;
-            if (row[j - 1] + 1 < row[j])
-                row[j] = row[j - 1] + 1;
-            before = here;
-        }
-    }
-    return row[n];
-}
-
 static void check_unknown(struct validate_check *k, const struct pgv_value *map, const char *prefix)
 {
     PGV_EACH(item, map)
@@ -289,7 +268,7 @@ static void check_unknown(struct validate_check *k, const struct pgv_value *map,
 
             if (parent_n != base_n || strncmp(options[i].path, base, base_n) != 0)
                 continue;
-            d = distance(item->key.p, key);
+            d = pgv_letters_apart(item->key.p, key);
             if (d < least && d < strlen(key)) {
                 least = d;
                 best = &options[i];
@@ -431,6 +410,59 @@ bool agent_validate(const struct pgv_value *local, unsigned look, struct agent_f
     if (f->errors.failed || f->warnings.failed || refusal.code == PGV_ENOMEM)
         return pgv_fail(err, PGV_ENOMEM, "no memory for all that is to be said");
     return true;
+}
+
+/** A parameter that is null is as good as none. */
+static void drop_nulls(struct pgv_value *map)
+{
+    struct pgv_value *next;
+
+    for (struct pgv_value *v = pgv_is(map, PGV_MAP) ? pgv_value_first(map) : NULL; v; v = next) {
+        next = v->next;
+        if (v->type == PGV_NULL)
+            pgv_map_remove(map, v->key.p);
+    }
+}
+
+bool agent_validate_dynamic(const struct pgv_value *document, struct agent_findings *f,
+                            struct pgv_error *err)
+{
+    static const char *const roles[] = { "", "_primary", "_replica", "_standby_leader" };
+    struct validate_check k = { .f = f };
+    struct pgv_value *root, *bootstrap, *dcs = NULL;
+    struct pgv_arena arena;
+    char path[VALIDATE_PATH_BYTES];
+    bool ok;
+
+    f->below = OF_ALL_MEMBERS;
+    pgv_arena_init(&arena, AGENT_CONFIG_ARENA_BYTES_MAX);
+    root = pgv_new(&arena, PGV_MAP);
+    bootstrap = pgv_map_set(&arena, root, "bootstrap", pgv_new(&arena, PGV_MAP));
+    if (bootstrap)
+        dcs = pgv_map_set(&arena, bootstrap, "dcs", pgv_value_copy(&arena, document));
+    if (dcs) {
+        k.local = root;
+        for (size_t i = 0; i < COUNT(roles); i++) {
+            (void)snprintf(path, sizeof(path), OF_ALL_MEMBERS "postgresql.parameters%s", roles[i]);
+            drop_nulls(pgv_path(root, path));
+        }
+        for (size_t i = 0; i < COUNT(options); i++) {
+            if (strncmp(options[i].path, OF_ALL_MEMBERS, sizeof(OF_ALL_MEMBERS) - 1) != 0)
+                continue;
+            check_option(&k, &options[i], "");
+            check_together(&k, options[i].path);
+        }
+        check_unknown(&k, dcs, "bootstrap.dcs");
+        check_times(&k);
+        for (size_t i = 0; i < COUNT(roles); i++) {
+            (void)snprintf(path, sizeof(path), OF_ALL_MEMBERS "postgresql.parameters%s", roles[i]);
+            validate_parameters(&k, path);
+        }
+    }
+    ok = (dcs && !f->errors.failed && !f->warnings.failed) ||
+         pgv_fail(err, PGV_ENOMEM, "no memory for all that is to be said");
+    pgv_arena_done(&arena);
+    return ok;
 }
 
 /*

@@ -9,6 +9,7 @@ struct agent_findings {
     struct pgv_buf errors;   /* each makes the exit code 1; Patroni's words come first */
     struct pgv_buf warnings; /* unknown keys, thread options, impossible times */
     unsigned errors_n, warnings_n;
+    const char *below; /* what paths are told without; NULL: nothing */
 };
 
 #define AGENT_FINDINGS_BYTES_MAX (1u << 20)
@@ -27,6 +28,14 @@ void agent_findings_done(struct agent_findings *f);
  */
 bool agent_validate(const struct pgv_value *local, unsigned look, struct agent_findings *f,
                     struct pgv_error *err) PGV_MUST_CHECK;
+/**
+ * The same for a document of the key /config, whose paths are told as they stand in it. Also looks
+ * at the server's parameters: their names, and values of which the agents would make another. A
+ * value that the agents refuse or correct is an error where --validate-config says so of
+ * bootstrap.dcs, else a warning.
+ */
+bool agent_validate_dynamic(const struct pgv_value *document, struct agent_findings *f,
+                            struct pgv_error *err) PGV_MUST_CHECK;
 /** The worst cases that follow from the times of bootstrap.dcs, in words. */
 void agent_validate_times(const struct pgv_value *local, struct pgv_buf *b);
 /** Is there an option at this dotted path? */

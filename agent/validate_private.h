@@ -82,6 +82,9 @@ void validate_bad_item(struct validate_check *k, const struct pgv_value *item, u
 /** Does @v suit k->o? Says so when it does not. */
 void validate_value(struct validate_check *k, const struct pgv_value *v);
 
+/* PostgreSQL's parameters in the map at @path: validate_parameters.c. */
+void validate_parameters(struct validate_check *k, const char *path);
+
 /* What needs a look at the network or at files: validate_outside.c. */
 void validate_address(struct validate_check *k, const struct pgv_value *v);
 void validate_hosts(struct validate_check *k, const struct pgv_value *v);

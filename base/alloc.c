@@ -47,7 +47,7 @@ static struct {
     bool open, starved;
     unsigned vital, served;
     size_t in_use;
-    alignas(max_align_t) unsigned char mem[PGV_RESERVE_BYTES];
+    unsigned char *mem; /* PGV_RESERVE_BYTES of them */
 } reserve;
 
 static struct piece *piece_at(size_t offset)
@@ -57,8 +57,8 @@ static struct piece *piece_at(size_t offset)
 
 static bool is_reserved(const void *p)
 {
-    return (uintptr_t)p >= (uintptr_t)reserve.mem &&
-           (uintptr_t)p < (uintptr_t)reserve.mem + sizeof(reserve.mem);
+    return reserve.mem && (uintptr_t)p >= (uintptr_t)reserve.mem &&
+           (uintptr_t)p < (uintptr_t)reserve.mem + PGV_RESERVE_BYTES;
 }
 
 static struct piece *piece_of(const void *p)
@@ -74,11 +74,11 @@ static size_t usable(void *p)
 
 static void join_neighbours(void)
 {
-    for (size_t at = 0; at < sizeof(reserve.mem);) {
+    for (size_t at = 0; at < PGV_RESERVE_BYTES;) {
         struct piece *p = piece_at(at);
         size_t next = at + p->bytes;
 
-        if (!p->used && next < sizeof(reserve.mem) && !piece_at(next)->used)
+        if (!p->used && next < PGV_RESERVE_BYTES && !piece_at(next)->used)
             p->bytes += piece_at(next)->bytes;
         else
             at = next;
@@ -88,14 +88,14 @@ static void join_neighbours(void)
 static void *reserve_take(size_t bytes)
 {
     const size_t grain = alignof(max_align_t), least = sizeof(struct piece) + grain;
-    size_t limit = reserve.vital ? sizeof(reserve.mem) : sizeof(reserve.mem) / 2;
+    size_t limit = reserve.vital ? PGV_RESERVE_BYTES : PGV_RESERVE_BYTES / 2;
 
-    if (!reserve.open || bytes > sizeof(reserve.mem))
+    if (!reserve.open || bytes > PGV_RESERVE_BYTES)
         return NULL;
     bytes = (bytes + offsetof(struct piece, mem) + grain) / grain * grain;
     if (reserve.in_use + bytes > limit)
         return NULL;
-    for (size_t at = 0; at < sizeof(reserve.mem); at += piece_at(at)->bytes) {
+    for (size_t at = 0; at < PGV_RESERVE_BYTES; at += piece_at(at)->bytes) {
         struct piece *p = piece_at(at);
 
         if (p->used || p->bytes < bytes)
@@ -121,10 +121,22 @@ static void reserve_give_back(void *mem)
     join_neighbours();
 }
 
+void pgv_heap_tighten(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_TOP_PAD, 16 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+#endif
+}
+
 void pgv_reserve_open(void)
 {
-    memset(reserve.mem, 0, sizeof(reserve.mem)); /* the pages are ours from now on */
-    *piece_at(0) = (struct piece){ .bytes = sizeof(reserve.mem) };
+    if (!reserve.mem)
+        reserve.mem = malloc(PGV_RESERVE_BYTES);
+    if (!reserve.mem)
+        return;
+    memset(reserve.mem, 0, PGV_RESERVE_BYTES); /* the pages are ours from now on */
+    *piece_at(0) = (struct piece){ .bytes = PGV_RESERVE_BYTES };
     reserve.open = true;
 }
 

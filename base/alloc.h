@@ -12,6 +12,12 @@ void *pgv_realloc(void *p, size_t bytes);
 void pgv_free(void *p);
 
 /**
+ * Take memory from the system in small steps and give it back soon, before the first allocation:
+ * glibc would take 128 kB and keep as much, and all of a program may be a few of those.
+ */
+void pgv_heap_tighten(void);
+
+/**
  * The reserve: memory that is ours from the start, for when the system gives no more. Once open, an
  * allocation that malloc refuses is served from it: half of it to whoever asks, all of it to what
  * keeps the lease and fences, which is marked by pgv_vital_begin() and pgv_vital_end() (they nest).

@@ -532,3 +532,26 @@ bool pgv_parse_host_port(struct pgv_str s, int default_port, char *ret_host, siz
     *ret_port = has_port ? (int)port : default_port;
     return true;
 }
+
+unsigned pgv_letters_apart(const char *a, const char *b)
+{
+    unsigned row[33], before, here;
+    size_t m = strnlen(a, 32), n = strnlen(b, 32);
+
+    for (size_t j = 0; j <= n; j++)
+        row[j] = (unsigned)j;
+    for (size_t i = 1; i <= m; i++) {
+        before = row[0];
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= n; j++) {
+            here = row[j];
+            row[j] = before + (a[i - 1] != b[j - 1]);
+            if (here + 1 < row[j])
+                row[j] = here + 1;
+            if (row[j - 1] + 1 < row[j])
+                row[j] = row[j - 1] + 1;
+            before = here;
+        }
+    }
+    return row[n];
+}

@@ -59,3 +59,7 @@ bool pgv_shell_split(struct pgv_arena *arena, struct pgv_str s, char ***ret_argv
  */
 bool pgv_parse_host_port(struct pgv_str s, int default_port, char *ret_host, size_t host_bytes,
                          int *ret_port) PGV_MUST_CHECK;
+
+/** Letters to add, drop or change to make one text the other; the first 32 of each are looked at.
+ * For 'did you mean'. */
+unsigned pgv_letters_apart(const char *a, const char *b);

@@ -4,12 +4,14 @@
  * another, or stands on its own feet again.
  *
  * The leader's agent writes the dynamic configuration; then the store is watched until the leader
- * has the new role, without a time limit, because recovery may take as long as it likes. Source:
- * Patroni 4.1, ctl.change_cluster_role().
+ * has the new role, without a time limit, because recovery may take as long as it likes. Only when
+ * all members are of a kind that never will is it given up after a while. Source: Patroni 4.1,
+ * ctl.change_cluster_role().
  */
 #include "base/clock.h"
 #include "base/log.h"
 #include "ctl/commands.h"
+#include "ctl/follow.h"
 #include "ctl/members.h"
 #include "ctl/prompt.h"
 #include "ctl/rest.h"
@@ -117,6 +119,41 @@ static bool has_happened(const struct role_change *h)
     return false;
 }
 
+/** False: everybody who answers is a pgvigil, and this version of it is never a standby cluster. */
+static bool may_come_true(const struct role_change *h, struct pgv_error *err)
+{
+    const struct dcs_cluster *c = &h->k->s->cluster;
+    unsigned answered = 0;
+
+    for (unsigned i = 0; i < c->n_members; i++) {
+        struct ctl_status status = { 0 };
+        struct ctl_answer answer;
+        struct pgv_error why;
+
+        if (!c->members[i].api_url[0])
+            continue;
+        if (!ctl_request(h->k->c, &c->members[i], "GET", "patroni", NULL, CTL_PATIENCE_LOOK, NULL,
+                         &answer, &why)) {
+            if (why.code == PGV_ECANCELED) {
+                *err = why;
+                return false;
+            }
+            continue;
+        }
+        if (ctl_status_parse(pgv_buf_view(&answer.body), &status, &why))
+            answered++;
+        ctl_answer_done(&answer);
+        if (status.known && !status.is_pgvigil)
+            return true;
+    }
+    return answered == 0 ||
+           pgv_fail(err, PGV_EINVALID,
+                    "Nothing has come of it within %d seconds: the members are run by pgvigil, "
+                    "which cannot be a standby cluster in version %s. 'edit-config -s "
+                    "standby_cluster=' takes the request back",
+                    DOUBT_ROUNDS * POLL_MS / 1000, PGVIGIL_VERSION);
+}
+
 static bool run(struct ctl *c, const struct ctl_args *args, struct role_change *h,
                 struct pgv_error *err)
 {
@@ -134,12 +171,8 @@ static bool run(struct ctl *c, const struct ctl_args *args, struct role_change *
         ok = ctl_cluster_read(&k, err);
         if (!ok || has_happened(h))
             break;
-        if (++rounds == DOUBT_ROUNDS && h->demote)
-            pgv_log(PGV_WARNING, "ctl",
-                    "nodes run by pgvigil %s cannot be a standby cluster; if yours are, nothing "
-                    "will come of it: 'edit-config -s standby_cluster=' takes the request back",
-                    PGVIGIL_VERSION);
-        ok = ctl_sleep(c, POLL_MS, NULL, err);
+        ok = (++rounds != DOUBT_ROUNDS || !h->demote || may_come_true(h, err)) &&
+             ctl_sleep(c, POLL_MS, NULL, err);
     }
     ok = ok && ctl_print_members(&k, false, CTL_PRETTY, err);
     ctl_cluster_close(&k);

@@ -60,6 +60,7 @@ bool ctl_config_set(struct pgv_arena *a, struct pgv_value *config, const char *p
         pgv_error_wrap(err, "%s", pair);
         return false;
     }
+    value->line = 0; /* of a command line nobody wants to know */
     return set_path(a, config, path, path, value, err);
 }
 

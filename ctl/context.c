@@ -16,8 +16,6 @@
 
 #include "base/banned.h"
 
-#define PROGRESS_MS 100
-
 static volatile sig_atomic_t interrupted;
 static uv_async_t *interrupt_wake; /* uv_async_send() may be called by a signal handler */
 
@@ -32,6 +30,11 @@ static void on_sigint(int sig)
 bool ctl_interrupted(void)
 {
     return interrupted;
+}
+
+void ctl_interrupt_meant_waiting(void)
+{
+    interrupted = 0;
 }
 
 bool ctl_aborted(struct ctl *c, bool newline, struct pgv_error *err)
@@ -343,15 +346,6 @@ const char *ctl_config_text(struct ctl *c, const char *path)
     return text;
 }
 
-static void on_progress(uv_timer_t *timer)
-{
-    struct ctl *c = timer->data;
-    double seconds = (double)(pgv_clock_ms() - c->waiting_since_ms) / 1000.0;
-
-    fprintf(stderr, "\r%s… %.1f s\033[K", c->waiting_for, seconds);
-    c->progress_shown = true;
-}
-
 static void turn(struct ctl *c, const bool *done)
 {
     c->awaited = done;
@@ -367,18 +361,10 @@ void ctl_finish(struct ctl *c, const bool *done)
 
 bool ctl_wait(struct ctl *c, const bool *done, const char *what)
 {
-    if (what && isatty(STDERR_FILENO)) {
-        c->waiting_for = what;
-        c->waiting_since_ms = pgv_clock_ms();
-        uv_timer_start(&c->progress, on_progress, PROGRESS_MS, PROGRESS_MS);
-    }
+    ctl_progress_begin(c, what);
     while (!*done && !interrupted)
         turn(c, done);
-    uv_timer_stop(&c->progress);
-    c->waiting_for = NULL;
-    if (c->progress_shown)
-        fputs("\r\033[K", stderr);
-    c->progress_shown = false;
+    ctl_progress_end(c);
     return *done;
 }
 
@@ -416,14 +402,22 @@ int ctl_wait_for_fd(int fd, short events, uint64_t until_ms)
 
 bool ctl_sleep(struct ctl *c, uint64_t ms, const char *what, struct pgv_error *err)
 {
+    bool over = false;
+
+    return ctl_sleep_until(c, &over, ms, what, err);
+}
+
+bool ctl_sleep_until(struct ctl *c, bool *over, uint64_t ms, const char *what,
+                     struct pgv_error *err)
+{
     uv_timer_t timer;
-    bool over = false, closed = false, slept;
+    bool closed = false, slept;
 
     uv_timer_init(&c->loop, &timer);
-    timer.data = &over;
+    timer.data = over;
     uv_update_time(&c->loop);
     uv_timer_start(&timer, on_slept, ms, 0);
-    slept = ctl_wait(c, &over, what);
+    slept = ctl_wait(c, over, what);
     timer.data = &closed;
     uv_close((uv_handle_t *)&timer, on_sleep_closed);
     ctl_finish(c, &closed);

@@ -3,10 +3,13 @@
  * ctl/edit_config.c - edit-config: change the dynamic configuration by options, files or editor.
  *
  * What is written is guarded by the version that was read: a change someone else made meanwhile is
- * never overwritten.
+ * never overwritten, but shown. Before that the agents' own rules are asked what they would make of
+ * the document; all they have to say goes to standard error, so that the output stays patronictl's.
  */
 #include "base/file.h"
+#include "base/log.h"
 #include "ctl/commands.h"
+#include "ctl/config_check.h"
 #include "ctl/config_edit.h"
 #include "ctl/diff.h"
 #include "ctl/editor.h"
@@ -23,7 +26,7 @@ struct edit {
     struct ctl_cluster *k;
     struct pgv_buf before, after; /* texts for the difference */
     struct pgv_value *config;     /* the document as it will be */
-    bool from_input, quiet, force, dry_run;
+    bool from_input, in_editor, quiet, force, dry_run;
 };
 
 static bool merge_file(struct edit *e, const char *name, struct pgv_error *err)
@@ -69,6 +72,7 @@ static bool use_editor(struct edit *e, struct pgv_error *err)
     static const char source[] = "edited configuration";
     struct pgv_value *root;
 
+    e->in_editor = true;
     if (!ctl_edit(e->k->name, pgv_buf_view(&e->before), &e->after, err) ||
         !pgv_yaml_parse(&e->c->arena, source, pgv_buf_view(&e->after), &root, err))
         return false;
@@ -150,6 +154,76 @@ static bool show_changes(struct edit *e, struct pgv_error *err)
     return ok;
 }
 
+/** Remarks for a person at a terminal, for others lines of the log. */
+static void remark(enum pgv_level level, const char *what, struct pgv_str lines)
+{
+    struct pgv_str line, rest = lines;
+    struct pgv_buf shown;
+
+    pgv_buf_init(&shown, CTL_OUTPUT_BYTES_MAX);
+    while (pgv_str_cut(rest, '\n', &line, &rest)) {
+        pgv_buf_reset(&shown);
+        if (!ctl_put_shown(&shown, line, SIZE_MAX))
+            continue;
+        if (ctl_shows_progress())
+            fprintf(stderr, "%s: %s\n", what, pgv_buf_cstr(&shown));
+        else
+            pgv_log(level, "ctl", "%s: %s", what, pgv_buf_cstr(&shown));
+    }
+    pgv_buf_done(&shown);
+}
+
+/** What was typed into an editor must not be lost because it cannot be written now. */
+static void keep_text(struct edit *e)
+{
+    char path[1024];
+
+    if (e->in_editor && ctl_keep(e->k->name, pgv_buf_view(&e->after), path, sizeof(path)))
+        pgv_log(PGV_WARNING, "ctl", "the edited configuration is kept in %s", path);
+}
+
+/** What the agents would make of it. Errors end the command unless it is forced. */
+static bool check_changes(struct edit *e, const struct pgv_value *before, struct pgv_error *err)
+{
+    struct ctl_config_check check;
+    bool ok;
+
+    ctl_config_check_init(&check);
+    ok = ctl_config_check(&check, &e->k->s->cluster, before, e->config, err);
+    if (ok) {
+        remark(PGV_ERROR, "Invalid", pgv_buf_view(&check.errors));
+        remark(PGV_WARNING, "Warning", pgv_buf_view(&check.warnings));
+        if (!e->quiet)
+            remark(PGV_WARNING, "Needs a restart", pgv_buf_view(&check.restarts));
+        if (check.errors.n > 0 && !e->force) {
+            keep_text(e);
+            ok = pgv_fail(err, PGV_EINVALID,
+                          "The configuration is invalid and was not changed; --force would");
+        }
+    }
+    ctl_config_check_done(&check);
+    return ok;
+}
+
+/** After a lost race: what somebody else has made of it meanwhile. */
+static void show_meanwhile(struct edit *e)
+{
+    struct pgv_error ignored;
+    struct pgv_arena scratch;
+    struct pgv_buf now, diff;
+
+    pgv_arena_init(&scratch, CTL_ARENA_BYTES_MAX);
+    pgv_buf_init(&now, CTL_OUTPUT_BYTES_MAX);
+    pgv_buf_init(&diff, CTL_OUTPUT_BYTES_MAX);
+    if (ctl_cluster_read(e->k, &ignored) && e->k->s->config &&
+        pgv_yaml_write(&now, e->k->s->config) &&
+        ctl_diff(&diff, &scratch, pgv_buf_view(&e->before), pgv_buf_view(&now)))
+        remark(PGV_WARNING, "Meanwhile", pgv_buf_view(&diff));
+    pgv_buf_done(&diff);
+    pgv_buf_done(&now);
+    pgv_arena_done(&scratch);
+}
+
 static bool write_config(struct edit *e, struct pgv_error *err)
 {
     struct pgv_buf json;
@@ -161,12 +235,15 @@ static bool write_config(struct edit *e, struct pgv_error *err)
     ok = ok && ctl_cluster_write(e->k, DCS_SET_CONFIG, pgv_buf_view(&json),
                                  e->k->s->cluster.config_version, err);
     pgv_buf_done(&json);
-    if (!ok && err->code == PGV_ECONFLICT)
-        return pgv_fail(err, PGV_ECONFLICT,
-                        "Config modification aborted due to concurrent changes");
-    if (ok)
+    if (ok) {
         ctl_print(e->c, "Configuration changed\n");
-    return ok;
+        return true;
+    }
+    keep_text(e);
+    if (err->code != PGV_ECONFLICT)
+        return false;
+    show_meanwhile(e);
+    return pgv_fail(err, PGV_ECONFLICT, "Config modification aborted due to concurrent changes");
 }
 
 static bool edit(struct edit *e, const struct ctl_args *args, struct pgv_error *err)
@@ -190,6 +267,8 @@ static bool edit(struct edit *e, const struct ctl_args *args, struct pgv_error *
         return true;
     }
     if (!e->quiet && !show_changes(e, err))
+        return false;
+    if (!check_changes(e, config, err))
         return false;
     if (e->dry_run) {
         ctl_print(e->c, "Dry run: the configuration is not changed\n");

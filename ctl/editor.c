@@ -9,6 +9,7 @@
 #include "ctl/editor.h"
 
 #include "base/file.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -141,29 +142,59 @@ static bool find_editor(char *ret, size_t ret_bytes, struct pgv_error *err)
                     "EDITOR environment variable is not set. editor or vi are not available");
 }
 
+/** '<cluster>-config-XXXXXX.yaml' with @text in it; -1: @err tells why there is none. */
+static int make_file(const char *cluster, struct pgv_str text, char *ret_path, size_t path_bytes,
+                     struct pgv_error *err)
+{
+    static const char suffix[] = ".yaml";
+    int n, fd;
+
+    n = snprintf(ret_path, path_bytes, "%s/%s-config-XXXXXX%s", temporary_folder(), cluster,
+                 suffix);
+    if (n < 0 || (size_t)n >= path_bytes) {
+        pgv_fail(err, PGV_EINVALID, "the cluster's name is too long");
+        return -1;
+    }
+    for (char *p = ret_path + strlen(temporary_folder()) + 1; *p; p++)
+        *p = *p == '/' ? '_' : *p;
+    fd = mkostemps(ret_path, (int)strlen(suffix), O_CLOEXEC);
+    if (fd < 0) {
+        pgv_fail_sys(err, errno, "cannot make the temporary file '%s'", ret_path);
+    } else if (!write_all(fd, text)) {
+        pgv_fail_sys(err, errno, "cannot write '%s'", ret_path);
+        close(fd);
+        unlink(ret_path);
+        fd = -1;
+    }
+    return fd;
+}
+
+bool ctl_keep(const char *cluster, struct pgv_str text, char *ret_path, size_t path_bytes)
+{
+    struct pgv_error err;
+    int fd = make_file(cluster, text, ret_path, path_bytes, &err);
+
+    if (fd < 0) {
+        pgv_log(PGV_ERROR, "ctl", "%s", err.msg);
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
 bool ctl_edit(const char *cluster, struct pgv_str before, struct pgv_buf *after,
               struct pgv_error *err)
 {
-    static const char suffix[] = ".yaml";
     char editor[PATH_BYTES], path[PATH_BYTES];
     const char *argv[3] = { editor, path, NULL };
-    int n, fd, status = 0;
+    int fd, status = 0;
     bool ok = false;
 
     if (!find_editor(editor, sizeof(editor), err))
         return false;
-    n = snprintf(path, sizeof(path), "%s/%s-config-XXXXXX%s", temporary_folder(), cluster, suffix);
-    if (n < 0 || (size_t)n >= sizeof(path))
-        return pgv_fail(err, PGV_EINVALID, "the cluster's name is too long");
-    for (char *p = path + strlen(temporary_folder()) + 1; *p; p++)
-        *p = *p == '/' ? '_' : *p;
-    fd = mkostemps(path, (int)strlen(suffix), O_CLOEXEC);
+    fd = make_file(cluster, before, path, sizeof(path), err);
     if (fd < 0)
-        return pgv_fail_sys(err, errno, "cannot make the temporary file '%s'", path);
-    if (!write_all(fd, before)) {
-        pgv_fail_sys(err, errno, "cannot write '%s'", path);
-        goto out;
-    }
+        return false;
     if (!run_on_terminal(editor, argv, -1, &status, err))
         goto out;
     if (status != 0) {

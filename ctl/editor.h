@@ -20,5 +20,9 @@ bool ctl_which(const char *name, char *ret, size_t ret_bytes) PGV_MUST_CHECK;
 bool ctl_edit(const char *cluster, struct pgv_str before, struct pgv_buf *after,
               struct pgv_error *err) PGV_MUST_CHECK;
 
+/** Leave @text in such a file, whose path is told. False: it could not be written. */
+bool ctl_keep(const char *cluster, struct pgv_str text, char *ret_path,
+              size_t path_bytes) PGV_MUST_CHECK;
+
 /** Show @text through $PAGER, else less, else more. */
 bool ctl_page(struct pgv_str text, struct pgv_error *err) PGV_MUST_CHECK;

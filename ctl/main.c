@@ -11,7 +11,6 @@
 #include "ctl/ctl.h"
 
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -53,25 +52,13 @@ static const struct ctl_command *find_command(const char *name)
     return NULL;
 }
 
-/** $COLUMNS, else the terminal's width, else 80. */
-static size_t terminal_columns(void)
-{
-    const char *text = getenv("COLUMNS");
-    unsigned long columns = text ? strtoul(text, NULL, 10) : 0;
-    struct winsize size;
-
-    if (columns == 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)
-        columns = size.ws_col;
-    return columns > 0 && columns < 10000 ? columns : 80;
-}
-
 static int print_help(struct ctl *c, const struct ctl_command *command, const char *path)
 {
     struct pgv_buf page;
     bool ok;
 
     pgv_buf_init(&page, PAGE_BYTES_MAX);
-    ok = ctl_write_help(&page, command, path, terminal_columns(), commands,
+    ok = ctl_write_help(&page, command, path, ctl_terminal_columns(STDOUT_FILENO), commands,
                         command->is_group ? N_COMMANDS : 0);
     ctl_print_buf(c, &page);
     pgv_buf_done(&page);
@@ -84,7 +71,7 @@ static int usage_error(const struct ctl_command *command, const char *path, bool
     struct pgv_buf usage;
 
     pgv_buf_init(&usage, PAGE_BYTES_MAX);
-    if (!brief && ctl_write_usage(&usage, command, path, terminal_columns()))
+    if (!brief && ctl_write_usage(&usage, command, path, ctl_terminal_columns(STDOUT_FILENO)))
         fprintf(stderr, "%sTry '%s --help' for help.\n\n", pgv_buf_cstr(&usage), path);
     fprintf(stderr, "Error: %s\n", err->msg);
     pgv_buf_done(&usage);

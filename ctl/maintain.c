@@ -4,7 +4,9 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "ctl/backup.h"
 #include "ctl/commands.h"
+#include "ctl/follow.h"
 #include "ctl/members.h"
 #include "ctl/prompt.h"
 #include "ctl/rest.h"
@@ -13,6 +15,7 @@
 #include "base/banned.h"
 
 #define REINIT_POLL_MS 2000
+#define SHOW_MS 1000
 #define NAMES_BYTES_MAX 8192
 
 /** 'Success: <what> for member <m>', or how it failed. */
@@ -98,33 +101,97 @@ static bool reinit_member(struct ctl *c, const struct dcs_member *m, bool force,
     return ok;
 }
 
-/** Whether the member is still being copied; any state but this one means that it is over. */
+/** Whether the member is still being copied; for a Patroni, any state but this means it is not. */
 static bool is_copying(struct ctl *c, const struct dcs_member *m, bool *ret, struct pgv_error *err)
 {
+    struct ctl_status status;
     struct ctl_answer answer;
-    struct pgv_arena arena;
-    struct pgv_value *root;
     bool ok;
 
     if (!ctl_request(c, m, "GET", "patroni", NULL, CTL_PATIENCE_LOOK, NULL, &answer, err))
         return false;
-    pgv_arena_init(&arena, CTL_ARENA_BYTES_MAX);
-    ok = pgv_json_parse(&arena, pgv_buf_view(&answer.body), &root, err);
+    ok = ctl_status_parse(pgv_buf_view(&answer.body), &status, err);
     if (ok)
-        *ret = pgv_state_parse(pgv_string(pgv_get(root, "state"))) == PGV_STATE_CREATING_REPLICA;
+        *ret = ctl_status_is_copying(&status);
     else
         pgv_error_wrap(err, "member %s", m->name);
-    pgv_arena_done(&arena);
     ctl_answer_done(&answer);
     return ok;
 }
 
-static bool wait_for_copies(struct ctl *c, struct ctl_selection *s, struct pgv_error *err)
+/** What a terminal shows of those that are copied: 'reinit: n3: basebackup 45% of 1.2 GB'. */
+struct show {
+    struct ctl_follow follow;
+    char what[1024];
+    bool copying[CTL_FOLLOW_MAX];
+    bool ended, over; /* somebody's copy has ended; stop sleeping */
+};
+
+static void on_told(struct ctl_follow *f, unsigned i)
 {
+    struct show *w = f->data;
+    bool copying = ctl_status_is_copying(&f->v[i].status);
+    struct pgv_buf b;
+
+    w->ended = w->ended || (w->copying[i] && !copying);
+    w->over = w->over || w->ended;
+    w->copying[i] = copying;
+    pgv_buf_init(&b, sizeof(w->what) - 16);
+    for (unsigned k = 0; k < f->n; k++) {
+        if (!w->copying[k])
+            continue;
+        pgv_buf_printf(&b, "%s%s: ", b.n ? "; " : "", f->v[k].name);
+        ctl_put_doing(&b, &f->v[k]);
+    }
+    snprintf(w->what, sizeof(w->what), "reinit: %s", b.n ? pgv_buf_cstr(&b) : "waiting");
+    pgv_buf_done(&b);
+}
+
+/** A Patroni that is copied alone: the leader knows how far it is. */
+static void look_at_source(struct show *w, struct ctl_backup *b)
+{
+    uint64_t bytes, total;
+    unsigned n = 0, which = 0;
+
+    for (unsigned i = 0; i < w->follow.n; i++) {
+        if (!w->copying[i])
+            continue;
+        n++;
+        which = i;
+    }
+    if (n == 1 && !w->follow.v[which].status.is_pgvigil && ctl_backup_look(b, &bytes, &total))
+        ctl_follow_learn(&w->follow, which, bytes, total);
+}
+
+/** Until the next look at all of them; a Patroni takes a moment to begin, so it is not too soon. */
+static bool sleep_while_shown(struct ctl *c, struct show *w, struct ctl_backup *source,
+                              struct pgv_error *err)
+{
+    bool ok = true;
+
+    w->ended = false;
+    for (uint64_t ms = 0; ok && !w->ended && ms < REINIT_POLL_MS; ms += SHOW_MS) {
+        look_at_source(w, source);
+        w->over = w->ended;
+        ok = ctl_sleep_until(c, &w->over, SHOW_MS, w->what, err);
+    }
+    return ok;
+}
+
+static bool wait_for_copies(struct ctl_cluster *k, struct ctl_selection *s, struct pgv_error *err)
+{
+    struct ctl *c = k->c;
+    struct ctl_backup source;
+    struct show w = { .what = "reinit: waiting for the copy" };
     struct pgv_buf names;
     unsigned shown = 0;
     bool ok = true;
 
+    w.follow.data = &w;
+    w.follow.on_told = on_told;
+    ctl_clock_start(c);
+    ctl_backup_init(&source, c, k->leader);
+    ctl_follow_open(&w.follow, c, s);
     pgv_buf_init(&names, NAMES_BYTES_MAX);
     while (ok && s->n > 0) {
         unsigned left = 0;
@@ -135,7 +202,7 @@ static bool wait_for_copies(struct ctl *c, struct ctl_selection *s, struct pgv_e
             ctl_print(c, "Waiting for reinitialize to complete on: %s\n", pgv_buf_cstr(&names));
             shown = s->n;
         }
-        ok = ctl_sleep(c, REINIT_POLL_MS, "reinit: waiting for the copy", err);
+        ok = sleep_while_shown(c, &w, &source, err);
         for (unsigned i = 0; ok && i < s->n; i++) {
             bool copying = false;
 
@@ -148,6 +215,9 @@ static bool wait_for_copies(struct ctl *c, struct ctl_selection *s, struct pgv_e
         s->n = left;
     }
     pgv_buf_done(&names);
+    ctl_follow_close(&w.follow);
+    ctl_backup_done(&source);
+    ctl_clock_stop(c);
     return ok;
 }
 
@@ -166,7 +236,7 @@ static bool reinit(struct ctl_cluster *k, const struct ctl_args *args, struct pg
         if (went && ctl_flag(args, "--wait"))
             started.v[started.n++] = s.v[i];
     }
-    return wait_for_copies(k->c, &started, err);
+    return wait_for_copies(k, &started, err);
 }
 
 static bool flush_restarts(struct ctl_cluster *k, const struct ctl_args *args,

@@ -26,15 +26,23 @@ int64_t ctl_megabytes(int64_t bytes)
 /** One member on its way into a row. */
 struct row {
     const struct pgv_value *member; /* as in GET /cluster */
-    unsigned depth;                 /* in the tree; 0: no prefix */
+    int64_t group;
+    unsigned depth; /* in the tree; 0: no prefix */
+};
+
+/** A group of a Citus cluster, or the whole of another. */
+struct section {
+    int64_t group;
+    const struct pgv_value *cluster, *members;
 };
 
 struct view {
     const struct ctl_members_view *o;
     struct pgv_arena arena;
-    const struct pgv_value *cluster, *members;
+    struct section sections[1 + DCS_GROUPS_MAX]; /* ordered by their groups */
+    unsigned n_sections;
     bool with_port;
-    struct row rows[DCS_MEMBERS_MAX];
+    struct row rows[CTL_MEMBERS_MAX];
     unsigned n_rows;
     struct ctl_column columns[MEMBER_COLUMNS_MAX];
     struct ctl_sheet sheet;
@@ -60,13 +68,13 @@ static bool is_leader(const struct pgv_value *member)
 
 /** The member whose child @member is: another replica that 'replicatefrom' names. NULL: the root's.
  */
-static const struct pgv_value *parent_of(const struct view *v, const struct pgv_value *member)
+static const struct pgv_value *parent_of(const struct section *s, const struct pgv_value *member)
 {
     struct pgv_str from = pgv_string(pgv_path(member, "tags.replicatefrom"));
 
     if (from.n == 0 || pgv_str_eq(from, pgv_string(pgv_get(member, "name"))))
         return NULL;
-    PGV_EACH(other, v->members)
+    PGV_EACH(other, s->members)
     {
         if (!is_leader(other) && pgv_str_eq(from, pgv_string(pgv_get(other, "name"))))
             return other;
@@ -74,52 +82,70 @@ static const struct pgv_value *parent_of(const struct view *v, const struct pgv_
     return NULL;
 }
 
-/** Children of @parent (NULL: of the root), each followed by its own. A cycle is never entered. */
-static void add_children(struct view *v, const struct pgv_value *parent, unsigned depth)
+static void add_row(struct view *v, const struct section *s, const struct pgv_value *member,
+                    unsigned depth)
 {
-    PGV_EACH(member, v->members)
+    if (v->n_rows < CTL_MEMBERS_MAX)
+        v->rows[v->n_rows++] = (struct row){ member, s->group, depth };
+}
+
+/** Children of @parent (NULL: of the root), each followed by its own. A cycle is never entered. */
+static void add_children(struct view *v, const struct section *s, const struct pgv_value *parent,
+                         unsigned depth)
+{
+    PGV_EACH(member, s->members)
     {
-        if (is_leader(member) || parent_of(v, member) != parent || v->n_rows == DCS_MEMBERS_MAX)
+        if (is_leader(member) || parent_of(s, member) != parent || v->n_rows == CTL_MEMBERS_MAX)
             continue;
-        v->rows[v->n_rows++] = (struct row){ member, depth };
-        add_children(v, member, depth + 1);
+        add_row(v, s, member, depth);
+        add_children(v, s, member, depth + 1);
     }
 }
 
-static void order_rows(struct view *v)
+static void add_rows(struct view *v, const struct section *s)
 {
     if (v->o->format != CTL_TOPOLOGY) {
-        PGV_EACH(member, v->members)
+        PGV_EACH(member, s->members)
         {
-            if (v->n_rows < DCS_MEMBERS_MAX)
-                v->rows[v->n_rows++] = (struct row){ member, 0 };
+            add_row(v, s, member, 0);
         }
         return;
     }
-    PGV_EACH(member, v->members)
+    PGV_EACH(member, s->members)
     {
         if (is_leader(member)) {
-            v->rows[v->n_rows++] = (struct row){ member, 0 };
+            add_row(v, s, member, 0);
             break;
         }
     }
-    add_children(v, NULL, 1);
+    add_children(v, s, NULL, 1);
+}
+
+static bool shares_host(const struct pgv_value *a, const struct pgv_value *others)
+{
+    struct pgv_str host = pgv_string(pgv_get(a, "host"));
+
+    for (const struct pgv_value *b = others; b; b = b->next) {
+        if (pgv_get(b, "host") && pgv_str_eq(host, pgv_string(pgv_get(b, "host"))))
+            return true;
+    }
+    return false;
 }
 
 /** All hosts get their port when one is unusual or two members share a host. */
-static bool needs_port(const struct pgv_value *members)
+static bool needs_port(const struct view *v)
 {
-    PGV_EACH(a, members)
-    {
-        struct pgv_str host = pgv_string(pgv_get(a, "host"));
-
-        if (!pgv_get(a, "host"))
-            continue;
-        if (pgv_int_like(pgv_get(a, "port"), NULL, POSTGRES_PORT) != POSTGRES_PORT)
-            return true;
-        for (const struct pgv_value *b = a->next; b; b = b->next) {
-            if (pgv_get(b, "host") && pgv_str_eq(host, pgv_string(pgv_get(b, "host"))))
+    for (unsigned i = 0; i < v->n_sections; i++) {
+        PGV_EACH(a, v->sections[i].members)
+        {
+            if (!pgv_get(a, "host"))
+                continue;
+            if (pgv_int_like(pgv_get(a, "port"), NULL, POSTGRES_PORT) != POSTGRES_PORT ||
+                shares_host(a, a->next))
                 return true;
+            for (unsigned k = i + 1; k < v->n_sections; k++)
+                if (shares_host(a, pgv_value_first(v->sections[k].members)))
+                    return true;
         }
     }
     return false;
@@ -127,10 +153,12 @@ static bool needs_port(const struct pgv_value *members)
 
 static bool any_member_has(const struct view *v, const char *key)
 {
-    PGV_EACH(member, v->members)
-    {
-        if (pgv_get(member, "host") && pgv_truthy(pgv_get(member, key)))
-            return true;
+    for (unsigned i = 0; i < v->n_sections; i++) {
+        PGV_EACH(member, v->sections[i].members)
+        {
+            if (pgv_get(member, "host") && pgv_truthy(pgv_get(member, key)))
+                return true;
+        }
     }
     return false;
 }
@@ -286,7 +314,7 @@ static struct pgv_value *cell_of(struct view *v, const char *column, const struc
     if (strcmp(column, "Cluster") == 0)
         return text_value(v, v->o->name);
     if (strcmp(column, "Group") == 0)
-        return pgv_new_int(&v->arena, v->o->group.n);
+        return pgv_new_int(&v->arena, row->group);
     if (strcmp(column, "Member") == 0)
         return name_cell(v, row);
     if (strcmp(column, "Host") == 0)
@@ -401,15 +429,15 @@ static const char *make_title(struct view *v)
 }
 
 /** What stands below a table: maintenance mode, a scheduled switchover. */
-static void write_footer(struct pgv_buf *b, const struct view *v)
+static void write_footer(struct pgv_buf *b, const struct view *v, const struct section *s)
 {
-    const struct pgv_value *planned = pgv_get(v->cluster, "scheduled_switchover");
-    bool paused = pgv_truthy(pgv_get(v->cluster, "pause"));
+    const struct pgv_value *planned = pgv_get(s->cluster, "scheduled_switchover");
+    bool paused = pgv_truthy(pgv_get(s->cluster, "pause"));
 
     if (!paused && !planned)
         return;
     if (v->o->citus && !v->o->group.given)
-        pgv_buf_printf(b, "Citus group: %lld\n", (long long)v->o->group.n);
+        pgv_buf_printf(b, "Citus group: %lld\n", (long long)s->group);
     if (paused)
         pgv_buf_puts(b, " Maintenance mode: on\n");
     if (!planned)
@@ -443,6 +471,25 @@ static bool fill_rows(struct view *v)
     return v->sheet.rows != NULL;
 }
 
+/** Put among the others by the number of its group. */
+static bool add_section(struct view *v, int64_t group, const struct dcs_snapshot *s)
+{
+    unsigned at = v->n_sections;
+    struct section section = {
+        .group = group,
+        .cluster = dcs_cluster_to_json(&v->arena, s, s->config, v->o->name),
+    };
+
+    if (!section.cluster)
+        return false;
+    section.members = pgv_get(section.cluster, "members");
+    for (; at > 0 && v->sections[at - 1].group > group; at--)
+        v->sections[at] = v->sections[at - 1];
+    v->sections[at] = section;
+    v->n_sections++;
+    return true;
+}
+
 bool ctl_write_members(struct pgv_buf *b, const struct ctl_members_view *view,
                        struct pgv_error *err)
 {
@@ -453,19 +500,20 @@ bool ctl_write_members(struct pgv_buf *b, const struct ctl_members_view *view,
         return ctl_out_of_memory(err);
     v->o = view;
     pgv_arena_init(&v->arena, CTL_ARENA_BYTES_MAX);
-    v->cluster = dcs_cluster_to_json(&v->arena, view->s, view->s->config, view->name);
-    v->members = pgv_get(v->cluster, "members");
-    v->with_port = needs_port(v->members);
-    order_rows(v);
+    ok = add_section(v, view->group.n, view->s);
+    for (unsigned i = 0; ok && i < view->n_workers; i++)
+        ok = add_section(v, view->workers[i]->group.n, view->workers[i]->s);
+    for (unsigned i = 0; i < v->n_sections; i++)
+        add_rows(v, &v->sections[i]);
+    v->with_port = needs_port(v);
     v->sheet.arena = &v->arena;
     v->sheet.columns = v->columns;
     choose_columns(v);
     v->sheet.title = make_title(v);
     v->sheet.coloured = view->coloured;
-    ok =
-        v->cluster && v->sheet.title && fill_rows(v) && ctl_sheet_write(b, &v->sheet, view->format);
-    if (ok && is_table(v))
-        write_footer(b, v);
+    ok = ok && v->sheet.title && fill_rows(v) && ctl_sheet_write(b, &v->sheet, view->format);
+    for (unsigned i = 0; ok && is_table(v) && i < v->n_sections; i++)
+        write_footer(b, v, &v->sections[i]);
     ok = ok && !b->failed;
     pgv_arena_done(&v->arena);
     pgv_free(v);
@@ -479,6 +527,8 @@ bool ctl_write_members_of(struct pgv_buf *b, struct ctl_cluster *k, bool extende
                                      .name = k->name,
                                      .citus = k->citus,
                                      .group = k->group,
+                                     .workers = k->workers,
+                                     .n_workers = k->n_workers,
                                      .extended = extended,
                                      .coloured = ctl_coloured(k->c),
                                      .format = format };

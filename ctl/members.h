@@ -22,9 +22,13 @@ extern const char *const ctl_role_choices[];
 /** One of them; NULL is @otherwise. */
 enum ctl_role ctl_role_parse(const char *name, enum ctl_role otherwise);
 
-/** Members a command is about, in the order of their names. Borrowed from the snapshot. */
+/** Of all groups of a cluster; further members are left out. */
+#define CTL_MEMBERS_MAX 256
+
+/** Members a command is about, group by group in the order of their names. Borrowed from the
+ *  snapshots. */
 struct ctl_selection {
-    const struct dcs_member *v[DCS_MEMBERS_MAX];
+    const struct dcs_member *v[CTL_MEMBERS_MAX];
     unsigned n;
 };
 
@@ -63,6 +67,8 @@ struct ctl_members_view {
     const char *name;
     bool citus;
     struct ctl_group group;
+    struct ctl_cluster *const *workers; /* further groups, or NULL */
+    unsigned n_workers;
     bool extended, coloured;
     enum ctl_format format;
 };

@@ -59,7 +59,7 @@ static const char *tls_text(struct ctl *c, const char *path)
     return text && *text ? text : NULL;
 }
 
-static bool open_client(struct ctl *c, struct pgv_error *err)
+bool ctl_client_open(struct ctl *c, struct httpc **ret, struct pgv_error *err)
 {
     struct tls_config tls = {
         .cert_file = tls_text(c, "ctl.certfile"),
@@ -89,27 +89,31 @@ static bool open_client(struct ctl *c, struct pgv_error *err)
     };
     httpc_open(client, &c->loop, context);
     tls_context_unref(context); /* the client has its own reference */
-    c->rest = client;
+    *ret = client;
     return true;
 }
 
-static bool rest_closed;
-
 static void on_client_closed(struct httpc *client)
 {
-    (void)client;
-    rest_closed = true;
+    *(bool *)client->data = true;
+}
+
+void ctl_client_close(struct ctl *c, struct httpc **io_client)
+{
+    bool closed = false;
+
+    if (!*io_client)
+        return;
+    (*io_client)->data = &closed;
+    httpc_close(*io_client, on_client_closed);
+    ctl_finish(c, &closed);
+    pgv_free(*io_client);
+    *io_client = NULL;
 }
 
 void ctl_rest_close(struct ctl *c)
 {
-    if (!c->rest)
-        return;
-    rest_closed = false;
-    httpc_close(c->rest, on_client_closed);
-    ctl_finish(c, &rest_closed);
-    pgv_free(c->rest);
-    c->rest = NULL;
+    ctl_client_close(c, &c->rest);
 }
 
 /** 'user:password' of ctl or restapi; NULL in @ret when neither is configured. */
@@ -156,6 +160,21 @@ static bool endpoint_url(struct ctl *c, const struct dcs_member *member, const c
     return *ret != NULL || ctl_out_of_memory(err);
 }
 
+bool ctl_request_fill(struct ctl *c, const struct dcs_member *member, const char *endpoint,
+                      struct httpc_req *ret, struct pgv_error *err)
+{
+    const char *url = NULL, *auth = NULL;
+
+    if (!endpoint_url(c, member, endpoint, &url, err) || !basic_auth(c, &auth, err))
+        return false;
+    *ret = (struct httpc_req){ .method = "GET",
+                               .url = url,
+                               .headers = "User-Agent: Patroni/" PGV_PATRONI_VERSION
+                                          " pgvigilctl/" PGVIGIL_VERSION "\r\n",
+                               .basic_auth = auth };
+    return true;
+}
+
 /** One attempt. @ret_again: the connection was refused, so nothing was done and trying is safe. */
 static bool attempt(struct ctl *c, struct exchange *x, const char *what, bool *ret_again,
                     struct pgv_error *err)
@@ -182,33 +201,27 @@ bool ctl_request(struct ctl *c, const struct dcs_member *member, const char *met
 {
     struct ctl_answer answer = { 0 };
     struct pgv_buf text;
-    const char *url = NULL, *auth = NULL;
+    struct httpc_req filled;
     uint64_t started_ms = pgv_clock_ms();
     bool ok = false, again = false;
 
     pgv_buf_init(&answer.body, ANSWER_BYTES_MAX);
     pgv_buf_init(&text, ANSWER_BYTES_MAX);
-    if (!endpoint_url(c, member, endpoint, &url, err) || !basic_auth(c, &auth, err) ||
-        (!c->rest && !open_client(c, err)))
+    if (!ctl_request_fill(c, member, endpoint, &filled, err) ||
+        (!c->rest && !ctl_client_open(c, &c->rest, err)))
         goto out;
     if (body && !pgv_json_write(&text, body, PGV_JSON_SPACED)) {
         ctl_out_of_memory(err);
         goto out;
     }
     for (unsigned n = 1; n <= ATTEMPTS_MAX; n++) {
-        struct exchange x = {
-            .answer = &answer,
-            .req = { .method = method,
-                     .url = url,
-                     .headers = "User-Agent: Patroni/" PGV_PATRONI_VERSION
-                                " pgvigilctl/" PGVIGIL_VERSION "\r\n",
-                     .basic_auth = auth,
-                     .body = pgv_buf_view(&text),
-                     .connect_timeout_ms = CONNECT_MS,
-                     .deadline_ms = pgv_clock_ms() + patience_ms[patience] },
-        };
+        struct exchange x = { .answer = &answer, .req = filled };
 
         x.req.data = &x;
+        x.req.method = method;
+        x.req.body = pgv_buf_view(&text);
+        x.req.connect_timeout_ms = CONNECT_MS;
+        x.req.deadline_ms = pgv_clock_ms() + patience_ms[patience];
         ok = attempt(c, &x, what, &again, err);
         if (ok || !again || n == ATTEMPTS_MAX || pgv_clock_ms() - started_ms > ATTEMPTS_MS)
             break;

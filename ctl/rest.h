@@ -4,6 +4,7 @@
 
 #include "ctl/ctl.h"
 #include "dcs/cluster.h"
+#include "http/httpc.h"
 
 struct ctl_answer {
     int status;
@@ -30,6 +31,14 @@ bool ctl_request(struct ctl *c, const struct dcs_member *member, const char *met
 void ctl_answer_done(struct ctl_answer *a);
 /** The body, terminated. */
 const char *ctl_answer_text(struct ctl_answer *a);
+
+/** For requests that go on beside others: a pool of its own. */
+bool ctl_client_open(struct ctl *c, struct httpc **ret, struct pgv_error *err) PGV_MUST_CHECK;
+/** What is under way is cancelled; *@io_client becomes NULL, and may be. */
+void ctl_client_close(struct ctl *c, struct httpc **io_client);
+/** A GET with our credentials, @endpoint as above; its texts live as long as the run. */
+bool ctl_request_fill(struct ctl *c, const struct dcs_member *member, const char *endpoint,
+                      struct httpc_req *ret, struct pgv_error *err) PGV_MUST_CHECK;
 
 /** For ctl_close(). */
 void ctl_rest_close(struct ctl *c);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/parse.h"
 #include "ctl/commands.h"
+#include "ctl/follow.h"
 #include "ctl/members.h"
 #include "ctl/prompt.h"
 #include "ctl/rest.h"
@@ -124,18 +125,55 @@ static bool drop_schedule(struct ctl *c, const struct dcs_member *m, struct pgv_
     return true;
 }
 
-static bool restart_member(struct ctl *c, const struct restart *r, const struct dcs_member *m,
+/** The line that a terminal shows: 'restart: member n2 (2 of 5): stopping'. */
+struct show {
+    struct ctl_follow follow;
+    char head[PGV_NAME_BYTES + 64], what[PGV_NAME_BYTES + 256];
+};
+
+static void on_told(struct ctl_follow *f, unsigned i)
+{
+    struct show *w = f->data;
+    struct pgv_buf b;
+
+    pgv_buf_init(&b, sizeof(w->what) - sizeof(w->head));
+    ctl_put_doing(&b, &f->v[i]);
+    snprintf(w->what, sizeof(w->what), "%s: %s", w->head, pgv_buf_cstr(&b));
+    pgv_buf_done(&b);
+}
+
+static void show_begin(struct show *w, struct ctl *c, const struct restart *r, unsigned i)
+{
+    struct ctl_selection one = { .v = { r->members.v[i] }, .n = r->when.later ? 0 : 1 };
+
+    snprintf(w->head, sizeof(w->head), "restart: member %s", one.v[0]->name);
+    if (r->members.n > 1)
+        snprintf(w->head + strlen(w->head), sizeof(w->head) - strlen(w->head), " (%u of %u)", i + 1,
+                 r->members.n);
+    memcpy(w->what, w->head, sizeof(w->head));
+    w->follow.data = w;
+    w->follow.on_told = on_told;
+    ctl_follow_open(&w->follow, c, &one);
+}
+
+static bool restart_member(struct ctl *c, const struct restart *r, unsigned i,
                            const struct pgv_value *body, struct pgv_error *err)
 {
+    const struct dcs_member *m = r->members.v[i];
     struct ctl_answer answer;
-    char what[PGV_NAME_BYTES + 64];
+    struct show w;
+    bool asked;
 
     if (r->when.later && r->force && pgv_truthy(pgv_get(m->data, "scheduled_restart")) &&
         !drop_schedule(c, m, err))
         return false;
-    snprintf(what, sizeof(what), "restart: waiting for member %s", m->name);
-    if (!ctl_request(c, m, "POST", "restart", body, CTL_PATIENCE_WORK, what, &answer, err))
+    show_begin(&w, c, r, i);
+    asked = ctl_request(c, m, "POST", "restart", body, CTL_PATIENCE_WORK, w.what, &answer, err);
+    ctl_follow_close(&w.follow);
+    if (!asked)
         return false;
+    if (r->members.n > 1 && !r->when.later)
+        ctl_note(c, "%u of %u: %s", i + 1, r->members.n, m->name);
     if (answer.status == 200)
         ctl_print(c, "Success: restart on member %s\n", m->name);
     else if (answer.status == 202)
@@ -201,8 +239,9 @@ static bool restart(struct ctl_cluster *k, const struct ctl_args *args, struct p
     body = request_body(k->c, &r);
     if (!body)
         return ctl_out_of_memory(err);
+    ctl_clock_start(k->c);
     for (unsigned i = 0; i < r.members.n; i++) {
-        if (!restart_member(k->c, &r, r.members.v[i], body, err))
+        if (!restart_member(k->c, &r, i, body, err))
             return false;
     }
     return true;

@@ -30,26 +30,30 @@ const char *ctl_action_name(enum ctl_action action)
     return names[action];
 }
 
-void ctl_members_with_role(const struct ctl_cluster *k, enum ctl_role role,
-                           struct ctl_selection *ret)
+static void add(struct ctl_selection *s, const struct dcs_member *m)
+{
+    if (s->n < CTL_MEMBERS_MAX)
+        s->v[s->n++] = m;
+}
+
+static void add_with_role(const struct ctl_cluster *k, enum ctl_role role, struct ctl_selection *s)
 {
     const struct dcs_cluster *c = &k->s->cluster;
-    struct ctl_selection s = { .n = 0 };
     bool standby_leader = k->leader && k->leader->role == PGV_ROLE_STANDBY_LEADER;
     bool primary = k->leader && k->leader->role == PGV_ROLE_PRIMARY;
 
     switch (role) {
     case CTL_ROLE_LEADER:
         if (k->leader)
-            s.v[s.n++] = k->leader;
+            add(s, k->leader);
         break;
     case CTL_ROLE_PRIMARY: /* a leader of unknown role counts as either */
         if (k->leader && !standby_leader)
-            s.v[s.n++] = k->leader;
+            add(s, k->leader);
         break;
     case CTL_ROLE_STANDBY_LEADER:
         if (k->leader && !primary)
-            s.v[s.n++] = k->leader;
+            add(s, k->leader);
         break;
     case CTL_ROLE_REPLICA:
     case CTL_ROLE_STANDBY:
@@ -57,11 +61,19 @@ void ctl_members_with_role(const struct ctl_cluster *k, enum ctl_role role,
         for (unsigned i = 0; i < c->n_members; i++) {
             if (role == CTL_ROLE_ANY || !k->leader ||
                 strcmp(c->members[i].name, k->leader->name) != 0)
-                s.v[s.n++] = &c->members[i];
+                add(s, &c->members[i]);
         }
         break;
     }
-    *ret = s;
+}
+
+void ctl_members_with_role(const struct ctl_cluster *k, enum ctl_role role,
+                           struct ctl_selection *ret)
+{
+    ret->n = 0;
+    add_with_role(k, role, ret);
+    for (unsigned i = 0; i < k->n_workers; i++)
+        add_with_role(k->workers[i], role, ret);
 }
 
 const struct dcs_member *ctl_find_member(const struct ctl_cluster *k, const char *name,

@@ -58,6 +58,26 @@ size_t ctl_text_columns(struct pgv_str s)
     return n;
 }
 
+bool ctl_put_shown(struct pgv_buf *b, struct pgv_str s, size_t columns_max)
+{
+    size_t used = 0;
+
+    while (s.n > 0) {
+        const char *before = s.p;
+        uint32_t c = pgv_utf8_next(&s);
+        size_t columns = point_columns(c);
+
+        if (columns > columns_max - used)
+            break;
+        used += columns;
+        if (c < 0x20 || (c >= 0x7f && c < 0xa0) || c == PGV_UTF8_BAD)
+            pgv_buf_putc(b, '?');
+        else
+            pgv_buf_append(b, before, (size_t)(s.p - before));
+    }
+    return !b->failed;
+}
+
 /** Text for a table. What steers a terminal is replaced: names come from a store others write to.
  */
 static void put_cell_text(struct pgv_buf *b, struct pgv_str s)

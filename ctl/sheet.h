@@ -50,3 +50,6 @@ bool ctl_sheet_write(struct pgv_buf *b, const struct ctl_sheet *s,
 
 /** How many columns of a terminal a text fills; control characters count as one ('?' is shown). */
 size_t ctl_text_columns(struct pgv_str s);
+/** Text of others for a terminal: at most @columns_max columns of it, and '?' for what would steer
+ *  the terminal or is no UTF-8. */
+bool ctl_put_shown(struct pgv_buf *b, struct pgv_str s, size_t columns_max);

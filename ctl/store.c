@@ -115,35 +115,55 @@ static bool no_store(const struct ctl *c, struct pgv_error *err)
                                "kubernetes, raft, zookeeper");
 }
 
+/** Open the keys below @scope, one of ours or a whole Citus cluster's. */
+static bool open_scope(struct ctl_cluster *k, struct pgv_error *err)
+{
+    const char *name_space = ctl_config_text(k->c, "namespace");
+    const char *own_name = ctl_config_text(k->c, "name");
+
+    k->ops = dcs_find_ops(k->c->config, &k->config.section);
+    if (!k->ops)
+        return no_store(k->c, err);
+    k->config.name = own_name ? own_name : k->name;
+    k->config.scope = k->scope;
+    k->config.name_space = name_space && *name_space ? name_space : "service";
+    k->config.ttl_ms = 30000;
+    k->config.loop_wait_ms = CTL_LOOP_WAIT_S * 1000;
+    k->config.retry_timeout_ms = CTL_STORE_MS;
+    k->dcs.on_view = on_view;
+    k->open = dcs_open(&k->dcs, &k->c->loop, k->ops, &k->config, err);
+    return k->open;
+}
+
+static void close_workers(struct ctl_cluster *k)
+{
+    while (k->n_workers > 0)
+        ctl_cluster_close(k->workers[--k->n_workers]);
+}
+
 bool ctl_cluster_open(struct ctl *c, const char *name, struct ctl_group group,
                       struct ctl_cluster *ret, struct pgv_error *err)
 {
-    const char *name_space = ctl_config_text(c, "namespace"), *own_name;
     bool citus = ctl_is_citus(c, group);
     int n;
 
     *ret = (struct ctl_cluster){ .name = name, .group = group, .citus = citus, .c = c };
-    ret->ops = dcs_find_ops(c->config, &ret->config.section);
-    if (!ret->ops)
-        return no_store(c, err);
     /* A Citus group's keys stand in a folder of their own below the cluster's; the coordinator is
      * 0. */
     n = citus ? snprintf(ret->scope, sizeof(ret->scope), "%s/%lld", name, (long long)group.n)
               : snprintf(ret->scope, sizeof(ret->scope), "%s", name);
     if (n < 0 || (size_t)n >= sizeof(ret->scope))
         return pgv_fail(err, PGV_EINVALID, "the cluster's name is too long");
-    own_name = ctl_config_text(c, "name");
-    ret->config.name = own_name ? own_name : name;
-    ret->config.scope = ret->scope;
-    ret->config.name_space = name_space && *name_space ? name_space : "service";
-    ret->config.ttl_ms = 30000;
-    ret->config.loop_wait_ms = CTL_LOOP_WAIT_S * 1000;
-    ret->config.retry_timeout_ms = CTL_STORE_MS;
-    ret->dcs.on_view = on_view;
-    if (!dcs_open(&ret->dcs, &c->loop, ret->ops, &ret->config, err))
-        return false;
-    ret->open = true;
-    if (!ctl_cluster_read(ret, err)) {
+    if (citus && !group.given) {
+        ret->whole = pgv_arena_alloc(&c->arena, sizeof(*ret->whole));
+        ret->workers = pgv_arena_alloc(&c->arena, DCS_GROUPS_MAX * sizeof(*ret->workers));
+        if (!ret->whole || !ret->workers)
+            return ctl_out_of_memory(err);
+        *ret->whole = (struct ctl_cluster){ .name = name, .c = c };
+        (void)snprintf(ret->whole->scope, sizeof(ret->whole->scope), "%s", name);
+    }
+    if (!open_scope(ret, err) || (ret->whole && !open_scope(ret->whole, err)) ||
+        !ctl_cluster_read(ret, err)) {
         ctl_cluster_close(ret);
         return false;
     }
@@ -152,6 +172,9 @@ bool ctl_cluster_open(struct ctl *c, const char *name, struct ctl_group group,
 
 void ctl_cluster_close(struct ctl_cluster *k)
 {
+    close_workers(k);
+    if (k->whole)
+        ctl_cluster_close(k->whole);
     if (!k->open)
         return;
     k->open = false;
@@ -159,7 +182,7 @@ void ctl_cluster_close(struct ctl_cluster *k)
     close_dcs(k->c, &k->dcs);
 }
 
-bool ctl_cluster_read(struct ctl_cluster *k, struct pgv_error *err)
+static bool read_scope(struct ctl_cluster *k, struct pgv_error *err)
 {
     k->s = NULL;
     k->leader = NULL;
@@ -178,6 +201,56 @@ bool ctl_cluster_read(struct ctl_cluster *k, struct pgv_error *err)
         }
     }
     return true;
+}
+
+static bool same_groups(const struct ctl_cluster *k)
+{
+    const struct dcs_snapshot *s = k->whole->s;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < s->n_groups; i++) {
+        if (s->groups[i] == 0)
+            continue;
+        if (n == k->n_workers || k->workers[n]->group.n != s->groups[i])
+            return false;
+        n++;
+    }
+    return n == k->n_workers;
+}
+
+/** The groups that are there now, opened (which reads them) or read again. */
+static bool read_workers(struct ctl_cluster *k, struct pgv_error *err)
+{
+    const struct dcs_snapshot *s;
+
+    if (!read_scope(k->whole, err))
+        return false;
+    s = k->whole->s;
+    if (same_groups(k)) {
+        for (unsigned i = 0; i < k->n_workers; i++)
+            if (!ctl_cluster_read(k->workers[i], err))
+                return false;
+        return true;
+    }
+    close_workers(k);
+    for (unsigned i = 0; i < s->n_groups; i++) {
+        struct ctl_cluster *worker;
+
+        if (s->groups[i] == 0)
+            continue;
+        worker = pgv_arena_alloc(&k->c->arena, sizeof(*worker));
+        if (!worker)
+            return ctl_out_of_memory(err);
+        if (!ctl_cluster_open(k->c, k->name, (struct ctl_group){ true, s->groups[i] }, worker, err))
+            return false;
+        k->workers[k->n_workers++] = worker;
+    }
+    return true;
+}
+
+bool ctl_cluster_read(struct ctl_cluster *k, struct pgv_error *err)
+{
+    return read_scope(k, err) && (!k->whole || read_workers(k, err));
 }
 
 bool ctl_cluster_write(struct ctl_cluster *k, enum dcs_op op, struct pgv_str value,

@@ -27,6 +27,9 @@ struct ctl_cluster {
     /** The leader's member, or what stands for it when its key is missing; NULL without a leader.
      */
     const struct dcs_member *leader;
+    /** The other groups, when a Citus cluster is meant as a whole: this one is its coordinator. */
+    struct ctl_cluster **workers;
+    unsigned n_workers;
     /* private */
     struct ctl *c;
     struct dcs dcs;
@@ -35,9 +38,11 @@ struct ctl_cluster {
     char scope[PGV_NAME_BYTES + 24];
     struct dcs_member absent_leader;
     bool open;
+    struct ctl_cluster *whole; /* all groups' keys, only to see which groups there are */
 };
 
-/** Find the configured store and read the cluster. On failure nothing is left to close. */
+/** Find the configured store and read the cluster; of a Citus cluster without @group all groups. On
+ *  failure nothing is left to close. */
 bool ctl_cluster_open(struct ctl *c, const char *name, struct ctl_group group,
                       struct ctl_cluster *ret, struct pgv_error *err) PGV_MUST_CHECK;
 void ctl_cluster_close(struct ctl_cluster *k);

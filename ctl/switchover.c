@@ -13,10 +13,14 @@
 #include "ctl/prompt.h"
 #include "ctl/rest.h"
 #include "ctl/schedule.h"
+#include "ctl/steps.h"
 
 #include "base/banned.h"
 
 #define QUESTION_BYTES_MAX 16384
+#define GREET_MS 300 /* for the first words of the members, before the request is sent */
+#define LOOK_MS 200
+#define SETTLE_MS 10000 /* for the others to follow the new leader, before the table is shown */
 
 struct change {
     struct ctl_cluster *k;
@@ -229,27 +233,142 @@ static bool tell(const struct change *h, struct pgv_error *err)
     return ok || ctl_out_of_memory(err);
 }
 
-/** Ask the agent; @ret_again: show the table once more. */
-static bool request(struct change *h, bool *ret_again, struct pgv_error *err)
+/* ---- what a terminal shows meanwhile ---------------------------------------------------- */
+
+struct show {
+    struct ctl_follow follow;
+    struct ctl_steps steps;
+    struct ctl *c;
+    const char *verb;
+    char what[512];
+    bool complete; /* everybody follows the new leader */
+};
+
+static void say_what(struct show *w)
 {
-    static const char waiting[] = ": waiting for the new leader";
+    struct pgv_buf b;
+
+    pgv_buf_init(&b, sizeof(w->what));
+    for (unsigned i = 0; i < w->follow.n; i++) {
+        if (!w->follow.v[i].status.job.running)
+            continue;
+        pgv_buf_printf(&b, "%s%s: ", b.n ? ", " : "", w->follow.v[i].name);
+        ctl_put_doing(&b, &w->follow.v[i]);
+    }
+    if (b.n)
+        snprintf(w->what, sizeof(w->what), "%s: %s", w->verb, pgv_buf_cstr(&b));
+    else
+        snprintf(w->what, sizeof(w->what), "%s: waiting for the %s", w->verb,
+                 w->steps.promoted ? "members to follow" : "new leader");
+    pgv_buf_done(&b);
+}
+
+static void on_told(struct ctl_follow *f, unsigned i)
+{
+    struct show *w = f->data;
+    struct pgv_str line, rest;
+    struct pgv_buf lines;
+
+    pgv_buf_init(&lines, QUESTION_BYTES_MAX);
+    ctl_steps_look(&w->steps, f, i, &lines);
+    rest = pgv_buf_view(&lines);
+    while (pgv_str_cut(rest, '\n', &line, &rest))
+        ctl_note(w->c, "%.*s", (int)line.n, line.p);
+    pgv_buf_done(&lines);
+    w->complete = w->complete || ctl_steps_complete(&w->steps, f);
+    say_what(w);
+}
+
+static bool show_begin(struct show *w, const struct change *h, struct pgv_error *err)
+{
+    struct ctl_selection s;
+
+    *w = (struct show){ .c = h->k->c, .verb = h->verb };
+    say_what(w);
+    ctl_members_leader_first(h->k, &s);
+    if (h->when.later)
+        s.n = 0; /* it is over at once */
+    if (leader_name(h))
+        pgv_copy_cut(w->steps.old, sizeof(w->steps.old), pgv_str(leader_name(h)));
+    ctl_clock_start(w->c);
+    w->follow.data = w;
+    w->follow.on_told = on_told;
+    ctl_follow_open(&w->follow, w->c, &s);
+    return ctl_follow_greet(&w->follow, GREET_MS, err);
+}
+
+static bool anybody_known(const struct show *w)
+{
+    for (unsigned i = 0; i < w->follow.n; i++)
+        if (w->follow.v[i].status.known)
+            return true;
+    return false;
+}
+
+/** The members' keys say what the members themselves have told; they are written a moment later. */
+static bool store_has_it(const struct show *w, const struct ctl_cluster *k)
+{
+    for (unsigned i = 0; i < w->follow.n; i++) {
+        const struct dcs_member *m = dcs_find_member(&k->s->cluster, w->follow.v[i].name);
+
+        if (w->follow.v[i].status.known && m && m != k->leader &&
+            (!m->streaming || m->timeline != w->steps.timeline))
+            return false;
+    }
+    return true;
+}
+
+/** So that the table shows how it ended, not how it went. False: the store does not answer. */
+static bool show_settle(struct show *w, struct ctl_cluster *k, struct pgv_error *err)
+{
+    uint64_t until_ms = pgv_clock_ms() + SETTLE_MS;
+    struct pgv_error ignored;
+    bool going_on = true;
+
+    if (!anybody_known(w))
+        return true;
+    if (!w->complete)
+        going_on = ctl_sleep_until(w->c, &w->complete, SETTLE_MS, w->what, &ignored);
+    if (!going_on)
+        ctl_interrupt_meant_waiting();
+    while (ctl_cluster_read(k, err)) {
+        if (!going_on || !w->complete || store_has_it(w, k) || pgv_clock_ms() >= until_ms)
+            return true;
+        going_on = ctl_sleep(w->c, LOOK_MS, w->what, &ignored);
+        if (!going_on)
+            ctl_interrupt_meant_waiting();
+    }
+    return false;
+}
+
+static void show_end(struct show *w)
+{
+    ctl_follow_close(&w->follow);
+    ctl_clock_stop(w->c);
+}
+
+/* ---- the request ------------------------------------------------------------------------ */
+
+/** Ask the agent; @ret_again: show the table once more. */
+static bool request(struct change *h, struct show *w, bool *ret_again, struct pgv_error *err)
+{
     const struct dcs_member *m = addressee(h);
     const struct pgv_value *body = request_body(h);
     struct ctl_answer answer;
     struct pgv_error why;
-    char what[64], stamp[CTL_STAMP_BYTES];
+    char stamp[CTL_STAMP_BYTES];
     bool asked;
 
     *ret_again = true;
     if (!body)
         return ctl_out_of_memory(err);
-    snprintf(what, sizeof(what), "%s%s", h->verb, waiting);
-    asked = ctl_request(h->k->c, m, "POST", h->verb, body, CTL_PATIENCE_WORK, what, &answer, &why);
+    asked =
+        ctl_request(h->k->c, m, "POST", h->verb, body, CTL_PATIENCE_WORK, w->what, &answer, &why);
     if (asked && answer.status == 501 && h->switchover &&
         contains(&answer, "Server does not support this operation")) {
         ctl_answer_done(&answer); /* an agent of long ago */
-        asked = ctl_request(h->k->c, m, "POST", "failover", body, CTL_PATIENCE_WORK, what, &answer,
-                            &why);
+        asked = ctl_request(h->k->c, m, "POST", "failover", body, CTL_PATIENCE_WORK, w->what,
+                            &answer, &why);
     }
     if (!asked && why.code == PGV_ECANCELED) {
         *err = why;
@@ -266,6 +385,7 @@ static bool request(struct change *h, bool *ret_again, struct pgv_error *err)
             ctl_stamp(pgv_wall_us(), 5, stamp);
             ctl_print(h->k->c, "%s %s\n", stamp, ctl_answer_text(&answer));
         }
+        ok = ok && (answer.status != 200 || show_settle(w, h->k, err));
         ctl_answer_done(&answer);
         return ok;
     }
@@ -296,7 +416,8 @@ static bool choose_group(struct change *h, struct pgv_error *err)
 
 static bool change_leader(struct change *h, const char *scheduled, struct pgv_error *err)
 {
-    bool again;
+    struct show w;
+    bool again, ok;
 
     ctl_print(h->k->c, "Current cluster topology\n");
     if (!ctl_print_members(h->k, false, CTL_PRETTY, err) || !choose_group(h, err) ||
@@ -305,7 +426,9 @@ static bool change_leader(struct change *h, const char *scheduled, struct pgv_er
         return false;
     if (h->dry_run)
         return tell(h, err);
-    if (!request(h, &again, err))
+    ok = show_begin(&w, h, err) && request(h, &w, &again, err);
+    show_end(&w);
+    if (!ok)
         return false;
     return !again || ctl_print_members(h->k, false, CTL_PRETTY, err);
 }

@@ -629,6 +629,21 @@ void dcs_snapshot_done(struct dcs_snapshot *s)
     memset(s, 0, sizeof(*s));
 }
 
+/** '12/leader': a key of group 12. */
+static void note_group(struct dcs_snapshot *s, struct pgv_str key)
+{
+    struct pgv_str head, rest;
+    uint64_t group;
+
+    if (!pgv_str_cut(key, '/', &head, &rest) || !pgv_parse_u64(head, &group) || group > INT32_MAX)
+        return;
+    for (unsigned i = 0; i < s->n_groups; i++)
+        if (s->groups[i] == (int64_t)group)
+            return;
+    if (s->n_groups < DCS_GROUPS_MAX)
+        s->groups[s->n_groups++] = (int64_t)group;
+}
+
 void dcs_snapshot_put(struct dcs_snapshot *s, struct pgv_str key, struct pgv_str value,
                       const char *version, const char *session)
 {
@@ -656,6 +671,7 @@ void dcs_snapshot_put(struct dcs_snapshot *s, struct pgv_str key, struct pgv_str
     for (size_t i = 0; i < sizeof(readers) / sizeof(*readers); i++)
         if (pgv_str_eqz(key, readers[i].key))
             readers[i].put(&e);
+    note_group(s, key);
 }
 
 static int by_name(const void *a, const void *b)

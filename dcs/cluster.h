@@ -13,6 +13,7 @@
 #define DCS_MEMBERS_MAX 32 /* further members are logged and left out */
 #define DCS_SLOTS_MAX 64
 #define DCS_SYNC_NAMES_MAX 16
+#define DCS_GROUPS_MAX 64 /* further groups are left out */
 #define DCS_VERSION_BYTES                                                                          \
     24 /* the compare-and-swap token of a key: a decimal text in every store */
 
@@ -123,7 +124,10 @@ struct dcs_snapshot {
     uint64_t read_ms;               /* pgv_clock_ms() when the store answered */
     int64_t read_wall_us;
     uint64_t revision; /* of the store, for logs */
-    bool failed;       /* memory ran out while it was built: it must not be used as a view */
+    /** Groups of a Citus cluster whose keys stand in folders below, in the store's order. */
+    unsigned n_groups;
+    int64_t groups[DCS_GROUPS_MAX];
+    bool failed; /* memory ran out while it was built: it must not be used as a view */
 };
 
 #define DCS_VALUE_BYTES_MAX (1u << 20)     /* a longer value is corrupt */

@@ -119,25 +119,44 @@ out:
     return ok;
 }
 
+static int parse_key(struct tls_context *c, struct pgv_buf *text, const char *password)
+{
+    size_t n = password ? strlen(password) : 0;
+
+#if MBEDTLS_VERSION_NUMBER >= 0x03000000
+    return mbedtls_pk_parse_key(&c->key, (const unsigned char *)text->p, text->n,
+                                (const unsigned char *)password, n, mbedtls_ctr_drbg_random,
+                                &c->random);
+#else
+    return mbedtls_pk_parse_key(&c->key, (const unsigned char *)text->p, text->n,
+                                (const unsigned char *)password, n);
+#endif
+}
+
 static bool load_key(struct tls_context *c, const char *path, const char *password,
                      struct pgv_error *err)
 {
-    size_t n = password ? strlen(password) : 0;
-    struct pgv_buf pem;
-    int rc;
+    struct pgv_buf pem, der;
+    int rc = MBEDTLS_ERR_PK_PASSWORD_MISMATCH;
 
     if (!read_pem(path, &pem, err)) {
         wipe(&pem);
         return false;
     }
-#if MBEDTLS_VERSION_NUMBER >= 0x03000000
-    rc = mbedtls_pk_parse_key(&c->key, (const unsigned char *)pem.p, pem.n,
-                              (const unsigned char *)password, n, mbedtls_ctr_drbg_random,
-                              &c->random);
-#else
-    rc = mbedtls_pk_parse_key(&c->key, (const unsigned char *)pem.p, pem.n,
-                              (const unsigned char *)password, n);
-#endif
+    pgv_buf_init(&der, PEM_BYTES_MAX);
+    switch (tls_key_unwrap(pem.p, password, &der)) {
+    case TLS_KEY_OTHER:
+        rc = parse_key(c, &pem, password);
+        break;
+    case TLS_KEY_UNWRAPPED:
+        rc = parse_key(c, &der, NULL);
+        break;
+    case TLS_KEY_BAD_PASSWORD:
+        if (!password)
+            rc = MBEDTLS_ERR_PK_PASSWORD_REQUIRED;
+        break;
+    }
+    wipe(&der);
     wipe(&pem);
     if (rc != 0) {
         (void)fail(err, rc, "no private key");

@@ -21,3 +21,12 @@ bool tls_name_matches(const mbedtls_x509_crt *crt, const char *host);
 #define TLS_CIPHERS_MAX 64
 bool tls_ciphers_parse(const char *list, int ret[TLS_CIPHERS_MAX],
                        struct pgv_error *err) PGV_MUST_CHECK;
+
+enum tls_key_wrapping {
+    TLS_KEY_OTHER,     /* something else, or no memory: mbedTLS may know, or says what is wrong */
+    TLS_KEY_UNWRAPPED, /* the DER is what mbedTLS wants to have */
+    TLS_KEY_BAD_PASSWORD,
+};
+/** Take the encryption off a PKCS #8 key with PBES2 and AES in @pem. @ret_der holds a secret. */
+enum tls_key_wrapping tls_key_unwrap(const char *pem, const char *password,
+                                     struct pgv_buf *ret_der) PGV_MUST_CHECK;

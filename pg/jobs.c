@@ -16,41 +16,6 @@
 
 #include "base/banned.h"
 
-const char *postmaster_job_name(enum postmaster_job job)
-{
-    switch (job) {
-    case PM_JOB_NONE:
-        return "none";
-    case PM_JOB_BOOTSTRAP:
-        return "bootstrap";
-    case PM_JOB_POST_BOOTSTRAP:
-        return "post_bootstrap";
-    case PM_JOB_CLONE:
-        return "clone";
-    case PM_JOB_START:
-        return "start";
-    case PM_JOB_STOP:
-        return "stop";
-    case PM_JOB_RESTART:
-        return "restart";
-    case PM_JOB_PROMOTE:
-        return "promote";
-    case PM_JOB_FOLLOW:
-        return "follow";
-    case PM_JOB_CRASH_RECOVERY:
-        return "crash recovery";
-    case PM_JOB_CHECK_DIVERGENCE:
-        return "divergence check";
-    case PM_JOB_REWIND:
-        return "rewind";
-    case PM_JOB_REMOVE_DATA:
-        return "remove data directory";
-    case PM_JOB_MOVE_DATA_ASIDE:
-        return "move data directory aside";
-    }
-    return "unknown";
-}
-
 void pm_job_step(struct postmaster_impl *im, const char *step, int percent)
 {
     struct postmaster *pm = im->pm;
@@ -62,6 +27,14 @@ void pm_job_step(struct postmaster_impl *im, const char *step, int percent)
     pgv_copy_cut(pm->job_step, sizeof(pm->job_step), pgv_str(step));
     pm->job_percent = percent;
     pm_changed(im);
+}
+
+void pm_job_amount(struct postmaster_impl *im, uint64_t bytes, uint64_t total)
+{
+    if (im->pm->job == PM_JOB_STOP)
+        return;
+    im->pm->job_bytes = bytes;
+    im->pm->job_bytes_total = total;
 }
 
 /* ---- ends ---- */
@@ -350,6 +323,7 @@ static void stop_job(struct postmaster_impl *im, const struct postmaster_job_arg
     pm->job = PM_JOB_STOP;
     pm->job_since_ms = pgv_clock_ms();
     pm->job_percent = -1;
+    pm->job_bytes = pm->job_bytes_total = 0;
     pgv_copy_cut(pm->job_step, sizeof(pm->job_step), PGV_STR("stopping"));
     /* The signal first; what else runs is wound up behind it. */
     if (im->stop.active)
@@ -387,6 +361,7 @@ bool postmaster_job_start(struct postmaster *pm, const struct postmaster_job_arg
     pm->job = args->job;
     pm->job_since_ms = pgv_clock_ms();
     pm->job_percent = -1;
+    pm->job_bytes = pm->job_bytes_total = 0;
     pm->job_step[0] = '\0';
     pm_arm(im, PM_TIMER_JOB, 0, begin);
     pm_changed(im);

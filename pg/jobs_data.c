@@ -129,6 +129,7 @@ static void on_cloned(struct pgclone *c, enum pgclone_result result, const char 
 
 static void on_clone_progress(struct pgclone *c)
 {
+    pm_job_amount(c->data, c->bytes, c->bytes_total);
     pm_job_step(c->data, c->step, c->percent);
 }
 
@@ -369,6 +370,7 @@ static void on_rewound(struct pgrewind *r, enum pgrewind_result result, const ch
 
 static void on_rewind_progress(struct pgrewind *r)
 {
+    pm_job_amount(r->data, r->bytes, r->bytes_total);
     pm_job_step(r->data, r->step, r->percent);
 }
 
@@ -613,9 +615,8 @@ static void begin_post(struct postmaster_impl *im)
     memset(&j->u.post, 0, sizeof(j->u.post));
     j->u.post.data = im;
     pm_job_step(im, "creating roles", -1);
-    if (!pgboot_post_start(&j->u.post, im->loop, im->conf, &im->addr,
-                           pm_conn_hostaddr(im), im->bootstrap,
-                           im->pm->facts.major_version, on_post, &err))
+    if (!pgboot_post_start(&j->u.post, im->loop, im->conf, &im->addr, pm_conn_hostaddr(im),
+                           im->bootstrap, im->pm->facts.major_version, on_post, &err))
         pm_job_end(im, PM_FAILED, err.msg);
 }
 

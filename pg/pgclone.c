@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/parse.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -204,11 +205,12 @@ static void next_method(struct pgclone *j);
 static void clear(struct pgclone *j, int phase);
 static void run(struct pgclone *j);
 
-int pgclone_parse_progress(struct pgv_str line)
+int pgclone_parse_progress(struct pgv_str line, uint64_t *ret_bytes, uint64_t *ret_total)
 {
     /* '  23195/30947 kB (74%), 0/1 tablespace'. Source: pg_basebackup.c, progress_report() */
     const char *open = line.n ? memchr(line.p, '(', line.n) : NULL;
-    struct pgv_str rest;
+    struct pgv_str rest, done, total;
+    uint64_t done_kb, total_kb;
     unsigned percent = 0;
     size_t i = 0;
 
@@ -220,16 +222,24 @@ int pgclone_parse_progress(struct pgv_str line)
         percent = percent * 10 + (unsigned)(rest.p[i] - '0');
     if (i == 0 || i >= rest.n || rest.p[i] != '%')
         return -1;
+    if (pgv_str_cut(line, '/', &done, &rest) && pgv_str_cut(rest, ' ', &total, &rest) &&
+        pgv_parse_u64(pgv_str_trim(done), &done_kb) && pgv_parse_u64(total, &total_kb) &&
+        done_kb < UINT64_MAX / 1024 && total_kb < UINT64_MAX / 1024) {
+        *ret_bytes = done_kb * 1024;
+        *ret_total = total_kb * 1024;
+    }
     return percent > 100 ? 100 : (int)percent;
 }
 
 static void on_line(struct pgv_child *child, int fd, struct pgv_str line)
 {
     struct pgclone *j = child->data;
-    int percent = fd == 2 ? pgclone_parse_progress(line) : -1;
+    int percent = fd == 2 ? pgclone_parse_progress(line, &j->bytes, &j->bytes_total) : -1;
 
     if (percent >= 0) {
-        progress(j, percent);
+        j->percent = percent;
+        if (j->on_progress)
+            j->on_progress(j);
         return;
     }
     line = pgv_str_trim(line);
@@ -320,6 +330,7 @@ static void run(struct pgclone *j)
     }
     j->phase = PHASE_RUN;
     j->last_line[0] = '\0';
+    j->bytes = j->bytes_total = 0;
     progress(j, -1);
     pgv_arena_reset(&j->scratch);
     args = pgv_arena_alloc(&j->scratch, sizeof(*args));

@@ -28,11 +28,12 @@ enum pgclone_result { PGCLONE_OK, PGCLONE_FAILED, PGCLONE_CANCELED };
 
 struct pgclone {
     void *data;
-    char step[64]; /* for people: 'basebackup', 'wal_g' */
-    int percent;   /* -1: unknown */
+    char step[64];               /* for people: 'basebackup', 'wal_g' */
+    int percent;                 /* -1: unknown */
+    uint64_t bytes, bytes_total; /* what --progress said last; 0: nothing yet */
     bool running;
     int exit_status; /* of the last child, as waitpid() gives it; -1: none ran */
-    /** The step or the figure changed; NULL: nobody is interested. */
+    /** The step or a figure changed; NULL: nobody is interested. */
     void (*on_progress)(struct pgclone *j);
     /* private */
     uv_loop_t *loop;
@@ -62,5 +63,5 @@ void pgclone_cancel(struct pgclone *j); /* @cb comes with PGCLONE_CANCELED, late
 
 /** Is there a configured method that works without a source? */
 bool pgclone_works_without_source(const struct pgconf *c, const struct pgv_value *methods);
-/** '  12345/67890 kB (18%), 0/1 tablespace' → 18; -1: not such a line. */
-int pgclone_parse_progress(struct pgv_str line);
+/** '  12345/67890 kB (18%), 0/1 tablespace': 18, and the bytes; -1: not such a line, they stay. */
+int pgclone_parse_progress(struct pgv_str line, uint64_t *ret_bytes, uint64_t *ret_total);

@@ -88,6 +88,46 @@ bool pgguc_is_recovery(struct pgv_str name)
     return first_row(pgguc_recovery, pgguc_recovery_rows, name) != NULL;
 }
 
+int pgguc_last_version(struct pgv_str name)
+{
+    const struct pgguc_row *row = first_row(pgguc_general, pgguc_general_rows, name);
+    const struct pgguc_row *end = pgguc_general + pgguc_general_rows;
+    int last = 0;
+
+    for (const struct pgguc_row *r = row; r && r < end && strcmp(r->name, row->name) == 0; r++)
+        last = r->till > last ? r->till - 1 : last;
+    return last;
+}
+
+bool pgguc_needs_restart(struct pgv_str name, int *ret_from, int *ret_till)
+{
+    const struct pgguc_row *row = first_row(pgguc_general, pgguc_general_rows, name);
+
+    if (!row || row->restart_till == 0)
+        return false;
+    *ret_from = row->restart_from;
+    *ret_till = row->restart_till;
+    return true;
+}
+
+const char *pgguc_suggest(struct pgv_str name)
+{
+    char key[PGGUC_NAME_BYTES];
+    const char *best = NULL;
+    unsigned least = 4, apart;
+
+    if (!lower_name(name, key))
+        return NULL;
+    for (unsigned i = 0; i < pgguc_general_rows; i++) {
+        apart = pgv_letters_apart(key, pgguc_general[i].name);
+        if (apart < least && apart < strlen(pgguc_general[i].name)) {
+            least = apart;
+            best = pgguc_general[i].name;
+        }
+    }
+    return best;
+}
+
 /* -------------------------------------------------------------------- the binary's own names */
 
 bool pgguc_names_has(const struct pgguc_names *n, struct pgv_str name)
@@ -279,57 +319,69 @@ static void write_bound(struct pgv_buf *b, double bound)
         (void)pgv_buf_printf(b, "%.15g", bound);
 }
 
-/** The user's text when it is in range, else the bare bound, which is in the base unit. */
-static bool accept_number(const struct pgguc_rule *rule, const char *name, const char *value,
-                          struct pgv_buf *ret)
+static enum pgguc_verdict judge_number(const struct pgguc_rule *rule, const char *value)
 {
-    bool integer = rule->type == PGGUC_INTEGER, low;
     int64_t whole = 0;
-    double number = 0, bound;
+    double number = 0;
 
-    if (integer) {
+    if (rule->type == PGGUC_INTEGER) {
         if (!pgv_parse_int(pgv_str(value), rule->unit, &whole))
-            return refuse("integer", name, value);
+            return PGGUC_WRONG;
         number = (double)whole;
     } else if (!pgv_parse_real(pgv_str(value), rule->unit, &number)) {
-        return refuse("real", name, value);
+        return PGGUC_WRONG;
     }
     if (number >= rule->min && number <= rule->max)
-        return pgv_buf_puts(ret, value);
-    low = number < rule->min;
-    bound = low ? rule->min : rule->max;
-    write_bound(ret, bound);
-    pgv_log(PGV_WARNING, "pg", "Value=%s of parameter=%s is too %s, %s to %s%s", value, name,
-            low ? "low" : "big", low ? "increasing" : "decreasing", pgv_buf_cstr(ret),
-            rule->unit ? rule->unit : "");
-    return !ret->failed;
+        return PGGUC_FITS;
+    return number < rule->min ? PGGUC_TOO_LOW : PGGUC_TOO_BIG;
 }
 
-static bool accept_by_rule(const struct pgguc_rule *rule, const char *name, const char *value,
-                           struct pgv_buf *ret)
+enum pgguc_verdict pgguc_judge(const struct pgguc_rule *rule, const char *value)
 {
-    bool truth;
+    bool truth, fits = true;
 
     switch (rule->type) {
     case PGGUC_BOOL:
-        if (!pgv_parse_bool(pgv_str(value), &truth))
-            return refuse("bool", name, value);
+        fits = pgv_parse_bool(pgv_str(value), &truth);
         break;
     case PGGUC_INTEGER:
     case PGGUC_REAL:
-        return accept_number(rule, name, value, ret);
+        return judge_number(rule, value);
     case PGGUC_ENUM:
-        if (!in_list(rule->values, value))
-            return refuse("enum", name, value);
+        fits = in_list(rule->values, value);
         break;
     case PGGUC_ENUM_BOOL:
-        if (!pgv_parse_bool(pgv_str(value), &truth) && !in_list(rule->values, value))
-            return refuse("enum", name, value);
+        fits = pgv_parse_bool(pgv_str(value), &truth) || in_list(rule->values, value);
         break;
     case PGGUC_STRING:
         break;
     }
-    return pgv_buf_puts(ret, value);
+    return fits ? PGGUC_FITS : PGGUC_WRONG;
+}
+
+/** The user's text when it is in range, else the bare bound, which is in the base unit. */
+static bool accept_by_rule(const struct pgguc_rule *rule, const char *name, const char *value,
+                           struct pgv_buf *ret)
+{
+    static const char *const types[] = { "bool", "integer", "real", "enum", "enum", "string" };
+    bool low = false;
+
+    switch (pgguc_judge(rule, value)) {
+    case PGGUC_FITS:
+        return pgv_buf_puts(ret, value);
+    case PGGUC_WRONG:
+        return refuse(types[rule->type], name, value);
+    case PGGUC_TOO_LOW:
+        low = true;
+        break;
+    case PGGUC_TOO_BIG:
+        break;
+    }
+    write_bound(ret, low ? rule->min : rule->max);
+    pgv_log(PGV_WARNING, "pg", "Value=%s of parameter=%s is too %s, %s to %s%s", value, name,
+            low ? "low" : "big", low ? "increasing" : "decreasing", pgv_buf_cstr(ret),
+            rule->unit ? rule->unit : "");
+    return !ret->failed;
 }
 
 bool pgguc_accept(enum pgguc_section section, const char *name, const char *value, int version,
@@ -393,4 +445,35 @@ bool pgguc_same(const char *vartype, const char *unit, const char *server, const
         return a.n == b.n && strncasecmp(a.n ? a.p : "", b.n ? b.p : "", a.n) == 0;
     }
     return pgv_str_eq(a, b);
+}
+
+bool pgguc_same_of(struct pgv_str name, const char *a, const char *b)
+{
+    struct pgguc_rule rule;
+    double r, s;
+    int64_t i, k;
+    bool x, y;
+
+    if (!pgguc_find(name, pgguc_last_version(name), &rule))
+        return strcmp(a, b) == 0;
+    switch (rule.type) {
+    case PGGUC_INTEGER:
+        if (pgv_parse_int(pgv_str(a), rule.unit, &i) && pgv_parse_int(pgv_str(b), rule.unit, &k))
+            return i == k;
+        break;
+    case PGGUC_REAL:
+        if (pgv_parse_real(pgv_str(a), rule.unit, &r) && pgv_parse_real(pgv_str(b), rule.unit, &s))
+            return !(r < s) && !(r > s);
+        break;
+    case PGGUC_BOOL:
+    case PGGUC_ENUM_BOOL:
+        if (pgv_parse_bool(pgv_str(a), &x) && pgv_parse_bool(pgv_str(b), &y))
+            return x == y;
+        return strcasecmp(a, b) == 0;
+    case PGGUC_ENUM:
+        return strcasecmp(a, b) == 0;
+    case PGGUC_STRING:
+        break;
+    }
+    return strcmp(a, b) == 0;
 }

@@ -29,11 +29,25 @@ struct pgguc_rule {
     const char *values; /* enums: 'debug5|debug4|…', lower case; else "" */
 };
 
+/** The oldest and the newest version that the table knows of; versions are below the latter. */
+#define PGGUC_VERSION_OLDEST 90300
+#define PGGUC_VERSION_OPEN 10000000
+
 /** Names in any case. @version is full: 150008. */
 bool pgguc_find(struct pgv_str name, int version, struct pgguc_rule *ret);
 /** A recovery parameter of any version, in any case. */
 bool pgguc_is_recovery(struct pgv_str name);
 bool pgguc_find_recovery(struct pgv_str name, int version, struct pgguc_rule *ret);
+/** The latest version that knows @name, PGGUC_VERSION_OPEN - 1 when it has not gone; 0: none does.
+ */
+int pgguc_last_version(struct pgv_str name);
+enum pgguc_verdict { PGGUC_FITS, PGGUC_TOO_LOW, PGGUC_TOO_BIG, PGGUC_WRONG };
+/** Does the text @value suit? What is too low or too big the server is given as the bound. */
+enum pgguc_verdict pgguc_judge(const struct pgguc_rule *rule, const char *value);
+/** The versions in which a change of @name waits for a restart, from <= version < till. */
+bool pgguc_needs_restart(struct pgv_str name, int *ret_from, int *ret_till);
+/** The name in the table that comes closest to a misspelt one; NULL: none comes close. */
+const char *pgguc_suggest(struct pgv_str name);
 
 /** Names the binary lists though the table has no rule for them in its major version. */
 struct pgguc_names {
@@ -81,3 +95,5 @@ bool pgguc_accept(enum pgguc_section section, const char *name, const char *valu
 /** Would the server see these two texts as the same value? @vartype and @unit as pg_settings has
  *  them; @server is pg_settings.setting, @wanted a configured text. Contract pg §13.7. */
 bool pgguc_same(const char *vartype, const char *unit, const char *server, const char *wanted);
+/** The same for two configured texts, by the table's rule for @name; unknown names: as texts. */
+bool pgguc_same_of(struct pgv_str name, const char *a, const char *b);

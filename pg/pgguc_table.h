@@ -9,10 +9,11 @@
 
 /** No pointers: the table needs no relocation and stays shared with the file. */
 struct pgguc_row {
-    char name[PGGUC_NAME_BYTES]; /* lower case; rows are sorted by it */
-    uint8_t type;                /* enum pgguc_type */
-    uint8_t unit, values;        /* into pgguc_units, pgguc_lists; 0: none */
-    int32_t from, till;          /* from <= version < till */
+    char name[PGGUC_NAME_BYTES];        /* lower case; rows are sorted by it */
+    uint8_t type;                       /* enum pgguc_type */
+    uint8_t unit, values;               /* into pgguc_units, pgguc_lists; 0: none */
+    int32_t from, till;                 /* from <= version < till */
+    int32_t restart_from, restart_till; /* a change waits for a restart; 0, 0: never */
     double min, max;
 };
 extern const char pgguc_units[][8];

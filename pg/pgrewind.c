@@ -75,6 +75,8 @@ static void set_step(struct pgrewind *j, const char *step, int percent)
         return;
     pgv_copy_cut(j->step, sizeof(j->step), pgv_str(step));
     j->percent = percent;
+    if (percent < 0)
+        j->bytes = j->bytes_total = 0;
     if (j->on_progress)
         j->on_progress(j);
 }
@@ -341,7 +343,7 @@ out:
 static void on_line(struct pgv_child *child, int fd, struct pgv_str line)
 {
     struct pgrewind *j = child->data;
-    int percent = pgclone_parse_progress(line);
+    int percent = pgclone_parse_progress(line, &j->bytes, &j->bytes_total);
 
     (void)fd;
     if (percent >= 0) {

@@ -90,9 +90,10 @@ struct pgrewind_args {
 struct pgrewind {
     void *data;
     char step[64];
-    int percent; /* of what pg_rewind copies; -1: unknown */
+    int percent;                 /* of what pg_rewind copies; -1: unknown */
+    uint64_t bytes, bytes_total; /* the same; 0: unknown */
     bool running;
-    void (*on_progress)(struct pgrewind *j); /* step or percent changed; may be NULL */
+    void (*on_progress)(struct pgrewind *j); /* step or a figure changed; may be NULL */
     /* private */
     uv_loop_t *loop;
     struct pgconf *conf;

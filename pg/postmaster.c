@@ -83,6 +83,7 @@ static bool deliver_event(struct postmaster_impl *im)
             pm->job = PM_JOB_NONE;
             pm->job_step[0] = '\0';
             pm->job_percent = -1;
+            pm->job_bytes = pm->job_bytes_total = 0;
         }
         if (pm->on_job_end)
             pm->on_job_end(pm, e.job, e.outcome, e.message);
@@ -668,6 +669,7 @@ bool postmaster_open(struct postmaster *pm, uv_loop_t *loop, const struct postma
     pm->facts.state_since_ms = pgv_clock_ms();
     pm->job = PM_JOB_NONE;
     pm->job_percent = -1;
+    pm->job_bytes = pm->job_bytes_total = 0;
     pm->n_pending = 0;
     for (unsigned i = 0; i < PM_TIMERS; i++) {
         (void)uv_timer_init(loop, &im->timers[i].uv); /* never fails */

@@ -62,6 +62,7 @@ struct postmaster {
     uint64_t job_since_ms;
     char job_step[64];               /* for people: 'copying base backup' */
     int job_percent;                 /* -1: unknown */
+    uint64_t job_bytes, job_bytes_total; /* copied so far, and of how many; 0: unknown */
     unsigned n_pending;
     struct postmaster_pending pending[POSTMASTER_PENDING_MAX];
     char conn_url[PGV_URL_BYTES], proxy_url[PGV_URL_BYTES]; /* what the member key publishes */

@@ -126,7 +126,7 @@ struct pm_stop {
     bool active;
     bool blocked;                          /* part of a restart: no state and callback of its own */
     bool checkpointing, scripting, waling; /* what runs: query, hook, pg_controldata or WAL dump */
-    bool served; /* it accepted connections when the stop began */
+    bool served;                           /* it accepted connections when the stop began */
     bool scripted, signalled, killed;
     bool seen;     /* the shutdown checkpoint is in the control file */
     bool reported; /* and the owner was told */
@@ -492,6 +492,8 @@ void pm_reload_cancel(struct postmaster_impl *im); /* closing */
 
 /* jobs.c */
 void pm_job_step(struct postmaster_impl *im, const char *step, int percent);
+/** Is seen with the next step or by who looks: a figure alone wakes nobody. */
+void pm_job_amount(struct postmaster_impl *im, uint64_t bytes, uint64_t total);
 void pm_job_end(struct postmaster_impl *im, enum postmaster_outcome outcome, const char *message);
 bool pm_jobs_idle(const struct postmaster_impl *im);
 void pm_jobs_cancel_all(struct postmaster_impl *im);

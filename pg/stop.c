@@ -134,6 +134,9 @@ static void report(struct postmaster_impl *im, uint64_t lsn, uint64_t prev)
         return;
     s->reported = true;
     demote_role(im);
+    if (im->stop_job)
+        pgv_copy_cut(im->pm->job_step, sizeof(im->pm->job_step),
+                     PGV_STR("shutdown checkpoint written"));
     pgv_log(PGV_INFO, "pg", "the shutdown checkpoint is written");
     pm_event_shutdown_checkpoint(im, lsn, prev);
 }

@@ -88,17 +88,26 @@ static enum ha_flow bootstrap(struct ha *ha, struct ha_effects *fx)
 enum ha_flow ha_data_dir(struct ha *ha, struct ha_effects *fx)
 {
     bool empty = ha->pg.dir == PM_DIR_EMPTY;
+    enum ha_why why = empty ? HA_WHY_released_empty : HA_WHY_released_unreadable;
 
     if (ha->pg.dir == PM_DIR_OK)
         return HA_GO_ON;
     if (ha->pg.alive) {
-        struct ha_effect *e = ha_start_job(ha, fx, PM_JOB_STOP, HA_WHY_released_empty, "stop");
+        struct ha_effect *e = ha_start_job(ha, fx, PM_JOB_STOP, why, "stop");
+
+        e->u.job.demote = true;
         e->u.job.mode = PM_STOP_IMMEDIATE;
         e->u.job.stop_timeout_ms = ha->policy.retry_timeout_ms;
         ha->job.mode = PM_STOP_IMMEDIATE;
+        /* It may still take writes: the key is given up when it has ended, not before. */
+        memset(&ha->demotion, 0, sizeof(ha->demotion));
+        ha->demotion.active = true;
+        ha->demotion.release = ha_has_lock(ha);
+        ha->lease_until_ms = 0;
+        return ha->demotion.release ? ha_end(ha, fx, why)
+                                    : ha_end(ha, fx, HA_WHY_in_progress, ha->job.name);
     }
     if (ha_has_lock(ha)) {
-        enum ha_why why = empty ? HA_WHY_released_empty : HA_WHY_released_unreadable;
         ha_tell_dcs(ha, fx, HA_DCS_RELEASE, why);
         ha->lease_until_ms = 0;
         return ha_end(ha, fx, why);
@@ -143,6 +152,15 @@ enum ha_flow ha_after_clone(struct ha *ha, struct ha_effects *fx)
     return HA_GO_ON;
 }
 
+/* While it was made somebody else has begun to lead, or has written another identity: with data of
+ * the cluster that was away, say. Taking the key from him would make two primaries. */
+static bool overtaken(const struct ha *ha)
+{
+    return (ha->view.has_leader && !ha_has_lock(ha)) ||
+           (ha->view.initialize == DCS_INIT_SYSID && ha->pg.sysid[0] &&
+            strcmp(ha->view.initialize_text, ha->pg.sysid) != 0);
+}
+
 /* ha contract §7.6: clean away what a failed bootstrap has left, then end. One step a pass. */
 static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
 {
@@ -150,6 +168,19 @@ static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
         ha->init_failed = true;
         ha_log(fx, HA_ERROR, HA_WHY_bootstrap_failed);
     }
+    /* It takes writes, and without the key the next node makes its cluster: stopped before. */
+    if (ha->pg.alive) {
+        struct ha_effect *e = ha_start_job(ha, fx, PM_JOB_STOP, HA_WHY_bootstrap_failed, "stop");
+        e->u.job.mode = PM_STOP_IMMEDIATE;
+        e->u.job.stop_timeout_ms = ha->policy.retry_timeout_ms;
+        ha->job.mode = PM_STOP_IMMEDIATE;
+        return ha_end(ha, fx, HA_WHY_bootstrap_failed);
+    }
+    /* What stands there after an unanswered removal may be another node's: the key of a bootstrap
+     * has no owner in it. */
+    if (ha->view_live && ha->view.initialize != DCS_INIT_BOOTSTRAPPING &&
+        ha->cycle.dcs[HA_DCS_CANCEL_INITIALIZE] == HA_ASK_NOT)
+        ha->init_key_removed = true;
     if (!ha->init_key_removed) {
         switch (ha_ask_dcs(ha, fx, HA_DCS_CANCEL_INITIALIZE, HA_WHY_bootstrap_failed)) {
         case HA_ASK_NOT:
@@ -162,13 +193,6 @@ static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
             break;
         }
         ha->init_key_removed = true;
-    }
-    if (ha->pg.alive) {
-        struct ha_effect *e = ha_start_job(ha, fx, PM_JOB_STOP, HA_WHY_bootstrap_failed, "stop");
-        e->u.job.mode = PM_STOP_IMMEDIATE;
-        e->u.job.stop_timeout_ms = ha->policy.retry_timeout_ms;
-        ha->job.mode = PM_STOP_IMMEDIATE;
-        return ha_end(ha, fx, HA_WHY_bootstrap_failed);
     }
     ha_start_job(ha, fx, PM_JOB_MOVE_DATA_ASIDE, HA_WHY_bootstrap_failed,
                  "moving the data directory aside");
@@ -183,6 +207,10 @@ enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
 
     if (!ha->bootstrapping)
         return HA_GO_ON;
+    if (!ha->init_failed && overtaken(ha)) {
+        ha_log(fx, HA_ERROR, HA_WHY_bootstrap_overtaken);
+        ha->init_failed = ha->init_key_removed = true; /* the key is not ours to remove */
+    }
     if (ha->init_failed || !ha->pg.alive || ha->bootstrap_result == HA_ASK_REFUSED)
         return cancel_initialization(ha, fx);
     if (ha->bootstrap_result == HA_ASK_NOT) {

@@ -100,6 +100,10 @@ static void peers(const struct ha *ha, struct ha_rules *r, bool check_lag, const
             rule(r, "peer", HA_RULE_FAIL, "%s is ahead: %X/%X, mine %X/%X (when last asked)",
                  p->name, LSN(p->position), LSN(mine));
             break;
+        case HA_PEER_OLD:
+            rule(r, "peer", HA_RULE_PASS, "%s is no competitor: timeline %u, the cluster's is %u",
+                 p->name, p->timeline, ha->view.history_timeline);
+            break;
         case HA_PEER_PREFERRED:
             rule(r, "peer", HA_RULE_FAIL,
                  "%s is as far and has failover_priority %d, mine is %d (when last asked)", p->name,
@@ -173,9 +177,9 @@ static void standby_rules(const struct ha *ha, struct ha_rules *r)
          ha->policy.tags.nofailover ? "set: it never becomes primary" : "not set");
     rule(r, "reachable", pass_if(ha->pg.look_ok), "PostgreSQL %s",
          ha->pg.look_ok ? "answers" : "could not be asked");
-    if (ha_sync_excludes(ha) && (!ha->view.failover.present || ha->view.failover.leader[0]))
+    if (ha_sync_excludes(ha) && (!ha_manual_asked(ha) || ha->view.failover.leader[0]))
         rule(r, "synchronous", HA_RULE_FAIL, "it is not in the sync key");
-    if (ha->view.failover.present) {
+    if (ha_manual_asked(ha)) {
         if (!ha->policy.paused)
             on_request(ha, r);
         return;

@@ -102,7 +102,10 @@ static void fold_view(struct ha *ha, const struct ha_event *ev)
             news = true;
         if (was->initialize != c->initialize && ha->pg.dir != PM_DIR_OK)
             news = true;
-        if (mine && (c->config_exists != was->config_exists || members_news(was, c)))
+        /* Keys that are the leader's to fill in: as long as the first one is away, an empty node
+         * may make another cluster. */
+        if (mine && (was->initialize != c->initialize || c->config_exists != was->config_exists ||
+                     members_news(was, c)))
             news = true;
         /* Our own member key vanished: the session was lost or somebody cleaned up. */
         if (!news)

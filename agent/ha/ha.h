@@ -178,14 +178,14 @@ enum ha_effect_type {
     HA_DO_CHECK_FOLLOW, /* compare the recovery configuration with u.node: HA_EV_FOLLOW */
     HA_DO_JOB,          /* start a job: HA_EV_JOB */
     HA_DO_CANCEL_JOB,
-    HA_DO_CHECKPOINT, /* in the background: HA_EV_CHECKPOINT */
+    HA_DO_CHECKPOINT,    /* in the background: HA_EV_CHECKPOINT */
     HA_DO_RESUME_REPLAY, /* WAL replay stands still; nothing comes back */
-    HA_DO_SLOTS,      /* make the slots be ha->slots: HA_EV_SLOTS */
-    HA_DO_CALLBACK,   /* run the callback script */
-    HA_DO_ANSWER,     /* to a request */
-    HA_DO_LOG,        /* one line for people */
-    HA_DO_CYCLE_DONE, /* text is the status line */
-    HA_DO_EXIT,       /* the agent ends with u.exit_status */
+    HA_DO_SLOTS,         /* make the slots be ha->slots: HA_EV_SLOTS */
+    HA_DO_CALLBACK,      /* run the callback script */
+    HA_DO_ANSWER,        /* to a request */
+    HA_DO_LOG,           /* one line for people */
+    HA_DO_CYCLE_DONE,    /* text is the status line */
+    HA_DO_EXIT,          /* the agent ends with u.exit_status */
 };
 
 enum ha_level { HA_DEBUG, HA_INFO, HA_WARNING, HA_ERROR, HA_CRITICAL };
@@ -333,6 +333,7 @@ struct ha {
     bool joined; /* the join checks have passed once: the data directory belongs here */
     bool start_after_clone, remove_data;
     bool offline;       /* demoted because the store was lost: may start read-only without it */
+    bool made_readonly; /* so it did: the primary of this cluster is nowhere else */
     bool bootstrapping; /* we hold the empty initialize key */
     bool init_failed, init_key_removed; /* a failed bootstrap is being cleaned away */
     enum ha_ask bootstrap_result;       /* of POST_BOOTSTRAP: NOT, OK, REFUSED */

@@ -100,7 +100,10 @@ enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_wh
 enum ha_ask ha_update_lock(struct ha *ha, struct ha_effects *fx, bool status);
 enum ha_flow ha_follow(struct ha *ha, struct ha_effects *fx, enum ha_why demote,
                        enum ha_why follow);
-enum ha_flow ha_dcs_failed(struct ha *ha, struct ha_effects *fx);         /* outage.c */
+enum ha_flow ha_dcs_failed(struct ha *ha, struct ha_effects *fx); /* outage.c */
+/** A failover or switchover is asked for, and its moment, if it has one, has come. Until then it is
+ * no word on who takes over from a leader that dies: the one it names may be far behind. */
+bool ha_manual_asked(const struct ha *ha);
 enum ha_flow ha_manual_from_leader(struct ha *ha, struct ha_effects *fx); /* manual.c */
 
 /* rules: pure, so that what is decided (race.c, manual.c) and what is told (explain.c) is the same
@@ -122,6 +125,7 @@ enum ha_peer_stand {
     HA_PEER_LIMITED, /* ha_limitation() */
     HA_PEER_LEFT,    /* a switchover away from it */
     HA_PEER_PRIMARY,
+    HA_PEER_OLD, /* of a timeline that check_timeline does not let lead */
     HA_PEER_AHEAD,
     HA_PEER_PREFERRED, /* as far, with a higher failover_priority */
 };

@@ -40,8 +40,9 @@ enum ha_flow ha_join(struct ha *ha, struct ha_effects *fx)
     /* A value that cannot be read is unknown, never absent: it is not overwritten here. */
     if (ha->view.initialize != DCS_INIT_SYSID && ha->view.initialize != DCS_INIT_GARBAGE &&
         ha_unlocked(ha) && !ha->policy.paused && !ha->joined) {
-        /* A lone replica must not claim an empty store: the primary may be elsewhere. */
-        if (ha->pg.alive && ha->pg.look_ok && ha->pg.in_recovery) {
+        /* A lone replica must not claim an empty store: the primary may be elsewhere. Unless it was
+         * the primary itself until the store was lost. */
+        if (ha->pg.alive && ha->pg.look_ok && ha->pg.in_recovery && !ha->made_readonly) {
             ha_log(fx, HA_ERROR, HA_WHY_no_initialize_replica);
             return leave(ha, fx, true);
         }
@@ -67,5 +68,6 @@ enum ha_flow ha_join(struct ha *ha, struct ha_effects *fx)
         }
     }
     ha->joined = true;
+    ha->made_readonly = false;
     return HA_GO_ON;
 }

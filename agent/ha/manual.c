@@ -18,6 +18,16 @@ const char *ha_bare_action_name(const struct ha *ha)
     return ha->view.failover.exists && ha->view.failover.leader[0] ? "switchover" : "failover";
 }
 
+bool ha_manual_asked(const struct ha *ha)
+{
+    const struct dcs_failover *f = &ha->view.failover;
+    /* The leader goes by its own clock, which may be ahead of ours. */
+    int64_t soon_wall_us = ha->wall_us + (int64_t)ha->policy.ttl_ms * 1000;
+
+    return f->present &&
+           !(f->scheduled && f->schedule_valid && f->scheduled_wall_us > soon_wall_us);
+}
+
 static void clear_key(struct ha *ha, struct ha_effects *fx)
 {
     struct ha_effect *e = ha_tell_dcs(ha, fx, HA_DCS_SET_FAILOVER, HA_WHY_manual_cleanup);

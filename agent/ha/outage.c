@@ -17,6 +17,7 @@ enum ha_flow ha_dcs_failed(struct ha *ha, struct ha_effects *fx)
         ha->pg.dir == PM_DIR_OK && !ha->demotion.active) {
         /* Demoted because of the outage: serve reads meanwhile, following nobody. */
         ha->offline = false;
+        ha->made_readonly = true;
         e = ha_start_job(ha, fx, PM_JOB_START, HA_WHY_dcs_lost_offline, "starting after demotion");
         e->u.job.role = PGV_ROLE_REPLICA;
         ha->job.role = PGV_ROLE_REPLICA;

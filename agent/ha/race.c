@@ -67,7 +67,7 @@ bool ha_race_backs_off(const struct ha *ha, uint64_t now_ms, uint64_t *ret_left_
     uint64_t total = ha->policy.primary_race_backoff_ms, until, left;
 
     if (ha->policy.paused || !total || !ha->prev_wal_lsn ||
-        (ha->view.failover.present && ha->view.failover.candidate[0]) || ha_is_primary(ha))
+        (ha_manual_asked(ha) && ha->view.failover.candidate[0]) || ha_is_primary(ha))
         return false;
     until = (ha->race_backoff_since_ms ? ha->race_backoff_since_ms : now_ms) + total;
     left = until > now_ms ? until - now_ms : 0;
@@ -94,6 +94,9 @@ enum ha_peer_stand ha_peer_stands(const struct ha *ha, const struct ha_peer *p, 
         return HA_PEER_LEFT;
     if (!p->in_recovery)
         return HA_PEER_PRIMARY;
+    /* Who may not lead for his old timeline keeps nobody else from it, however far he is. */
+    if (!ha_timeline_fits(ha, p->timeline))
+        return HA_PEER_OLD;
     if (p->position > mine)
         return HA_PEER_AHEAD;
     if (p->position == mine && mine && !is_former &&
@@ -132,6 +135,7 @@ enum ha_verdict ha_compare_with_peers(struct ha *ha, struct ha_effects *fx, bool
 
         switch (ha_peer_stands(ha, p, check_lag, former_leader)) {
         case HA_PEER_BEHIND:
+        case HA_PEER_OLD:
         case HA_PEER_LIMITED:
         case HA_PEER_LEFT: /* it is not asked */
             break;
@@ -153,7 +157,7 @@ enum ha_verdict ha_compare_with_peers(struct ha *ha, struct ha_effects *fx, bool
 /* ha contract §10.3 */
 static enum ha_verdict healthiest(struct ha *ha, struct ha_effects *fx)
 {
-    bool key = ha->view.failover.present;
+    bool key = ha_manual_asked(ha);
     enum ha_verdict v;
 
     if (ha_pre_promote_rests(ha, ha->now_ms)) {

@@ -28,6 +28,14 @@ static bool conditions_hold(const struct ha *ha, const struct ha_request *r)
     return true;
 }
 
+/* It comes up as what its directory says: without the key never as a primary. The tables start and
+ * demote such a server as it should be; in a pause people know best. */
+static bool may_restart(const struct ha *ha)
+{
+    return ha->policy.paused || ha_has_lock(ha) ||
+           (ha->pg.alive ? !ha_is_primary(ha) : ha->pg.standby_signal);
+}
+
 static void restart(struct ha *ha, struct ha_effects *fx, const struct ha_request *r)
 {
     struct ha_effect *e;
@@ -72,6 +80,8 @@ static void reinitialize(struct ha *ha, struct ha_effects *fx, const struct ha_r
 
 void ha_take_request(struct ha *ha, const struct ha_request *r, struct ha_effects *fx)
 {
+    static const char bootstrapping[HA_TEXT_BYTES] = "bootstrap";
+
     if (!ha->have_policy || !ha->have_facts || ha->shutdown.asked) {
         answer(fx, r->id, HA_ANSWER_FAILED, NULL);
         return;
@@ -82,7 +92,9 @@ void ha_take_request(struct ha *ha, const struct ha_request *r, struct ha_effect
             answer(fx, r->id, HA_ANSWER_CONDITIONS, NULL);
         else if (ha->job.kind != PM_JOB_NONE)
             answer(fx, r->id, HA_ANSWER_BUSY, ha->job.name);
-        else if (ha->pg.dir != PM_DIR_OK)
+        else if (ha->bootstrapping) /* started again it would be no more than a standby */
+            answer(fx, r->id, HA_ANSWER_BUSY, bootstrapping);
+        else if (ha->pg.dir != PM_DIR_OK || !may_restart(ha))
             answer(fx, r->id, HA_ANSWER_FAILED, NULL);
         else
             restart(ha, fx, r);
@@ -118,7 +130,8 @@ enum ha_flow ha_scheduled_restart(struct ha *ha, struct ha_effects *fx)
     int64_t loop_ms = (int64_t)ha->policy.loop_wait_ms;
     int64_t delta_ms;
 
-    if (!ha->has_scheduled_restart || ha->job.kind != PM_JOB_NONE || ha->policy.paused)
+    if (!ha->has_scheduled_restart || ha->job.kind != PM_JOB_NONE || ha->policy.paused ||
+        !may_restart(ha))
         return HA_GO_ON;
     if (ha->scheduled_start_time_wall_us && ha->pg.start_time_wall_us &&
         ha->pg.start_time_wall_us != ha->scheduled_start_time_wall_us) {

@@ -25,7 +25,7 @@ TYPES = {"bool": "PGGUC_BOOL", "integer": "PGGUC_INTEGER", "real": "PGGUC_REAL",
 
 
 def read_facts(path):
-    since, gone, rules, recovery = {}, {}, {}, {}
+    since, gone, rules, recovery, restart = {}, {}, {}, {}, {}
     for line in open(path):
         words = line.split("#")[0].split()
         if not words:
@@ -33,6 +33,11 @@ def read_facts(path):
         if words[0] in ("since", "gone"):
             for name in words[2:]:
                 {"since": since, "gone": gone}[words[0]][name] = int(words[1])
+            continue
+        if words[0] == "restart":
+            for name in words[3:]:
+                restart[name] = (OLDEST if words[1] == "-" else int(words[1]),
+                                 OPEN if words[2] == "-" else int(words[2]))
             continue
         kind, name, first, till, vartype, *rest = words
         rule = {"from": OLDEST if first == "-" else int(first),
@@ -44,14 +49,16 @@ def read_facts(path):
         elif vartype in ("enum", "enumbool"):
             rule["values"] = rest[0]
         {"rule": rules, "recovery": recovery}[kind].setdefault(name, []).append(rule)
-    return since, gone, rules, recovery
+    return since, gone, rules, recovery, restart
 
 
 def main():
-    since, gone, rules, recovery = read_facts(os.path.join(HERE, "guc-facts.txt"))
+    since, gone, rules, recovery, restart = read_facts(os.path.join(HERE, "guc-facts.txt"))
     for line in open(os.path.join(HERE, "guc-15.tsv")):
         name, vartype, unit, low, high, values, context = line.rstrip("\n").split("\t")
         name = name.lower()
+        if context == "postmaster":
+            restart.setdefault(name, (OLDEST, OPEN))
         if context == "internal" or name in rules or name in recovery:
             continue
         values = [v.lower() for v in values.split("|")] if values else []
@@ -62,8 +69,8 @@ def main():
         rules[name] = [{"from": since.get(name, OLDEST), "till": gone.get(name, OPEN),
                         "type": vartype, "min": low if number else "0",
                         "max": high if number else "0", "unit": unit, "values": "|".join(values)}]
-    for name in since:
-        assert name in rules, name
+    for name in [*since, *restart]:
+        assert name in rules or name in recovery, name
     lists = sorted({r["values"] for v in (rules, recovery) for rs in v.values() for r in rs
                     if r["values"]})
     out = sys.stdout
@@ -84,16 +91,16 @@ def main():
         out.write('    "%s",\n' % text)
     out.write("};\n")
     for title, table in (("pgguc_general", rules), ("pgguc_recovery", recovery)):
-        out.write("\n/* name, type, unit, values, from, till, min, max */\n")
+        out.write("\n/* name, type, unit, values, from, till, restart from, till, min, max */\n")
         out.write("const struct pgguc_row %s[] = {\n" % title)
         count = 0
         for name in sorted(table):
             for r in table[name]:
                 count += 1
-                out.write('    { "%s", %s, %d, %d, %d, %d, %s, %s },\n' % (
+                out.write('    { "%s", %s, %d, %d, %d, %d, %d, %d, %s, %s },\n' % (
                     name, TYPES[r["type"]], UNITS.index(r["unit"]),
                     1 + lists.index(r["values"]) if r["values"] else 0,
-                    r["from"], r["till"], r["min"], r["max"]))
+                    r["from"], r["till"], *restart.get(name, (0, 0)), r["min"], r["max"]))
         out.write("};\nconst unsigned %s_rows = %d;\n" % (title, count))
     out.write("/* clang-format on */\n")
     assert max(map(len, lists)) < 80 and max(map(len, rules)) < 44  # pgguc_table.h

@@ -18,6 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct pgwal_record r;
     struct pgv_arena a;
     char name[25];
+    uint64_t bytes = 0, total = 0;
     int percent;
 
     pgv_log_configure_ctl(PGV_CRITICAL);
@@ -29,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)pgwal_parse_checkpoint_end(first, rest, 0x2000028);
     if (pgrewind_missing_wal(text, name))
         PGV_ASSERT(strspn(name, "0123456789ABCDEF") == 24 && strlen(name) == 24);
-    percent = pgclone_parse_progress(text);
+    percent = pgclone_parse_progress(text, &bytes, &total);
     PGV_ASSERT(percent >= -1 && percent <= 100);
     pgv_arena_init(&a, 1u << 20);
     pgtool_args_init(&args, &a);

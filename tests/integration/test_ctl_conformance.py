@@ -11,13 +11,11 @@ import base64
 import http.server
 import json
 import os
-import pty
+import queue
 import re
-import select
 import signal
 import subprocess
 import threading
-import time
 
 import pytest
 import yaml
@@ -27,6 +25,7 @@ from lib.node import ctl_binary
 from lib.origin import Origin
 from lib.ports import free_port, give_back
 from lib.process import scratch
+from lib.terminal import Terminal
 
 PATRONICTL, PGVIGILCTL = ctl_binary("patroni"), ctl_binary("pgvigil")
 pytestmark = pytest.mark.skipif(not os.access(PATRONICTL, os.X_OK), reason="Patroni is not set up")
@@ -65,6 +64,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             answer = answer()
         status, text = answer
         self.send_response(status)
+        if not isinstance(text, str):  # pieces, as they come
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            try:
+                for piece in text:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece.encode()), piece.encode()))
+                self.wfile.write(b"0\r\n\r\n")
+            except OSError:  # the client has seen enough
+                self.close_connection = True
+            return
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
         self.wfile.write(text.encode())
@@ -410,6 +420,19 @@ def test_usage(same, args):
     same(*args, but=("out",) if args in ([], ["--help"]) else ())
 
 
+COMMANDS = ["demote-cluster", "dsn", "edit-config", "failover", "flush", "history", "list", "pause", "promote-cluster", "query",
+            "reinit", "reload", "remove", "restart", "resume", "show-config", "switchover", "topology", "version"]
+
+
+@pytest.mark.parametrize("args", [["--nosuch"], ["-Z"], ["--group"], ["--group", "x"], ["--group=1.5"], ["--help=1"], ["--force=1"],
+                                  ["--role", "boss"], ["-r"], ["-f", "nosuch"], ["--wait", "--wait", "--nosuch"], ["-w", "soon"],
+                                  ["a", "b", "c", "--nosuch"], ["--", "a", "b", "--nosuch"], ["nosuch-cluster"], []], ids=" ".join)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_exit_status_of_each_command(same, command, args):
+    """The same words, the same status, and the same error, whether the command line is wrong or there is no such cluster."""
+    same(command, *args, keys={}, but=("out",) if command == "version" else ())
+
+
 @pytest.mark.parametrize("command", ["demote-cluster", "promote-cluster", "dsn", "edit-config", "failover", "flush",
                                      "history", "list", "pause", "reinit",
                                      "reload", "remove", "restart", "resume", "show-config", "switchover", "topology"])
@@ -431,10 +454,22 @@ SETTINGS = [
 ]
 
 
+# The agents would refuse or correct what these make: unless forced, we write nothing.
+INVALID = [["-s", "postgresql=5"], ["-s", "ttl.x=5"],
+           ["-s", "postgresql.parameters.q.r=5", "-s", "ttl = 7"]]
+
+
 @pytest.mark.parametrize("args", SETTINGS, ids=" ".join)
 def test_edit_config_by_options(same, args):
     same("edit-config", *args, "--force")
-    same("edit-config", *args, stdin="y\n")
+    if args in INVALID:
+        ours = same("edit-config", *args, stdin="y\n", but=("out", "err", "status", "stored", "raw_config"))
+        assert ours["status"] == 1
+        assert ours["err"] == "Error: The configuration is invalid and was not changed; --force would"
+        assert ours["stored"][NAMESPACE + "/config"]["ttl"] == 30
+        assert "Apply these changes" not in ours["out"] and ours["out"].startswith("--- \n+++ \n")
+    else:
+        same("edit-config", *args, stdin="y\n")
 
 
 @pytest.mark.parametrize("stdin", ["", "n\n", "\n", "no\n", "YES\n", "maybe\nY\n", " y \n"])
@@ -700,6 +735,55 @@ def test_a_group_of_a_citus_cluster(world, same):
     same("list", "--group", "2", keys=keys)
 
 
+@pytest.fixture
+def citus(world):
+    """Keys of a Citus cluster of three groups, with citus in the configuration."""
+    world.write_config(citus={"group": 0, "database": "citus"})
+    keys = {f"0/{key}": value for key, value in world.keys().items()}
+    for group, port, state in ((1, 5441, "streaming"), (10, 5451, "stopped"), (2, 5461, "running")):
+        keys.update({
+            f"{group}/initialize": str(group) + SYSID[1:],
+            f"{group}/config": {"ttl": 30, "pause": group == 10},
+            f"{group}/leader": f"worker{group}a",
+            f"{group}/status": {"optime": 67395656},
+            f"{group}/members/worker{group}a": member(port, role="primary", api=world.api("patroni"), timeline=group),
+            f"{group}/members/worker{group}b": member(port + 1, state=state, api=world.api("patroni"), tags={"x": group},
+                                                      pending_restart=group == 2)})
+    keys["1/failover"] = {"leader": "worker1a", "member": "worker1b", "scheduled_at": "2030-03-23T18:00:00+00:00"}
+    yield keys
+    world.write_config()
+
+
+@pytest.mark.parametrize("args", [
+    ["list"], ["list", "-e"], ["list", "-f", "json"], ["list", "-f", "yaml"], ["list", "-f", "tsv"], ["topology"],
+    ["list", "--group", "1"], ["list", "--group", "10"], ["list", "--group", "7"], ["list", "nosuch"], ["list", "batman", "nosuch"],
+    ["topology", "--group", "2"], ["dsn"], ["dsn", "-r", "replica"], ["dsn", "-m", "worker2b"], ["dsn", "-m", "worker10a"],
+    ["dsn", "--group", "1"], ["dsn", "-r", "standby-leader"], ["show-config"], ["show-config", "--group", "10"], ["history"],
+    ["restart", "batman", "--force"], ["restart", "batman", "-r", "leader", "--force"],
+    ["restart", "batman", "--pending", "--force"], ["restart", "batman", "worker1b", "worker10b", "--force"],
+    ["restart", "batman", "--group", "1", "--force"], ["reload", "batman", "--force"], ["reload", "batman", "-r", "replica", "--force"],
+    ["reinit", "batman", "worker2b", "--force"], ["reinit", "batman", "worker2a", "--force"], ["flush", "batman", "restart", "--force"],
+    ["flush", "batman", "switchover"], ["flush", "batman", "switchover", "--group", "1"], ["switchover", "--force"],
+    ["failover", "--force"], ["switchover", "--group", "2", "--force"], ["remove", "batman"], ["pause"], ["pause", "--group", "2"],
+    ["query", "-c", "SELECT 1", "-m", "nosuch"], ["query", "-c", "SELECT 1", "-r", "standby-leader"]], ids=" ".join)
+def test_a_whole_citus_cluster(same, citus, args):
+    ok = {("POST", path): (200, "ok") for path in ("/restart", "/reload", "/reinitialize", "/switchover", "/failover")}
+    ok[("PATCH", "/config")] = ok[("DELETE", "/switchover")] = (200, "{}")
+    same(*args, keys=citus, answers=ok)
+
+
+@pytest.mark.parametrize("stdin", ["", "x\n2\n\nworker2b\nnow\ny\n", "7\n", "1\n\n\n\nn\n"])
+def test_a_switchover_asks_for_the_group(same, citus, stdin):
+    same("switchover", keys=citus, stdin=stdin, answers={("POST", "/switchover"): (200, "ok")})
+
+
+def test_versions_of_a_whole_citus_cluster(same, citus):
+    answer = {("GET", "/patroni"): (200, json.dumps({"patroni": {"version": "4.1.5"}, "server_version": 160004}))}
+    ours = same("version", "batman", keys=citus, answers=answer, but=("out",))
+    assert re.findall(r"^(\w+): ", ours["out"], re.M) == [
+        "postgresql0", "postgresql1", "postgresql2", "worker1a", "worker1b", "worker10a", "worker10b", "worker2a", "worker2b"]
+
+
 ROLE_CHANGES = [
     (["demote-cluster"], ""), (["demote-cluster", "--primary-slot-name", "s", "--force"], ""),
     (["demote-cluster", "--host", "", "--force"], ""), (["demote-cluster", "--port", "x"], ""),
@@ -833,50 +917,251 @@ def test_a_concurrent_change_is_not_overwritten(world):
     assert got["stored"][NAMESPACE + "/config"] == {"ttl": 99}
 
 
-class Terminal:
-    """pgvigilctl on a terminal of its own; only what @on names is the terminal, the rest are pipes."""
+def terminal_of(world, args, on=("stdin", "stdout", "stderr"), **env):
+    environment = {"PATH": os.environ["PATH"], "HOME": world.dir, "LC_ALL": "C.UTF-8", "TERM": "dumb",
+                   "PATRONICTL_CONFIG_FILE": world.config, **env}
+    return Terminal([PGVIGILCTL, *args], environment, world.dir, on)
 
-    def __init__(self, world, args, on=("stdin", "stdout", "stderr"), **env):
-        self.fd, slave = pty.openpty()
-        streams = {name: slave if name in on else subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
-        environment = {"PATH": os.environ["PATH"], "HOME": world.dir, "LC_ALL": "C.UTF-8", "TERM": "dumb",
-                       "PATRONICTL_CONFIG_FILE": world.config, **env}
-        self.process = subprocess.Popen([PGVIGILCTL, *args], env=environment, cwd=world.dir, start_new_session=True,
-                                        **streams)
-        os.close(slave)
-        self.seen = ""
 
-    def until(self, pattern, timeout=20):
-        """Reads until pattern shows."""
-        end = time.monotonic() + timeout
-        while not re.search(pattern, self.seen):
-            assert select.select([self.fd], [], [], max(0, end - time.monotonic()))[0], self.seen
-            try:
-                piece = os.read(self.fd, 4096)
-            except OSError:  # everybody closed it
-                piece = b""
-            assert piece, self.seen
-            self.seen += piece.decode()
+def complains(world, args, keys=None, stdin="", **env):
+    """What ours writes on standard error, and its exit status."""
+    world.put(keys or world.keys())
+    done = subprocess.run([PGVIGILCTL, *args], input=stdin.encode(), capture_output=True, env={**world.env, **env}, timeout=60,
+                          cwd=world.dir, check=False)
+    return re.sub(r"^\d{4}-\d\d-\d\d [\d:,]+ - ([A-Z]+) - ", r"\1 ", done.stderr.decode(), flags=re.M), done.returncode
 
-    def type(self, text):
-        os.write(self.fd, text.encode())
 
-    def ended(self):
-        status = self.process.wait(20)
-        while select.select([self.fd], [], [], 0)[0]:
-            try:
-                self.seen += os.read(self.fd, 4096).decode()
-            except OSError:
-                break
-        os.close(self.fd)
-        return status
+@pytest.mark.parametrize("args,said", [
+    (["-p", "max_connections=200"],
+     "WARNING Needs a restart: max_connections 100 -> 200: restart of postgresql0, postgresql1\n"),
+    (["-p", "work_mem=64MB"], ""),
+    (["-p", "max_connectons=200"], "WARNING Warning: postgresql.parameters.max_connectons  is not known to PostgreSQL [did you "
+     "mean 'max_connections'?]\n"),
+    (["-s", "lop_wait=5"], "WARNING Warning: lop_wait  is not known and has no effect [did you mean 'loop_wait'?]\n"),
+    (["-q", "-p", "max_connections=200"], ""),
+    (["-s", "ttl=x"], "ERROR Invalid: ttl x didn't pass validation: Wrong value [a number of at least 20 s]\n")])
+@pytest.mark.parametrize("force", [True, False])
+def test_a_change_is_checked(world, args, said, force):
+    """postgresql2 does not run, and will start with the new value."""
+    err, status = complains(world, ["edit-config", *args, *(["--force"] if force else [])], stdin="y\n")
+    refused = "ERROR" in said and not force
+    assert err == said + ("Error: The configuration is invalid and was not changed; --force would\n" if refused else "")
+    assert status == refused
+    config = json.loads(world.found()[NAMESPACE + "/config"])
+    assert (config == world.keys()["config"]) == refused
+
+
+def test_what_is_said_on_a_terminal_about_a_change(world):
+    world.put(world.keys())
+    terminal = terminal_of(world, ["edit-config", "-p", 'work_mem="\\e[2J"', "-p", "shared_buffers=1GB"], PAGER="cat")
+    terminal.until(r"\nWarning: postgresql.parameters.work_mem \?\[2J does not suit and is left out \[a number, by itself counted in kB\]\r\n"
+                   r"Needs a restart: shared_buffers default -> 1GB: restart of postgresql0, postgresql1\r\n"
+                   r"Apply these changes\? \[y/N\]: $")
+    terminal.type("n\n")
+    assert terminal.ended() == 0
+
+
+def test_a_change_of_somebody_else_is_shown_and_the_text_kept(world):
+    editor = os.path.join(world.dir, "editor")
+    url = f"http://{world.etcd.addresses[0]}/v3/kv/put"
+    body = json.dumps({"key": base64.b64encode(f"{NAMESPACE}/config".encode()).decode(),
+                       "value": base64.b64encode(b'{"ttl":99}').decode()})
+    with open(editor, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\nsed -i s/30/25/ $1\ncurl -fsS -d '{body}' {url} > /dev/null\n")
+    os.chmod(editor, 0o755)
+    os.makedirs(os.path.join(world.dir, "kept"), exist_ok=True)
+    err, status = complains(world, ["edit-config"], stdin="y\n", EDITOR=editor, TMPDIR=os.path.join(world.dir, "kept"))
+    assert status == 1
+    assert "WARNING Meanwhile: -ttl: 30\nWARNING Meanwhile: +ttl: 99\n" in err
+    assert err.endswith("Error: Config modification aborted due to concurrent changes\n")
+    kept = re.search(r"WARNING the edited configuration is kept in (.*)\n", err)[1]
+    with open(kept, encoding="utf-8") as file:
+        assert "ttl: 25\n" in file.read()
+    assert os.stat(kept).st_mode & 0o777 == 0o600
+    os.unlink(kept)
+
+
+def test_an_invalid_edited_text_is_kept(world):
+    editor = os.path.join(world.dir, "editor")
+    with open(editor, "w", encoding="utf-8") as file:
+        file.write("#!/bin/sh\nsed -i 's/ttl: 30/ttl: thirty/' $1\n")
+    err, status = complains(world, ["edit-config"], stdin="y\n", EDITOR=editor)
+    kept = re.search(r"WARNING the edited configuration is kept in (.*)\n", err)[1]
+    assert status == 1 and "ERROR Invalid: ttl thirty didn't pass validation" in err and "line" in err
+    os.unlink(kept)
+
+
+# What takes its time
+
+class Stream:
+    """GET /events of one member: what it tells, when it is told to."""
+
+    def __init__(self, **first):
+        self.member, self.queue = {"leader": False, "role": "replica", "state": "running", "timeline": 5, **first}, queue.Queue()
+        self.tell()
+
+    def tell(self, **change):
+        self.member.update(change)
+        self.member = {key: value for key, value in self.member.items() if value is not None}
+        self.queue.put(f"event: member\ndata: {json.dumps(self.member)}\n\nevent: cluster\ndata: {{}}\n\n")
+
+    def end(self):
+        self.queue.put(None)
+
+    def __iter__(self):
+        return iter(self.queue.get, None)
+
+
+@pytest.fixture
+def three(world):
+    """A server for each of three members, and the keys that lead to them."""
+    servers = [Members() for _ in range(3)]
+    keys = world.keys()
+    for i, server in enumerate(servers):
+        keys[f"members/postgresql{i}"]["api_url"] = f"http://127.0.0.1:{server.port}/patroni"
+    world.put(keys)
+    yield servers
+    for server in servers:
+        server.close()
+
+
+def test_the_steps_of_a_switchover_are_told(world, three):
+    streams = [Stream(leader=True, role="primary"), Stream(replication_state="streaming"), Stream(replication_state="streaming")]
+    done = threading.Event()
+    for server, stream in zip(three, streams):
+        server.answers = {("GET", "/events"): (200, stream)}
+    three[0].answers[("POST", "/switchover")] = lambda: (200, 'Successfully switched over to "postgresql1"') if done.wait(20) else None
+    terminal = terminal_of(world, ["switchover", "--force"], on=("stderr",))
+    old, new, third = streams
+    try:
+        old.tell(state="stopping", job={"kind": "stop", "name": "switchover: demote", "seconds": 0, "step": "stopping"})
+        terminal.until(r"\d\.\d s  postgresql0: shutting down\r\n(.*\r)*switchover: postgresql0: stopping… \d")
+        old.tell(state="stopped", leader=False, job=None)
+        terminal.until(r"\d\.\d s  postgresql0: no longer the leader\r\n +\d\.\d s  postgresql0: stopped\r\n")
+        new.tell(leader=True, job={"kind": "promote", "name": "promotion", "step": "\x1b[2Jpromoting"})
+        terminal.until(r"postgresql1: the new leader\r\n(.*\r)*switchover: postgresql1: \?\[2Jpromoting… \d")
+        done.set()
+        new.tell(role="primary", timeline=6, job=None, replication_state=None)
+        terminal.until(r"postgresql1: promoted, timeline 6\r\n(.*\r)*switchover: waiting for the members to follow… \d")
+        third.tell(timeline=6)
+        terminal.until(r"\d\.\d s  postgresql2: follows on timeline 6\r\n")
+        old.tell(state="running", role="replica", timeline=6, replication_state="streaming")
+        terminal.until(r"\d\.\d s  postgresql0: follows on timeline 6\r\n")
+        out, _ = terminal.process.communicate(timeout=20)
+        assert terminal.ended() == 0
+        assert 'Successfully switched over to "postgresql1"' in out.decode() and out.decode().count("+ Cluster: batman") == 2
+        assert "\x1b[2J" not in terminal.seen and b"\x1b" not in out
+    finally:
+        for stream in streams:
+            stream.end()
+
+
+def test_members_that_are_patroni_are_asked_every_second(world, three):
+    """Its health check answers for /events."""
+    told = [{"state": "running", "role": "primary", "timeline": 5}, {"state": "running", "role": "replica", "timeline": 5},
+            {"state": "running", "role": "replica", "timeline": 5}]
+    done = threading.Event()
+    for server, now in zip(three, told):
+        server.answers = {("GET", "/events"): lambda now=now: (503, json.dumps(now)), ("GET", "/patroni"): lambda now=now: (200, json.dumps(now))}
+    three[0].answers[("POST", "/switchover")] = lambda: (200, "Successfully switched over") if done.wait(20) else None
+    terminal = terminal_of(world, ["switchover", "--force"], on=("stderr",))
+    told[0].update(state="stopping")
+    terminal.until("postgresql0: shutting down")
+    told[0].update(state="stopped", role="replica")
+    terminal.until("postgresql0: no longer the leader(.*\r?\n)+.*postgresql0: stopped")
+    told[1].update(role="primary", timeline=6)
+    terminal.until("postgresql1: the new leader\r\n.*postgresql1: promoted, timeline 6")
+    done.set()
+    for now in (told[0], told[2]):
+        now.update(state="running", timeline=6, replication_state="streaming")
+    terminal.until("postgresql2: follows on timeline 6")
+    out, _ = terminal.process.communicate(timeout=20)
+    assert terminal.ended() == 0 and out.decode().count("+ Cluster: batman") == 2
+    assert [path for _, path, *_ in three[1].asked].count("/events") == 1
+
+
+def test_ctrl_c_leaves_out_the_wait_for_the_others(world, three):
+    stream = Stream(leader=True, role="primary")
+    three[0].answers = {("GET", "/events"): (200, stream), ("POST", "/switchover"): (200, "Successfully switched over")}
+    terminal = terminal_of(world, ["switchover", "--force"], on=("stderr",))
+    terminal.until(r"switchover: waiting for the new leader… [1-9]")
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    out, _ = terminal.process.communicate(timeout=20)
+    assert terminal.ended() == 0 and out.decode().count("+ Cluster: batman") == 2
+    stream.end()
+
+
+def test_the_copy_of_a_member_is_followed(world, three):
+    stream = Stream(state="creating replica", job={"kind": "clone", "name": "reinitialize", "step": "basebackup", "percent": 0,
+                                                   "bytes": 0, "bytes_total": 2 << 30})
+    looks = []
+    three[1].answers = {("GET", "/events"): (200, stream), ("POST", "/reinitialize"): (200, "reinitialize started"),
+                        ("GET", "/patroni"): lambda: (looks.append(1), (200, json.dumps(stream.member)))[1]}
+    terminal = terminal_of(world, ["reinit", "batman", "postgresql1", "--force", "--wait"])
+    try:
+        terminal.until(r"Waiting for reinitialize to complete on: postgresql1\r\n(.*\r)*reinit: postgresql1: basebackup 0% of 2\.0 GB… ")
+        for percent in range(1, 46):
+            stream.tell(job={**stream.member["job"], "percent": percent, "bytes": (2 << 30) * percent // 100})
+            if percent == 1:
+                terminal.until(r"reinit: postgresql1: basebackup 1% of 2\.0 GB, [\d.]+ [MG]B/s, \d+ s left… \d+\.\d s")
+        terminal.until(r"reinit: postgresql1: basebackup 45% of 2\.0 GB, ")
+        stream.tell(state="starting", job={"kind": "start", "name": "starting as a secondary"})
+        terminal.until(r"Reinitialize is completed on: postgresql1\r\n")
+        assert terminal.ended() == 0
+    finally:
+        stream.end()
+    assert "Success: reinitialize for member postgresql1\r\n" in terminal.seen and looks
+
+
+def test_a_member_that_is_still_to_be_copied_is_waited_for(world, three):
+    """A pgvigil stops PostgreSQL first, and tells why; a pipe waits for it as well."""
+    told = [{"state": "stopping", "pgvigil": {"job": {"kind": "stop", "name": "reinitialize"}}},
+            {"state": "creating replica", "pgvigil": {"job": {"kind": "clone", "name": "reinitialize"}}}, {"state": "starting"}]
+    three[1].answers = {("POST", "/reinitialize"): (200, "ok"), ("GET", "/patroni"): [(200, json.dumps(now)) for now in told]}
+    done = subprocess.run([PGVIGILCTL, "reinit", "batman", "postgresql1", "--force", "--wait"], env=world.env,
+                          capture_output=True, timeout=60, check=True)
+    assert done.stdout.decode().endswith("Waiting for reinitialize to complete on: postgresql1\n"
+                                         "Reinitialize is completed on: postgresql1\n")
+    assert done.stderr == b"" and [path for _, path, *_ in three[1].asked] == ["/reinitialize"] + 3 * ["/patroni"]
+
+
+def test_restarts_are_counted(world, three):
+    streams = [Stream(job={"kind": "restart", "name": "restart", "step": "stopping"}) for _ in three]
+    go_on = [threading.Event() for _ in three]
+    for server, stream, event in zip(three, streams, go_on):
+        server.answers = {("GET", "/events"): (200, stream), ("POST", "/restart"): lambda event=event: (200, "ok") if event.wait(20) else None}
+    terminal = terminal_of(world, ["restart", "batman", "--force"])
+    for i in range(3):
+        terminal.until(rf"restart: member postgresql{i} \({i + 1} of 3\): stopping… \d+\.\d s")
+        streams[i].tell(job={"kind": "restart", "name": "restart", "step": "starting"})
+        terminal.until(rf"restart: member postgresql{i} \({i + 1} of 3\): starting… \d+\.\d s")
+        go_on[i].set()
+        terminal.until(rf"\d s  {i + 1} of 3: postgresql{i}\r\nSuccess: restart on member postgresql{i}\r\n")
+        streams[i].end()
+    assert terminal.ended() == 0
+
+
+def test_a_demotion_that_cannot_be_ends(world):
+    """All who answer are of a kind that is never a standby cluster."""
+    keys = world.keys()
+    answers = {("PATCH", "/config"): (200, "{}"), ("GET", "/patroni"): (200, '{"state": "running", "pgvigil": {"version": "1"}}')}
+    got = run(PGVIGILCTL, world, ["demote-cluster", "--host", "h", "--force"], keys, answers, "", {}, {})
+    assert got["status"] == 1 and got["err"].startswith("Error: Nothing has come of it within 30 seconds: ")
+    assert got["out"].count("leader role: primary, leader state: running\n") == 30
+    # One of them is a Patroni, so it goes on; Ctrl-C ends the waiting.
+    world.put(keys)
+    world.members.answers = {("PATCH", "/config"): (200, "{}"), ("GET", "/patroni"): (200, '{"state": "running"}')}
+    terminal = terminal_of(world, ["demote-cluster", "--host", "h", "--force"])
+    terminal.until(r"(leader state: running\r\n(.*\r)*.*){33}", timeout=60)
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    assert terminal.ended() == 1 and "Aborted!" in terminal.seen
 
 
 def test_progress_is_shown_on_a_terminal(world):
     world.put(world.keys())
     go_on = threading.Event()
     world.members.answers = {("POST", "/switchover"): lambda: (200, "done") if go_on.wait(20) else (500, "late")}
-    terminal = Terminal(world, ["switchover", "--force"], on=("stderr",))
+    terminal = terminal_of(world, ["switchover", "--force"], on=("stderr",))
     terminal.until(r"switchover: waiting for the new leader… \d+\.\d s")
     go_on.set()
     out, _ = terminal.process.communicate(timeout=20)
@@ -887,7 +1172,7 @@ def test_progress_is_shown_on_a_terminal(world):
 
 def test_questions_and_interruption_on_a_terminal(world):
     world.put(world.keys())
-    terminal = Terminal(world, ["switchover"])
+    terminal = terminal_of(world, ["switchover"])
     terminal.until(r"Primary \[postgresql0\]: $")
     terminal.type("\n")
     terminal.until(r"Candidate .* \[\]: $")
@@ -907,7 +1192,7 @@ def test_interruption_while_waiting(world):
         return 200, "done"
 
     world.members.answers = {("POST", "/restart"): wait}
-    terminal = Terminal(world, ["restart", "batman", "postgresql1", "--force"])
+    terminal = terminal_of(world, ["restart", "batman", "postgresql1", "--force"])
     assert asked.wait(20)
     os.killpg(terminal.process.pid, signal.SIGINT)
     assert terminal.ended() == 1
@@ -921,8 +1206,8 @@ def test_differences_go_through_the_pager(world, pager):
     with open(os.path.join(world.dir, "pager"), "w", encoding="utf-8") as file:
         file.write("#!/bin/sh\necho paged; cat\n")
     os.chmod(os.path.join(world.dir, "pager"), 0o755)
-    terminal = Terminal(world, ["edit-config", "-s", "ttl=20"], PAGER=pager)
-    terminal.until(r"-ttl: 30\r\n\+ttl: 20\r\n.*Apply these changes\? \[y/N\]: $")
+    terminal = terminal_of(world, ["edit-config", "-s", "ttl=45"], PAGER=pager)
+    terminal.until(r"-ttl: 30\r\n\+ttl: 45\r\n.*Apply these changes\? \[y/N\]: $")
     assert ("paged" in terminal.seen) == (pager == "./pager")
     terminal.type("y\n")
     assert terminal.ended() == 0
@@ -931,7 +1216,7 @@ def test_differences_go_through_the_pager(world, pager):
 
 def test_no_pager(world):
     world.put(world.keys())
-    terminal = Terminal(world, ["edit-config", "-s", "ttl=20"], PATH="/nonexistent", PAGER="nosuch")
+    terminal = terminal_of(world, ["edit-config", "-s", "ttl=20"], PATH="/nonexistent", PAGER="nosuch")
     terminal.until("Error: No pager could be found")
     assert terminal.ended() == 1
 
@@ -939,7 +1224,7 @@ def test_no_pager(world):
 def test_the_screen_is_redrawn_in_place(world):
     """Cleared once; after that each round is written over the last, which may have been longer."""
     world.put(world.keys())
-    terminal = Terminal(world, ["list", "-w", "0.1"], TERM="xterm", NO_COLOR="1")
+    terminal = terminal_of(world, ["list", "-w", "0.1"], TERM="xterm", NO_COLOR="1")
     line = r"[^\x1b\r\n]*\x1b\[K\r\n"
     terminal.until(rf"^\x1b\[2J\x1b\[1;1H(\+ Cluster: batman {line}({line})+\x1b\[J\x1b\[1;1H){{3}}")
     os.killpg(terminal.process.pid, signal.SIGINT)
@@ -953,7 +1238,7 @@ def test_colours(world, env, coloured):
     world.put(world.keys())
     plain = subprocess.run([PGVIGILCTL, "list"], env={**world.env, **env}, capture_output=True, timeout=60, check=True).stdout
     assert b"\x1b" not in plain
-    terminal = Terminal(world, ["list"], **env)
+    terminal = terminal_of(world, ["list"], **env)
     terminal.until(r"(\r\n\+-[-+]+){2}\r\n$|\| postgresql2 .*\r\n\+-[-+]+\r\n$")
     assert terminal.ended() == 0
     assert re.sub(r"\x1b\[\d+m", "", terminal.seen).replace("\r\n", "\n") == plain.decode()

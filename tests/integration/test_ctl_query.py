@@ -14,7 +14,7 @@ from lib.node import pg_bin_dir
 from lib.ports import free_port, give_back
 from lib.process import own_dir, server_user
 from lib.wait import wait_for
-from test_ctl_conformance import (PGVIGILCTL, Terminal, pytestmark, run, same,  # pylint: disable=unused-import
+from test_ctl_conformance import (PGVIGILCTL, terminal_of, pytestmark, run, same,  # pylint: disable=unused-import
                                   world)
 
 
@@ -229,7 +229,7 @@ def test_password(world, server):
     """Asked for on the terminal, and not shown there."""
     world.put(keys_of(world, server))
     for password, expected in (("gehe\u00efm", r"u\r\npw\r\n"), ("wrong", r"ERROR, SQLSTATE: .*password authentication failed")):
-        terminal = Terminal(world, ["query", "-U", "pw", "-d", "postgres", "--password", "-c", "SELECT current_user AS u"])
+        terminal = terminal_of(world, ["query", "-U", "pw", "-d", "postgres", "--password", "-c", "SELECT current_user AS u"])
         terminal.until(r"^Password: $")
         terminal.type("\n")
         terminal.until(r"^Password: \r\nPassword: $")
@@ -261,14 +261,14 @@ def test_a_connection_that_is_cut(world, server):
 def test_watch(world, server):
     """Again and again over a new connection each time; nothing is cleared; a failure is a row."""
     world.put(keys_of(world, server))
-    terminal = Terminal(world, ["query", "-U", "postgres", "-d", "postgres", "-w", "0.1", "-c", "SELECT pg_backend_pid() AS pid"],
+    terminal = terminal_of(world, ["query", "-U", "postgres", "-d", "postgres", "-w", "0.1", "-c", "SELECT pg_backend_pid() AS pid"],
                         on=("stdout",))
     terminal.until(r"^(pid\r\n\d+\r\n){3}")
     os.killpg(terminal.process.pid, signal.SIGINT)
     assert terminal.ended() == 1
     pids = re.findall(r"\d+", terminal.seen)
     assert len(pids) == len(set(pids)) and "\x1b" not in terminal.seen
-    terminal = Terminal(world, ["query", "-m", "postgresql2", "-W", "-c", "SELECT 1"], on=("stdout",))
+    terminal = terminal_of(world, ["query", "-m", "postgresql2", "-W", "-c", "SELECT 1"], on=("stdout",))
     terminal.until(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\tERROR, SQLSTATE: connection to server.*\r\n){2}")
     os.killpg(terminal.process.pid, signal.SIGINT)
     assert terminal.ended() == 1
@@ -285,7 +285,7 @@ def test_interruption_stops_the_statement(world, server):
             return cursor.fetchone()[0]
 
     try:
-        terminal = Terminal(world, ["query", "-U", "postgres", "-d", "postgres", "-c", "SELECT pg_sleep(600)"])
+        terminal = terminal_of(world, ["query", "-U", "postgres", "-d", "postgres", "-c", "SELECT pg_sleep(600)"])
         wait_for(running, 20)
         os.killpg(terminal.process.pid, signal.SIGINT)
         assert terminal.ended() == 1

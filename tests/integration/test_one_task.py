@@ -101,7 +101,8 @@ class TestMemory:
         for first, second, last in zip(before, middle, after):
             assert last[0] <= second[0] + 16, "private memory grows"
             assert last[0] <= first[0] + 64, "private memory has grown"
-            assert last[1] <= first[1], "committed memory has grown"
+            # the heap's end moves by steps of 16 kB, and back
+            assert last[1] <= second[1] + 32 and last[1] <= first[1] + 64, "committed memory has grown"
 
     def test_connections_that_come_and_go(self, cluster):
         """Hundreds at once for a moment leave nothing behind."""

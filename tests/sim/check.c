@@ -65,7 +65,7 @@ void check_violation(struct sim *s, const struct sim_node *n, enum sim_rule rule
 
 static const struct sim_config *config_of(const struct sim *s)
 {
-    return &s->configs[s->store.keys.config ? s->store.keys.config_id : 0];
+    return &s->configs[s->store.keys.config_id];
 }
 
 static bool takes_writes(const struct sim_node *n)
@@ -179,6 +179,15 @@ void check_after_event(struct sim *s)
 /* ---- the key
  * ------------------------------------------------------------------------------------------ */
 
+/* People have asked for another leader, for now or so soon: by the node's own wall clock. */
+static bool asked_for_another(const struct sim *s, const struct sim_node *n, uint64_t soon_us)
+{
+    const struct sim_failover *f = &s->store.keys.failover;
+
+    return f->exists && (f->leader >= 0 || f->candidate >= 0) &&
+           (!f->scheduled || f->at_wall_us <= node_wall_us(s, n) + (int64_t)soon_us);
+}
+
 void check_key_won(struct sim *s, struct sim_node *n)
 {
     const struct sim_keys *k = &s->store.keys;
@@ -187,8 +196,7 @@ void check_key_won(struct sim *s, struct sim_node *n)
     n->seen.key_until_us = 0;
     n->seen.key_lost = SIM_LOSS_NONE;
     s->check.won_optime[n->i] = k->status ? k->optime : 0;
-    s->check.won_manual[n->i] =
-        k->failover.exists && (k->failover.leader >= 0 || k->failover.candidate >= 0);
+    s->check.won_manual[n->i] = asked_for_another(s, n, n->policy.ttl_ms * SIM_MS);
     s->check.dirty = true;
 }
 
@@ -203,9 +211,14 @@ static bool somebody_has_it(struct sim *s, const struct sim_node *n)
         if (other == n || other->pg.dir != PM_DIR_OK)
             continue;
         pg_catch_up(s, other);
-        if (other->pg.lsn >= b->acked_lsn &&
-            pg_fork_lsn(s, n->pg.branch, other->pg.branch, NULL) >= b->acked_lsn)
+        if (other->pg.lsn < b->acked_lsn)
+            continue;
+        if (pg_fork_lsn(s, n->pg.branch, other->pg.branch, NULL) >= b->acked_lsn)
             return true;
+        if (pg_tli(s, other) == b->tli) { /* by its number it has; nothing in the protocol tells */
+            s->check.mixed++;
+            return true;
+        }
     }
     return false;
 }
@@ -244,7 +257,8 @@ void check_promote_signal(struct sim *s, struct sim_node *n)
     for (int b = n->pg.branch; b >= 0; b = s->branches[b].parent)
         if (s->branches[b].acked_lsn > n->pg.lsn && b == n->pg.branch)
             s->stats.lost_bytes += s->branches[b].acked_lsn - n->pg.lsn;
-    if (s->check.won_manual[n->i] || (k->failover.exists && k->failover.candidate >= 0))
+    if (s->check.won_manual[n->i] ||
+        (asked_for_another(s, n, n->policy.ttl_ms * SIM_MS) && k->failover.candidate >= 0))
         return;
     if (s->check.won_optime[n->i] > n->pg.lsn + s->check.max_lag_before)
         check_violation(s, n, SIM_RULE_lag_exceeded, "%llx is published, it has %llx",
@@ -269,7 +283,29 @@ void check_attached(struct sim *s, struct sim_node *n, struct sim_node *up)
 /* ---- commits
  * ---------------------------------------------------------------------------------------------- */
 
-void check_ack(struct sim *s, struct sim_node *n)
+/* Synchronous commits that the history which leads to @n does not hold. */
+void check_promoted(struct sim *s, struct sim_node *n)
+{
+    for (unsigned i = 0; s->plan.sync.n && i < s->n_branches; i++) {
+        struct sim_branch *b = &s->branches[i];
+        int common;
+        uint64_t left = pg_fork_lsn(s, (int)i, n->pg.branch, &common);
+
+        if (b->sync_lsn <= left || (common < 0 && s->check.strangers))
+            continue;
+        if (sync_demands_all(&s->plan) && !s->check.mixed) {
+            check_violation(s, n, SIM_RULE_sync_lost, "%llx of timeline %u, left at %llx",
+                            (unsigned long long)b->sync_lsn, b->tli, (unsigned long long)left);
+            return;
+        }
+        s->stats.sync_losses++;
+        sim_note(s, n, SIM_NOTE_ODD, "synchronous commits of timeline %u are lost behind %llx",
+                 b->tli, (unsigned long long)left);
+        b->sync_lsn = left; /* once */
+    }
+}
+
+void check_ack(struct sim *s, struct sim_node *n, uint64_t lsn, bool synchronous)
 {
     int b = n->pg.branch;
     struct sim_branch *mine = &s->branches[b];
@@ -280,18 +316,21 @@ void check_ack(struct sim *s, struct sim_node *n)
 
         if (!other->first_ack_us || other->first_ack_us >= s->now_us)
             continue;
-        if (pg_fork_lsn(s, b, (int)i, NULL) >= n->pg.lsn)
+        if (pg_fork_lsn(s, b, (int)i, NULL) >= lsn)
             continue;
         if (excused(s, n, &why) || s->check.mixed)
             break;
         check_violation(s, n, SIM_RULE_fork, "timeline %u goes on at %llx behind timeline %u",
-                        mine->tli, (unsigned long long)n->pg.lsn, other->tli);
+                        mine->tli, (unsigned long long)lsn, other->tli);
         return;
     }
     if (!mine->first_ack_us)
         mine->first_ack_us = s->now_us;
     mine->last_ack_us = s->now_us;
-    mine->acked_lsn = n->pg.lsn;
+    if (lsn > mine->acked_lsn)
+        mine->acked_lsn = lsn;
+    if (synchronous)
+        mine->sync_lsn = lsn;
 }
 
 /* ---- deeds
@@ -335,7 +374,25 @@ void check_fault(struct sim *s, const struct sim_fault *f)
     case SIM_FAULT_PEERS_CUT:
     case SIM_FAULT_CLONE_FAILS:
     case SIM_FAULT_REWIND_FAILS:
+    case SIM_FAULT_UNSCHEDULE_RESTART:
+    case SIM_FAULT_TAGS:
+    case SIM_FAULT_LOOP_WAIT:
+    case SIM_FAULT_RETRY_TIMEOUT:
+    case SIM_FAULT_START_TIMEOUT:
+    case SIM_FAULT_MAXIMUM_LAG:
+    case SIM_FAULT_PENDING_RESTART:
+    case SIM_FAULT_REPLAY_PAUSED:
+    case SIM_FAULT_BAD_SCHEDULE:
+    case SIM_FAULT_CONFIG_GONE:
+    case SIM_FAULT_INITIALIZE_GONE:
         return;
+    case SIM_FAULT_SCHEDULED_SWITCHOVER:
+    case SIM_FAULT_SCHEDULE_RESTART:
+    case SIM_FAULT_SCHEDULE_RESTART_IF:
+        until += (uint64_t)(f->arg > 0 ? f->arg : 0) * SIM_S;
+        if (f->kind == SIM_FAULT_SCHEDULED_SWITCHOVER)
+            c->operator_us = until;
+        break;
     case SIM_FAULT_SWITCHOVER:
     case SIM_FAULT_FAILOVER:
     case SIM_FAULT_PAUSE:
@@ -370,7 +427,8 @@ static void check_demotion(struct sim *s, struct sim_node *n)
         return;
     if (!(k->leader && k->leader_node == (int)n->i))
         return; /* it must */
-    if (c->excuse_until_us[n->i] >= s->now_us || c->operator_us >= s->now_us)
+    if (c->excuse_until_us[n->i] >= s->now_us || c->operator_us >= s->now_us ||
+        asked_for_another(s, n, 0))
         return;
     check_violation(s, n, SIM_RULE_needless_demotion, "it holds the key and nothing has happened");
 }
@@ -384,9 +442,11 @@ static void check_paused(struct sim *s, struct sim_node *n, const struct postmas
     if (!config_of(s)->paused || !s->configs[n->config_id].paused || n->frozen || n->paused ||
         !n->running || s->now_us < c->pause_from_us + 5 * SIM_S || asked)
         return;
+    if (k->init != DCS_INIT_SYSID)
+        return; /* a cluster that is only being made may fail */
     /* A standby that has left the history is rewound or copied anew in a pause, too. */
     if (args->job == PM_JOB_STOP && n->pg.writable && n->pg.dir == PM_DIR_OK && !n->pg.disk_gone &&
-        !recently(s, c->manual_us, 240 * SIM_S))
+        !n->pg.dir_hidden && !recently(s, c->manual_us, 240 * SIM_S))
         check_violation(s, n, SIM_RULE_paused, "a server is stopped");
     if (args->job == PM_JOB_PROMOTE && !recently(s, c->manual_us, 240 * SIM_S) &&
         !(k->failover.exists && k->failover.candidate >= 0))
@@ -428,7 +488,7 @@ static bool has_data(const struct sim *s, const struct sim_node *n)
     const struct sim_keys *k = &s->store.keys;
     const struct sim_config *c = config_of(s);
 
-    if (n->pg.dir != PM_DIR_OK || n->pg.broken)
+    if (n->pg.dir != PM_DIR_OK || n->pg.broken || n->pg.foreign)
         return false;
     if (k->leader && k->leader_node == (int)n->i)
         return true;
@@ -436,12 +496,20 @@ static bool has_data(const struct sim *s, const struct sim_node *n)
            (!c->check_timeline || !k->history || k->history_tl <= pg_tli(s, n));
 }
 
-/* What only people can mend: a data directory left half-way that may not be removed. */
+/* Of another cluster: exchanged by people, or left where none was made. */
+static bool foreign(const struct sim *s, const struct sim_node *n)
+{
+    return n->pg.foreign || (s->check.strangers && n->pg.dir == PM_DIR_OK &&
+                             strcmp(n->pg.sysid, s->store.keys.sysid) != 0);
+}
+
+/* What only people can mend: that, or a data directory left half-way that may not be removed. */
 static bool for_people(const struct sim *s, const struct sim_node *n)
 {
     int from = node_by_name(s, n->tags.replicatefrom);
 
-    if (n->pg.broken && !s->plan.remove_on_rewind_failure && !s->plan.remove_on_diverged)
+    if (foreign(s, n) ||
+        (n->pg.broken && !s->plan.remove_on_rewind_failure && !s->plan.remove_on_diverged))
         return true;
     return n->seen.mixed || (from >= 0 && from != (int)n->i && for_people(s, &s->nodes[from]));
 }
@@ -486,7 +554,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
     for (unsigned i = 0; i < s->n; i++) {
         const struct sim_node *n = &s->nodes[i];
 
-        if (!n->running) {
+        if (!n->running && !foreign(s, n)) {
             snprintf(why, why_bytes, "%s: its agent does not run", n->name);
             return false;
         }

@@ -3,6 +3,18 @@
  */
 #include "tests/sim/sim.h"
 
+void client_acknowledged(struct sim *s, struct sim_node *n, uint64_t lsn, bool synchronous)
+{
+    s->stats.acks++;
+    s->stats.sync_acks += synchronous;
+    s->last_ack_us = s->now_us;
+    s->client_last = (int)n->i;
+    if (!n->seen.acked_us || n->seen.acked_us + 5 * SIM_S < s->now_us)
+        sim_note(s, n, SIM_NOTE_ACK, "acknowledges commits");
+    n->seen.acked_us = s->now_us;
+    check_ack(s, n, lsn, synchronous);
+}
+
 static void on_client(struct sim *s, struct sim_node *none, const struct sim_ev *ev)
 {
     bool any = false;
@@ -15,14 +27,13 @@ static void on_client(struct sim *s, struct sim_node *none, const struct sim_ev 
         if (!n->pg.writable || n->paused || n->pg.hung || n->cut_client)
             continue;
         any = true;
+        if (!sync_room(n))
+            continue; /* every session waits for a standby */
         pg_write(s, n, s->plan.client_bytes / 2 + sim_rng_below(&s->rng, s->plan.client_bytes));
-        s->stats.acks++;
-        s->last_ack_us = s->now_us;
-        s->client_last = (int)i;
-        if (!n->seen.acked_us || n->seen.acked_us + 5 * SIM_S < s->now_us)
-            sim_note(s, n, SIM_NOTE_ACK, "acknowledges commits");
-        n->seen.acked_us = s->now_us;
-        check_ack(s, n);
+        if (s->plan.sync.n && !sim_rng_permille(&s->rng, s->plan.sync.local_pm))
+            sync_commit(s, n);
+        else
+            client_acknowledged(s, n, n->pg.lsn, false);
     }
     if (!any) {
         s->stats.refused++;

@@ -58,7 +58,7 @@ static void name_of(const struct sim *s, int node, char *ret)
 }
 
 static void fill_member(const struct sim *s, unsigned node, const struct sim_member *m,
-                        struct dcs_member *ret)
+                        struct dcs_member *ret, uint16_t *shown_tags)
 {
     const struct sim_node *n = &s->nodes[node];
 
@@ -69,7 +69,11 @@ static void fill_member(const struct sim *s, unsigned node, const struct sim_mem
         snprintf(ret->api_url, 64, "http://%s:8008/patroni", n->name);
         ret->agent_version = 40105;
         ret->checkpoint_known = true;
-        ret->tags = n->tags;
+        *shown_tags = 0;
+    }
+    if (*shown_tags != m->tags + 1) {
+        *shown_tags = (uint16_t)(m->tags + 1);
+        ret->tags = s->tag_sets[m->tags];
     }
     ret->state = (enum pgv_state)m->state;
     ret->role = (enum pgv_role)m->role;
@@ -108,13 +112,16 @@ void dcs_fill_view(struct sim *s, struct sim_node *n)
     name_of(s, k->failover.leader, c->failover.leader);
     name_of(s, k->failover.candidate, c->failover.candidate);
     decimal(c->failover.version, sizeof(c->failover.version), k->failover.rev);
-    c->failover.scheduled = c->failover.schedule_valid = c->failover.schedule_has_zone =
-        k->failover.scheduled;
+    c->failover.scheduled = k->failover.scheduled;
+    c->failover.schedule_valid = c->failover.schedule_has_zone =
+        k->failover.scheduled && !k->failover.unreadable;
     c->failover.scheduled_wall_us = k->failover.at_wall_us;
     c->n_members = 0;
     for (unsigned i = 0; i < s->n; i++)
         if (k->members[i].exists)
-            fill_member(s, i, &k->members[i], &c->members[c->n_members++]);
+            fill_member(s, i, &k->members[i], &c->members[c->n_members],
+                        &n->dcs.view_tags[c->n_members]),
+                c->n_members++;
 }
 
 static void replaced(struct sim *s, struct sim_node *n)
@@ -272,6 +279,7 @@ void dcs_init_node(struct sim *s, struct sim_node *n)
 
     memset(d->ops, 0, sizeof(d->ops));
     memset(&d->view, 0, sizeof(d->view));
+    memset(d->view_tags, 0, sizeof(d->view_tags));
     memset(&d->touched, 0, sizeof(d->touched));
     d->have_view = d->live = d->was_live = d->deliver_armed = d->connecting = false;
     d->rev = 0;
@@ -412,8 +420,8 @@ static bool same_member(const struct sim_member *a, const struct sim_member *b)
     return a->xlog == b->xlog && a->receive == b->receive && a->replay == b->replay &&
            a->tl == b->tl && a->state == b->state && a->role == b->role &&
            a->checkpoint_pending == b->checkpoint_pending && a->pause == b->pause &&
-           a->pending_restart == b->pending_restart && a->positions == b->positions &&
-           a->streaming == b->streaming;
+           a->tags == b->tags && a->pending_restart == b->pending_restart &&
+           a->positions == b->positions && a->streaming == b->streaming;
 }
 
 static void leased(struct sim *s, struct sim_node *n, struct sim_op *op)
@@ -699,6 +707,7 @@ static void member_document(struct sim *s, struct sim_node *n, struct sim_member
     memset(m, 0, sizeof(*m));
     m->state = (uint8_t)f->state;
     m->role = (uint8_t)ha_role(&n->ha);
+    m->tags = n->tags_id;
     m->checkpoint_pending = ha_is_leader(&n->ha, now) && ha_checkpoint_pending(&n->ha);
     m->pause = s->configs[n->config_id].paused;
     m->pending_restart = f->pending_restart;

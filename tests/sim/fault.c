@@ -39,20 +39,86 @@ static void wipe(struct sim *s, struct sim_node *n)
     pg_crash(s, n, "the disk is gone");
     n->pg.dir = PM_DIR_EMPTY;
     n->pg.branch = -1;
-    n->pg.broken = n->pg.standby_signal = n->pg.backup_label = false;
+    n->pg.broken = n->pg.foreign = n->pg.standby_signal = n->pg.backup_label = false;
     n->pg.control = PM_CONTROL_UNKNOWN;
 }
 
-static void request(struct sim *s, struct sim_node *n, enum ha_request_type type)
+static bool hears(const struct sim_node *n)
+{
+    return n->running && !n->frozen && !n->paused;
+}
+
+static void request(struct sim *s, struct sim_node *n, const struct ha_request *r)
 {
     struct ha_event ev = { .type = HA_EV_REQUEST };
 
-    if (!n->running || n->frozen || n->paused)
+    if (!hears(n))
         return;
-    ev.u.request.type = type;
+    ev.u.request = *r;
     ev.u.request.id = ++s->request_id;
     check_asked(s, n);
     node_feed(s, n, &ev);
+}
+
+static void restart_if(struct sim *s, struct sim_node *n, enum sim_restart what)
+{
+    struct ha_request r = { .type = HA_REQ_RESTART };
+
+    r.has_role = what == SIM_RESTART_PRIMARY || what == SIM_RESTART_REPLICA;
+    r.role = what == SIM_RESTART_PRIMARY ? PGV_ROLE_PRIMARY : PGV_ROLE_REPLICA;
+    r.restart_pending = what == SIM_RESTART_PENDING;
+    r.pg_version_below = what == SIM_RESTART_OLDER   ? 160000
+                         : what == SIM_RESTART_NEWER ? 150000
+                                                     : 0;
+    r.timeout_ms = what == SIM_RESTART_IMPATIENT ? 1000 : 0;
+    request(s, n, &r);
+}
+
+/* Whoever was asked over REST to write a key looks at once. */
+static void wake_one(struct sim *s, const struct sim_fault *f)
+{
+    struct sim_node *n = &s->nodes[f->at_us % s->n];
+    struct ha_event ev = { .type = HA_EV_WAKE };
+
+    if (s->plan.seed > PLAN_FIRST_SEEDS && hears(n))
+        node_feed(s, n, &ev);
+}
+
+static void schedule_switchover(struct sim *s, const struct sim_fault *f, bool readable)
+{
+    int leader = s->store.keys.leader ? s->store.keys.leader_node : -1;
+
+    if (leader < 0 || leader == f->node)
+        return;
+    /* As the leader's wall clock has it: it is the one that waits for it. */
+    store_set_failover(s, leader, f->node,
+                       node_wall_us(s, &s->nodes[leader]) + f->arg * (int64_t)SIM_S, readable);
+    check_asked(s, NULL);
+    wake_one(s, f);
+}
+
+static void set_tags(struct sim *s, struct sim_node *n, unsigned bits)
+{
+    struct pgv_tags t = s->plan.tags[n->i];
+
+    /* The first two may always lead, and nobody's source is behind it: no rings. */
+    if (bits & SIM_TAG_NOFAILOVER && n->i >= 2)
+        t.nofailover = true;
+    t.clonefrom = bits & SIM_TAG_CLONEFROM;
+    t.failover_priority = t.nofailover ? 0 : bits & SIM_TAG_PRIORITY ? 3 : 1;
+    t.replicatefrom[0] = 0;
+    if (bits & SIM_TAG_REPLICATEFROM && n->i >= 2 && !s->plan.sync.n) {
+        t.replicatefrom[0] = 'n';
+        t.replicatefrom[1] = (char)('0' + n->i); /* the one before it */
+        t.replicatefrom[2] = 0;
+    }
+    if (s->n_tag_sets == SIM_TAG_SETS_MAX)
+        return;
+    n->tags_id = (uint16_t)s->n_tag_sets;
+    s->tag_sets[s->n_tag_sets++] = t;
+    n->tags = t;
+    if (hears(n))
+        node_push_policy(s, n);
 }
 
 static void new_config(struct sim *s, const struct sim_config *c)
@@ -60,12 +126,34 @@ static void new_config(struct sim *s, const struct sim_config *c)
     if (s->n_configs == SIM_CONFIGS_MAX)
         return;
     s->configs[s->n_configs] = *c;
+    if (c->maximum_lag > s->check.max_lag_before)
+        s->check.max_lag_before = c->maximum_lag;
     store_set_config(s, s->n_configs++);
+}
+
+static void change_config(struct sim *s, const struct sim_fault *f)
+{
+    struct sim_config c = s->configs[s->store.keys.config_id];
+    uint64_t v = (uint64_t)f->arg;
+
+    if (f->kind == SIM_FAULT_CONFIG)
+        c.ttl_ms = v * 1000;
+    else if (f->kind == SIM_FAULT_LOOP_WAIT)
+        c.loop_wait_ms = v * 1000;
+    else if (f->kind == SIM_FAULT_RETRY_TIMEOUT)
+        c.retry_timeout_ms = v * 1000;
+    else if (f->kind == SIM_FAULT_START_TIMEOUT)
+        c.primary_start_timeout_ms = v * 1000;
+    else if (f->kind == SIM_FAULT_SYNC_MODE)
+        c.sync_mode = v != 0;
+    else
+        c.maximum_lag = v;
+    new_config(s, &c);
 }
 
 static void set_paused(struct sim *s, bool paused)
 {
-    struct sim_config c = s->configs[s->store.keys.config ? s->store.keys.config_id : 0];
+    struct sim_config c = s->configs[s->store.keys.config_id];
 
     if (c.paused == paused)
         return;
@@ -78,7 +166,7 @@ static void shut_down(struct sim *s, struct sim_node *n, uint64_t back_us)
 {
     struct ha_event ev = { .type = HA_EV_SHUTDOWN };
 
-    if (!n->running || n->frozen || n->paused)
+    if (!hears(n))
         return;
     n->restart_us = back_us;
     check_asked(s, n);
@@ -168,6 +256,9 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
     case SIM_FAULT_PROMOTE_SLOW:
         n->pg.promote_us = begin ? (uint64_t)f->arg * SIM_MS : 0;
         break;
+    case SIM_FAULT_PRE_PROMOTE_SLOW:
+        n->pg.pre_promote_us = begin ? (uint64_t)f->arg * SIM_MS : 0;
+        break;
     case SIM_FAULT_PROMOTE_FAILS:
         n->pg.fail_promotes = 1;
         break;
@@ -181,6 +272,13 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         n->pg.disk_gone = begin;
         if (begin)
             pg_crash(s, n, "the disk is gone");
+        break;
+    case SIM_FAULT_DIR_HIDDEN:
+        n->pg.dir_hidden = begin;
+        if (hears(n)) { /* the next look at the directory */
+            pm_read(s, n);
+            pm_tell_facts(s, n);
+        }
         break;
     case SIM_FAULT_DISK_WIPED:
         wipe(s, n);
@@ -230,28 +328,81 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         break;
     case SIM_FAULT_SWITCHOVER:
         if (s->store.keys.leader && (int)f->arg != s->store.keys.leader_node)
-            store_set_failover(s, s->store.keys.leader_node, (int)f->arg, 0);
+            store_set_failover(s, s->store.keys.leader_node, (int)f->arg, 0, true);
         check_asked(s, NULL);
+        wake_one(s, f);
         break;
     case SIM_FAULT_FAILOVER:
-        store_set_failover(s, -1, (int)f->arg, 0);
+        store_set_failover(s, -1, (int)f->arg, 0, true);
         check_asked(s, NULL);
+        wake_one(s, f);
         break;
     case SIM_FAULT_PAUSE:
         set_paused(s, begin);
         break;
-    case SIM_FAULT_CONFIG: {
-        struct sim_config c = s->configs[s->store.keys.config ? s->store.keys.config_id : 0];
-
-        c.ttl_ms = (uint64_t)f->arg * 1000;
-        new_config(s, &c);
+    case SIM_FAULT_CONFIG:
+    case SIM_FAULT_LOOP_WAIT:
+    case SIM_FAULT_RETRY_TIMEOUT:
+    case SIM_FAULT_START_TIMEOUT:
+    case SIM_FAULT_MAXIMUM_LAG:
+    case SIM_FAULT_SYNC_MODE:
+        change_config(s, f);
+        wake_one(s, f);
         break;
-    }
     case SIM_FAULT_RESTART:
-        request(s, n, HA_REQ_RESTART);
+        request(s, n, &(struct ha_request){ .type = HA_REQ_RESTART });
+        break;
+    case SIM_FAULT_RESTART_IF:
+        restart_if(s, n, (enum sim_restart)f->arg);
+        break;
+    case SIM_FAULT_SCHEDULE_RESTART:
+    case SIM_FAULT_SCHEDULE_RESTART_IF:
+        request(s, n,
+                &(struct ha_request){ .type = HA_REQ_SCHEDULE_RESTART,
+                                      .has_role = f->kind == SIM_FAULT_SCHEDULE_RESTART_IF,
+                                      .role = PGV_ROLE_PRIMARY,
+                                      .schedule_wall_us =
+                                          node_wall_us(s, n) + f->arg * (int64_t)SIM_S });
+        break;
+    case SIM_FAULT_UNSCHEDULE_RESTART:
+        request(s, n, &(struct ha_request){ .type = HA_REQ_DELETE_RESTART });
         break;
     case SIM_FAULT_REINIT:
-        request(s, n, HA_REQ_REINITIALIZE);
+    case SIM_FAULT_REINIT_HOW:
+        request(s, n,
+                &(struct ha_request){
+                    .type = HA_REQ_REINITIALIZE, .force = f->arg & 1, .from_leader = f->arg & 2 });
+        break;
+    case SIM_FAULT_SCHEDULED_SWITCHOVER:
+    case SIM_FAULT_BAD_SCHEDULE:
+        schedule_switchover(s, f, f->kind == SIM_FAULT_SCHEDULED_SWITCHOVER);
+        break;
+    case SIM_FAULT_TAGS:
+        set_tags(s, n, (unsigned)f->arg);
+        break;
+    case SIM_FAULT_PENDING_RESTART:
+        n->pm.facts.pending_restart = n->pm.facts.alive;
+        if (hears(n))
+            pm_tell_facts(s, n);
+        break;
+    case SIM_FAULT_REPLAY_PAUSED:
+        n->pg.replay_paused = n->pg.proc == PG_RUNNING && n->pg.in_recovery;
+        break;
+    case SIM_FAULT_CONFIG_GONE:
+        store_delete_config(s);
+        break;
+    case SIM_FAULT_INITIALIZE_GONE:
+        if (st->keys.init != DCS_INIT_SYSID)
+            break; /* a second cluster would be made beside the first */
+        s->check.strangers = true;
+        store_delete_initialize(s);
+        break;
+    case SIM_FAULT_FOREIGN_DATA:
+        if (n->pg.dir == PM_DIR_OK) {
+            pg_crash(s, n, "its data directory is exchanged");
+            memcpy(n->pg.sysid, f->arg ? "" : "7999999999999999999", f->arg ? 1 : 20);
+            n->pg.foreign = true;
+        }
         break;
     case SIM_FAULT_SHUTDOWN:
         if (begin)
@@ -302,6 +453,17 @@ void fault_schedule(struct sim *s, unsigned i)
     sim_at(s, s->plan.faults[i].at_us, SIM_WORLD, NULL, on_begin, i, 0, 0);
 }
 
+/* Whoever began to make the cluster has died: people remove the key that it left. */
+static void unblock_bootstrap(struct sim *s)
+{
+    if (s->store.keys.init != DCS_INIT_BOOTSTRAPPING)
+        return;
+    for (unsigned i = 0; i < s->n; i++)
+        if (s->nodes[i].pg.dir == PM_DIR_OK || s->nodes[i].pm.job == PM_JOB_BOOTSTRAP)
+            return;
+    store_delete_initialize(s);
+}
+
 void fault_heal(struct sim *s)
 {
     struct sim_store *st = &s->store;
@@ -313,7 +475,11 @@ void fault_heal(struct sim *s)
         struct sim_pg *pg = &s->nodes[i].pg;
 
         pg->fail_starts = pg->fail_promotes = pg->fail_clones = pg->fail_rewinds = 0;
+        pg->fail_bootstraps = pg->fail_post_bootstraps = 0;
+        pg->fail_bootstraps = pg->fail_post_bootstraps = 0;
         pg->recovery_us = 0;
+        request(s, &s->nodes[i], &(struct ha_request){ .type = HA_REQ_DELETE_RESTART });
     }
     set_paused(s, false);
+    unblock_bootstrap(s);
 }

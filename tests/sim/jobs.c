@@ -31,7 +31,7 @@ void pm_read(struct sim *s, struct sim_node *n)
 
     f->alive = pg->proc != PG_DOWN;
     f->pid = f->alive ? (pid_t)pg->life + 100 : 0;
-    f->dir = pg->disk_gone ? PM_DIR_UNREADABLE : pg->dir;
+    f->dir = pg->disk_gone || pg->dir_hidden ? PM_DIR_UNREADABLE : pg->dir;
     if (f->dir == PM_DIR_OK)
         memcpy(f->sysid, pg->sysid, sizeof(f->sysid));
     else if (!f->alive)
@@ -106,6 +106,7 @@ static void take_row(struct sim *s, struct sim_node *n)
     f->wal_lsn = pg->lsn;
     f->receive_lsn = f->replay_lsn = pg->in_recovery ? pg->lsn : 0;
     f->streaming = pg->streaming;
+    f->replay_paused = pg->replay_paused;
     f->start_time_wall_us = pg->start_wall_us;
     f->announced = true;
     if (n->pm.stop.active)
@@ -573,7 +574,7 @@ static void start(struct sim *s, struct sim_node *n, enum pgv_role role)
         wait_accepting(s, n);
         return;
     }
-    if (pg->dir != PM_DIR_OK || pg->disk_gone) {
+    if (pg->dir != PM_DIR_OK || pg->disk_gone || pg->dir_hidden) {
         set_state(s, n, PGV_STATE_START_FAILED);
         job_end(s, n, PM_FAILED);
         return;
@@ -585,7 +586,7 @@ static void start(struct sim *s, struct sim_node *n, enum pgv_role role)
     pg_spawn(s, n, standby, recovery_us(s, n));
     pm_read(s, n);
     f->look_ok = false;
-    f->accepting = false;
+    f->accepting = f->pending_restart = false;
     wait_accepting(s, n);
 }
 
@@ -607,7 +608,7 @@ static void wiped(struct sim_node *n)
 {
     n->pg.dir = PM_DIR_EMPTY;
     n->pg.branch = -1;
-    n->pg.broken = n->pg.standby_signal = n->pg.backup_label = false;
+    n->pg.broken = n->pg.foreign = n->pg.standby_signal = n->pg.backup_label = false;
     n->pg.upstream = -1;
     n->pg.control = PM_CONTROL_UNKNOWN;
 }
@@ -703,6 +704,33 @@ static void rewind_end(struct sim *s, struct sim_node *n, uint32_t source_life)
     job_end(s, n, PM_DONE);
 }
 
+/* The pre_promote script, if there is one, has ended. */
+static void promote(struct sim *s, struct sim_node *n)
+{
+    struct sim_pm *pm = &n->pm;
+    struct sim_pg *pg = &n->pg;
+
+    if (pg->proc == PG_RUNNING && !pg->in_recovery) {
+        take_row(s, n);
+        job_end(s, n, PM_DONE);
+        return;
+    }
+    if (pm->facts.role != PGV_ROLE_PROMOTED || pg->proc == PG_DOWN) {
+        if (pg->proc == PG_DOWN || pg->fail_promotes) {
+            if (pg->fail_promotes)
+                pg->fail_promotes--;
+            job_end(s, n, PM_FAILED);
+            return;
+        }
+        pg_promote(s, n);
+        pm->facts.role = PGV_ROLE_PROMOTED;
+        facts_soon(s, n);
+    }
+    pm->phase = P_POLL;
+    later(s, n, POLL_US, P_POLL);
+    later(s, n, (pm->args.timeout_ms ? pm->args.timeout_ms : 10000) * SIM_MS, P_DEADLINE);
+}
+
 /* ---- the jobs
  * ----------------------------------------------------------------------------------------------------------------
  */
@@ -730,25 +758,10 @@ static void begin(struct sim *s, struct sim_node *n)
             later(s, n, sim_lat(s, 20 * SIM_MS, 200 * SIM_MS), P_END);
         return;
     case PM_JOB_PROMOTE:
-        if (pg->proc == PG_RUNNING && !pg->in_recovery) {
-            take_row(s, n);
-            job_end(s, n, PM_DONE);
-            return;
-        }
-        if (pm->facts.role != PGV_ROLE_PROMOTED || pg->proc == PG_DOWN) {
-            if (pg->proc == PG_DOWN || pg->fail_promotes) {
-                if (pg->fail_promotes)
-                    pg->fail_promotes--;
-                job_end(s, n, PM_FAILED);
-                return;
-            }
-            pg_promote(s, n);
-            pm->facts.role = PGV_ROLE_PROMOTED;
-            facts_soon(s, n);
-        }
-        pm->phase = P_POLL;
-        later(s, n, POLL_US, P_POLL);
-        later(s, n, (a->timeout_ms ? a->timeout_ms : 10000) * SIM_MS, P_DEADLINE);
+        if (pg->pre_promote_us && pg->in_recovery && pm->facts.role != PGV_ROLE_PROMOTED)
+            later(s, n, pg->pre_promote_us, P_RUN);
+        else
+            promote(s, n);
         return;
     case PM_JOB_CRASH_RECOVERY:
         if (pg->proc != PG_DOWN || pg->dir != PM_DIR_OK || pg->disk_gone) {
@@ -808,6 +821,9 @@ static void run(struct sim *s, struct sim_node *n)
     struct sim_pg *pg = &n->pg;
 
     switch (pm->args.job) {
+    case PM_JOB_PROMOTE:
+        promote(s, n);
+        return;
     case PM_JOB_RESTART:
         start(s, n, pm->facts.role == PGV_ROLE_PRIMARY ? PGV_ROLE_PRIMARY : PGV_ROLE_REPLICA);
         return;
@@ -827,7 +843,9 @@ static void run(struct sim *s, struct sim_node *n)
     case PM_JOB_BOOTSTRAP: {
         uint64_t id = 7000000000000000000ull + sim_rng_below(&s->rng, 1000000000000000ull);
 
-        if (pg->disk_gone) {
+        if (pg->disk_gone || pg->fail_bootstraps) {
+            if (pg->fail_bootstraps)
+                pg->fail_bootstraps--;
             set_state(s, n, PGV_STATE_INITDB_FAILED);
             job_end(s, n, PM_FAILED);
             return;
@@ -840,6 +858,10 @@ static void run(struct sim *s, struct sim_node *n)
         pg->control = PM_CONTROL_SHUT_DOWN;
         s->stats.bootstraps++;
         start(s, n, PGV_ROLE_PRIMARY);
+        if (s->plan.bootstrap_recovery_us) { /* a backup, replayed up to a target */
+            pg->in_recovery = true;
+            pg_recover(s, n, s->plan.bootstrap_recovery_us);
+        }
         return;
     }
     default:
@@ -888,11 +910,17 @@ static void finish(struct sim *s, struct sim_node *n, uint64_t extra)
         clone_end(s, n, (uint32_t)extra);
         return;
     case PM_JOB_POST_BOOTSTRAP:
+        if (pg->fail_post_bootstraps) {
+            pg->fail_post_bootstraps--;
+            job_end(s, n, PM_FAILED);
+            return;
+        }
         job_end(s, n, pg->proc == PG_RUNNING && !pg->hung ? PM_DONE : PM_FAILED);
         return;
     case PM_JOB_REMOVE_DATA:
     case PM_JOB_MOVE_DATA_ASIDE:
-        if (pg->proc != PG_DOWN || pg->disk_gone) {
+        if (pg->proc != PG_DOWN || pg->disk_gone || pg->dir_hidden) {
+            s->check.strangers |= pm->args.job == PM_JOB_MOVE_DATA_ASIDE;
             job_end(s, n, PM_FAILED);
             return;
         }
@@ -1004,12 +1032,19 @@ void pm_port_checkpoint(void *data)
            n->pg.life, 0, 0);
 }
 
-/* Nobody in the model pauses the replay. */
+/* It could not replay on with its settings: once resumed it ends, and is started with others. */
+static void on_resumed(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    if (ev->a == n->pg.life && n->pg.replay_paused)
+        pg_crash(s, n, "a setting is too small to replay on");
+}
+
 void pm_port_resume_replay(void *data)
 {
     struct sim_node *n = data;
 
-    PGV_ASSERT(!n->pg.in_recovery || n->running);
+    sim_in(n->sim, sim_lat(n->sim, SIM_MS, 50 * SIM_MS), SIM_MACHINE, n, on_resumed, n->pg.life, 0,
+           0);
 }
 
 static void on_slots(struct sim *s, struct sim_node *n, const struct sim_ev *ev)

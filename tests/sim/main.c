@@ -4,6 +4,8 @@
  */
 #include "tests/sim/sim.h"
 
+#include "base/file.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,10 +68,12 @@ static bool fails_alike(struct sim *s, const struct sim_plan *p, enum sim_rule r
 
 static int shrink(struct sim *s, uint64_t seed, FILE *trace)
 {
+    struct sim_recording *recording = s->recording;
     static struct sim_plan p, q;
     enum sim_rule rule;
     bool smaller = true;
 
+    s->recording = NULL; /* only what is left over is recorded */
     plan_make(&p, seed);
     if (run_plan(s, &p, NULL, false)) {
         printf("seed %llu does not fail\n", (unsigned long long)seed);
@@ -110,7 +114,8 @@ static int shrink(struct sim *s, uint64_t seed, FILE *trace)
             }
         }
     }
-    (void)run_plan(s, &p, trace ? trace : NULL, false);
+    s->recording = recording;
+    (void)run_plan(s, &p, trace, false);
     plan_print(&p, stdout);
     print_failure(s);
     return 1;
@@ -138,11 +143,25 @@ static double wall_s(void)
 
 struct totals {
     uint64_t seeds, failed, odd_n[SIM_ODDS], odd_us[SIM_ODDS], mixed;
+    uint64_t sync_all;               /* seeds in which every node must confirm */
+    double three_cpu_s, three_sim_s; /* of clusters of three nodes */
+    double cpu_from, sim_from;
 };
+
+static void begin_one(struct totals *t, const struct sim *s)
+{
+    t->cpu_from = cpu_s();
+    t->sim_from = (double)s->stats.sim_us / 1e6;
+}
 
 static void add_up(struct totals *t, const struct sim *s)
 {
     t->seeds++;
+    t->sync_all += sync_demands_all(&s->plan);
+    if (s->plan.nodes == 3) {
+        t->three_cpu_s += cpu_s() - t->cpu_from;
+        t->three_sim_s += (double)s->stats.sim_us / 1e6 - t->sim_from;
+    }
     t->mixed += s->check.mixed;
     for (unsigned i = 0; i < SIM_ODDS; i++) {
         t->odd_n[i] += s->check.odd_n[i];
@@ -161,6 +180,7 @@ static void print_stats(const struct sim *s, const struct totals *t, double cpu,
 {
     const struct sim_stats *st = &s->stats;
     double hours = (double)st->sim_us / 3.6e9;
+    unsigned reached = 0;
 
     printf("%llu seeds, %llu failed; %.1f cluster-hours in %.1f CPU seconds (%.0f per CPU minute); "
            "%llu events, %llu steps of brains\n",
@@ -173,6 +193,14 @@ static void print_stats(const struct sim *s, const struct totals *t, double cpu,
            (unsigned long long)st->clones, (unsigned long long)st->rewinds,
            (unsigned long long)st->jobs, (unsigned long long)st->acks,
            (unsigned long long)st->refused);
+    if (t->three_cpu_s > 0)
+        printf("clusters of three nodes: %.0f cluster-hours per CPU minute\n",
+               t->three_sim_s / 3600 / t->three_cpu_s * 60);
+    printf(
+        "synchronous commits %llu; every other node must confirm in %llu seeds: none is lost; in "
+        "others: lost %llu times\n",
+        (unsigned long long)st->sync_acks, (unsigned long long)t->sync_all,
+        (unsigned long long)st->sync_losses);
     printf("two primaries that only fencing hardware could have prevented:\n");
     for (unsigned i = 0; i < SIM_ODDS; i++)
         if (t->odd_n[i])
@@ -190,6 +218,10 @@ static void print_stats(const struct sim *s, const struct totals *t, double cpu,
         for (unsigned e = 0; e <= HA_EV_SHUTDOWN; e++)
             printf(" %10llu", (unsigned long long)st->pairs[e][c]);
     }
+    for (unsigned c = 0; c < 16; c++)
+        for (unsigned e = 0; e <= HA_EV_SHUTDOWN; e++)
+            reached += st->pairs[e][c] != 0;
+    printf("\nreached: %u of %u", reached, 16u * (HA_EV_SHUTDOWN + 1u));
     printf("\n\nreasons never given:");
     for (unsigned w = 1; w < HA_WHYS; w++)
         if (!st->whys[w])
@@ -209,6 +241,7 @@ static int many(struct sim *s, uint64_t from, uint64_t to, double seconds, bool 
 
     for (uint64_t seed = from; seed <= to && (seconds <= 0 || wall_s() - began < seconds); seed++) {
         plan_make(&p, seed);
+        begin_one(&t, s);
         if (!run_plan(s, &p, NULL, false)) {
             print_failure(s);
             fflush(stdout);
@@ -240,6 +273,7 @@ static int stored(struct sim *s, const char *path)
         if (end == line)
             continue;
         plan_make(&p, seed);
+        begin_one(&t, s);
         if (!run_plan(s, &p, NULL, false)) {
             print_failure(s);
             t.failed++;
@@ -254,12 +288,15 @@ static int stored(struct sim *s, const char *path)
 static int usage(void)
 {
     fprintf(stderr,
-            "sim --seed N [--trace] [--html FILE]                  one run\n"
+            "sim --seed N [--trace] [--html FILE] [--record DIR]   one run\n"
             "sim --seeds A-B [--max-failures N]                    many\n"
             "sim --seconds S [--from N|now] [--stats]              as many as there is time for\n"
             "sim --stored FILE                                     the seeds of a file\n"
-            "sim --shrink N [--trace]                              a smaller schedule that fails\n"
-            "sim --scenario FILE [--trace] [--html FILE]           a script\n"
+            "sim --shrink N [--trace] [--record DIR]               a smaller schedule that fails\n"
+            "sim --scenario FILE [--trace] [--html FILE] [--record DIR]\n"
+            "                                                      a script\n"
+            "sim --import FILE [--from N] [--to N]                 a flight recording as a text\n"
+            "sim --check FILE                                      such a text through the brain\n"
             "sim --plan N                                          what a seed stands for\n");
     return 2;
 }
@@ -269,9 +306,9 @@ int main(int argc, char **argv)
     static struct sim_plan p;
     struct sim *s = sim_new();
     const char *seed = NULL, *seeds = NULL, *html = NULL, *scenario = NULL, *file = NULL;
-    const char *shrink_seed = NULL, *plan = NULL;
+    const char *shrink_seed = NULL, *plan = NULL, *record = NULL, *import = NULL, *check = NULL;
     double seconds = 0;
-    uint64_t from = 1;
+    uint64_t from = 1, to = UINT64_MAX;
     unsigned most = 10;
     bool trace = false, table = false;
     struct pgv_error err = { 0 };
@@ -300,6 +337,14 @@ int main(int argc, char **argv)
             seconds = strtod(v, NULL);
         else if (!strcmp(a, "--from"))
             from = !strcmp(v, "now") ? (uint64_t)time(NULL) * 1000 : strtoull(v, NULL, 10);
+        else if (!strcmp(a, "--to"))
+            to = strtoull(v, NULL, 10);
+        else if (!strcmp(a, "--record"))
+            record = v;
+        else if (!strcmp(a, "--import"))
+            import = v;
+        else if (!strcmp(a, "--check"))
+            check = v;
         else if (!strcmp(a, "--max-failures"))
             most = (unsigned)strtoul(v, NULL, 10);
         else if (!strcmp(a, "--stored"))
@@ -315,7 +360,30 @@ int main(int argc, char **argv)
         else
             return usage();
     }
-    if (plan) {
+    if (record) {
+        if (!seed && !shrink_seed && !scenario)
+            return usage();
+        if (!pgv_mkdirs(record, 0777, &err)) {
+            fprintf(stderr, "%s\n", err.msg);
+            return 2;
+        }
+        s->recording = recording_open(record);
+    }
+    if (import) {
+        if (!trace_import(import, from, to, stdout, &err)) {
+            fprintf(stderr, "%s: %s\n", import, err.msg);
+            status = 2;
+        }
+    } else if (check) {
+        bool same = false;
+
+        if (!trace_check(check, &same, &err)) {
+            fprintf(stderr, "%s: %s\n", check, err.msg);
+            status = 2;
+        } else {
+            status = same ? 0 : 1;
+        }
+    } else if (plan) {
         plan_make(&p, strtoull(plan, NULL, 10));
         plan_print(&p, stdout);
     } else if (seed) {
@@ -353,6 +421,10 @@ int main(int argc, char **argv)
     }
     if (html && !html_write(s, html, scenario ? scenario : "", &err)) {
         fprintf(stderr, "%s: %s\n", html, err.msg);
+        status = 2;
+    }
+    if (s->recording && !recording_close(s->recording, &err)) {
+        fprintf(stderr, "%s: %s\n", record, err.msg);
         status = 2;
     }
     sim_free(s);

@@ -3,6 +3,8 @@
  */
 #include "tests/sim/sim.h"
 
+#include "agent/ha/explain.h"
+
 #include <string.h>
 
 #define START_WAIT_US (5 * SIM_S)
@@ -150,7 +152,8 @@ void node_push_policy(struct sim *s, struct sim_node *n)
     p->member_slots_ttl_ms = 1800000;
     p->paused = c->paused;
     p->check_timeline = c->check_timeline;
-    p->can_bootstrap = true;
+    p->sync_requested = c->sync_mode;
+    p->can_bootstrap = !s->plan.no_bootstrap[n->i];
     p->rewind = s->plan.rewind;
     p->remove_on_diverged = s->plan.remove_on_diverged;
     p->remove_on_rewind_failure = s->plan.remove_on_rewind_failure;
@@ -321,7 +324,7 @@ static void port_log(void *data, enum ha_level level, enum ha_why why, const cha
     struct sim_node *n = data;
 
     (void)level;
-    n->sim->stats.whys[why]++;
+    (void)why;
     if (sim_noting(n->sim, SIM_NOTE_LOG))
         sim_note(n->sim, n, SIM_NOTE_LOG, "%s", text);
 }
@@ -331,8 +334,13 @@ static void port_cycle_done(void *data, enum ha_why why, const char *text)
     struct sim_node *n = data;
     struct sim *s = n->sim;
 
-    s->stats.whys[why]++;
-    n->last_why = why;
+    (void)why;
+    if (s->stats.steps % 1024 == 0) { /* in whatever state it is */
+        struct ha_explanation x;
+
+        ha_explain(&n->ha, n->ha.now_ms, &x);
+        PGV_ASSERT(x.leader == ha_is_leader(&n->ha, n->ha.now_ms));
+    }
     if (!sim_noting(s, SIM_NOTE_STATUS) || strcmp(n->last_status, text) == 0)
         return;
     memcpy(n->last_status, text, sizeof(n->last_status));
@@ -356,6 +364,23 @@ static void port_exit(void *data, int status)
     sim_in(n->sim, SIM_MS, SIM_AGENT, n, on_exit_asked, 0, 0, 0);
 }
 
+/* Whoever asks for the key could be promoted, as the brain explains itself. */
+static void check_explained(struct sim *s, struct sim_node *n)
+{
+    const struct dcs_failover *f = &n->ha.view.failover;
+    struct ha_explanation x;
+
+    if (f->present && !(f->scheduled && f->schedule_valid &&
+                        f->scheduled_wall_us > n->ha.wall_us + (int64_t)n->policy.ttl_ms * 1000))
+        return; /* what people have asked for has other rules */
+    ha_explain(&n->ha, n->ha.now_ms, &x);
+    /* Whether the store answers is told by the last request, whatever it was for. */
+    for (unsigned i = 0; i < x.promotion.n; i++)
+        if (x.promotion.v[i].verdict == HA_RULE_FAIL && strcmp(x.promotion.v[i].name, "store") != 0)
+            check_violation(s, n, SIM_RULE_explained_otherwise, "%s: %.100s", x.promotion.v[i].name,
+                            x.promotion.v[i].text);
+}
+
 static void port_dcs(void *data, const struct ha_effect *e)
 {
     struct sim_node *n = data;
@@ -363,6 +388,8 @@ static void port_dcs(void *data, const struct ha_effect *e)
     if (n->sim->trace)
         sim_note(n->sim, n, SIM_NOTE_EFFECT, "dcs %s (%s)", ha_dcs_op_name(e->u.dcs.op),
                  ha_why_label(e->why));
+    if (e->u.dcs.op == HA_DCS_ACQUIRE)
+        check_explained(n->sim, n);
     dcs_port(data, e);
 }
 
@@ -404,11 +431,25 @@ void node_init(struct sim *s, unsigned i)
     n->name[0] = 'n';
     n->name[1] = (char)('1' + i);
     n->tags = s->plan.tags[i];
+    n->tags_id = (uint16_t)i;
     n->ppm = s->plan.ppm[i];
     n->boot_us = sim_lat(s, 1000 * SIM_S, 100000 * SIM_S);
     n->wall_off_us = (int64_t)sim_lat(s, 0, 2 * SIM_S) - (int64_t)SIM_S;
     n->timer_us = SIM_MAX_US;
     pg_init_node(s, n);
+}
+
+/* After each step of the brain. */
+static void on_step(void *data, const struct ha *ha, const struct ha_event *ev,
+                    const struct ha_effects *fx)
+{
+    struct sim_node *n = data;
+
+    (void)ha;
+    for (unsigned i = 0; i < fx->n; i++)
+        n->sim->stats.whys[fx->v[i].why]++;
+    if (n->sim->recording)
+        recording_step(n->sim, n, ev, fx);
 }
 
 static void begin_run(struct sim *s, struct sim_node *n)
@@ -451,6 +492,9 @@ static void on_start(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
     n->seen.agent_up_us = s->now_us;
     ha_init(&n->ha);
     pump_init(&n->pump, &n->ha, &ports, n);
+    n->pump.record = on_step;
+    n->pump.record_data = n;
+    recording_agent(s, n);
     pm_init_node(s, n);
     dcs_init_node(s, n);
     n->last_status[0] = 0;
@@ -471,6 +515,8 @@ void node_kill(struct sim *s, struct sim_node *n)
         n->pg.dir = PM_DIR_EMPTY;
     if (n->pm.working && n->pm.args.job == PM_JOB_REWIND && n->pm.phase)
         n->pg.broken = true;
+    if (s->store.keys.init != DCS_INIT_SYSID || n->pm.job == PM_JOB_MOVE_DATA_ASIDE)
+        s->check.strangers = true;
     n->up = n->running = n->frozen = false;
     n->life++;
     n->froze_us = s->now_us;

@@ -9,6 +9,10 @@
 
 #include <string.h>
 
+/* What only the plans of seeds above PLAN_FIRST_SEEDS hold begins here. */
+#define FIRST_KINDS SIM_FAULT_SCHEDULED_SWITCHOVER
+#define KINDS SIM_FAULT_FOREIGN_DATA /* the rest is for scenarios */
+
 static const struct {
     const char *name, *needs;
 } kinds[SIM_FAULTS] = {
@@ -52,6 +56,8 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
     uint64_t ttl_s = p->config.ttl_ms / 1000;
 
     f->at_us = sim_rng_range(r, p->faults_from_us, p->faults_until_us - SIM_S);
+    if (!p->faults_from_us && sim_rng_permille(r, 300)) /* while the cluster is being made */
+        f->at_us = sim_rng_range(r, 0, 20 * SIM_S);
     f->node = needs(f->kind, 'N') ? (int)sim_rng_below(r, p->nodes) : -1;
     f->dur_us = 0;
     if (needs(f->kind, 'D')) {
@@ -82,6 +88,7 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
         break;
     case SIM_FAULT_STOP_SLOW:
     case SIM_FAULT_PROMOTE_SLOW:
+    case SIM_FAULT_PRE_PROMOTE_SLOW:
     case SIM_FAULT_REPL_LAG:
         f->arg = (int64_t)sim_rng_range(r, 500, 20000);
         break;
@@ -100,17 +107,79 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
         if (f->arg < 20)
             f->arg = 20;
         break;
+    case SIM_FAULT_SCHEDULED_SWITCHOVER:
+    case SIM_FAULT_BAD_SCHEDULE:
+    case SIM_FAULT_SCHEDULE_RESTART:
+    case SIM_FAULT_SCHEDULE_RESTART_IF:
+        f->arg = (int64_t)sim_rng_range(r, 0, 140) - 20; /* some have passed */
+        break;
+    case SIM_FAULT_RESTART_IF:
+        f->arg = (int64_t)sim_rng_below(r, SIM_RESTARTS);
+        break;
+    case SIM_FAULT_REINIT_HOW:
+        f->arg = (int64_t)sim_rng_range(r, 1, 3);
+        break;
+    case SIM_FAULT_TAGS:
+        f->arg = (int64_t)sim_rng_below(r, 16);
+        break;
+    case SIM_FAULT_LOOP_WAIT:
+        f->arg = (int64_t)sim_rng_range(r, 1, p->config.loop_wait_ms / 1000);
+        break;
+    case SIM_FAULT_RETRY_TIMEOUT:
+        f->arg = (int64_t)sim_rng_range(r, 3, p->config.retry_timeout_ms / 1000);
+        break;
+    case SIM_FAULT_START_TIMEOUT:
+        f->arg = (int64_t)(sim_rng_permille(r, 300) ? 0 : sim_rng_range(r, 5, 300));
+        break;
+    case SIM_FAULT_MAXIMUM_LAG:
+        f->arg = (int64_t)sim_rng_range(r, 1, 1024) * 1024;
+        break;
     default:
         f->arg = 0;
         break;
     }
 }
 
+/* What only later seeds may have. */
+static void make_more(struct sim_plan *p, struct sim_rng *r)
+{
+    if (sim_rng_permille(r, 250)) {
+        p->sync.any = sim_rng_permille(r, 500);
+        p->sync.n =
+            sim_rng_permille(r, 600) ? p->nodes - 1 : (unsigned)sim_rng_range(r, 1, p->nodes - 1);
+        p->sync.local_pm = sim_rng_permille(r, 300) ? 200 : 0;
+        for (unsigned i = 0; i < p->nodes; i++)
+            p->tags[i].replicatefrom[0] = 0; /* only who streams from the leader confirms */
+    }
+    if (sim_rng_permille(r, 150)) /* from the first moment on */
+        p->faults_from_us = 0;
+    if (sim_rng_permille(r, 200))
+        p->bootstrap_recovery_us = sim_rng_range(r, 1, 60) * SIM_S;
+    for (unsigned i = 0; i < p->nodes; i++) {
+        p->no_bootstrap[i] = i && sim_rng_permille(r, 200);
+        if (sim_rng_permille(r, 100))
+            p->bootstrap_fails[i] = (unsigned)sim_rng_range(r, 1, 2);
+        if (sim_rng_permille(r, 100))
+            p->post_bootstrap_fails[i] = (unsigned)sim_rng_range(r, 1, 2);
+    }
+}
+
+/* A moment after another one, and on the same node: what one has begun the next one meets. */
+static void join_burst(const struct sim_plan *p, struct sim_rng *r, struct sim_fault *f)
+{
+    uint64_t at_us = f[-1].at_us + sim_rng_range(r, 0, 5 * SIM_S);
+
+    if (at_us < p->faults_until_us - SIM_S)
+        f->at_us = at_us;
+    if (f->node >= 0 && f[-1].node >= 0)
+        f->node = f[-1].node;
+}
+
 void plan_make(struct sim_plan *p, uint64_t seed)
 {
     struct sim_rng r;
     bool allowed[SIM_FAULTS];
-    unsigned n_allowed = 0, wiped = 0;
+    unsigned n_allowed = 0, wiped = 0, kinds_n = seed > PLAN_FIRST_SEEDS ? KINDS : FIRST_KINDS;
 
     memset(p, 0, sizeof(*p));
     sim_rng_seed(&r, seed);
@@ -142,7 +211,9 @@ void plan_make(struct sim_plan *p, uint64_t seed)
     p->latency_us = sim_rng_range(&r, 300, 5000);
     p->faults_from_us = 90 * SIM_S;
     p->faults_until_us = p->faults_from_us + sim_rng_range(&r, 120, 3600) * SIM_S;
-    for (unsigned k = 0; k < SIM_FAULTS; k++) {
+    if (seed > PLAN_FIRST_SEEDS)
+        make_more(p, &r);
+    for (unsigned k = 0; k < kinds_n; k++) {
         allowed[k] = sim_rng_permille(&r, 300);
         if (k == SIM_FAULT_MACHINE_STEAL && sim_rng_permille(&r, 800))
             allowed[k] = false;
@@ -159,10 +230,12 @@ void plan_make(struct sim_plan *p, uint64_t seed)
         enum sim_fault_kind k;
 
         do
-            k = (enum sim_fault_kind)sim_rng_below(&r, SIM_FAULTS);
+            k = (enum sim_fault_kind)sim_rng_below(&r, kinds_n);
         while (!allowed[k]);
         f->kind = k;
         make_fault(p, &r, f);
+        if (seed > PLAN_FIRST_SEEDS && i && sim_rng_permille(&r, 250))
+            join_burst(p, &r, f);
         /* All the data must not go. */
         if (f->kind == SIM_FAULT_DISK_WIPED && wiped++)
             f->off = true;
@@ -197,6 +270,20 @@ void plan_print(const struct sim_plan *p, FILE *to)
             fprintf(to, "plan n%u nofailover=%d priority=%d replicatefrom=%s lag=%llu ms\n", i + 1,
                     p->tags[i].nofailover, p->tags[i].failover_priority, p->tags[i].replicatefrom,
                     (unsigned long long)(p->lag_us[i] / SIM_MS));
+    if (p->sync.n) {
+        char names[64];
+
+        sync_print(&p->sync, names, sizeof(names));
+        fprintf(to, "plan synchronous_standby_names='%s' local=%u of 1000\n", names,
+                p->sync.local_pm);
+    }
+    if (p->bootstrap_recovery_us)
+        fprintf(to, "plan custom bootstrap, recovery takes %llu s\n",
+                (unsigned long long)(p->bootstrap_recovery_us / SIM_S));
+    for (unsigned i = 0; i < p->nodes; i++)
+        if (p->no_bootstrap[i] || p->bootstrap_fails[i] || p->post_bootstrap_fails[i])
+            fprintf(to, "plan n%u bootstrap=%d bootstrap_fails=%u post_bootstrap_fails=%u\n", i + 1,
+                    !p->no_bootstrap[i], p->bootstrap_fails[i], p->post_bootstrap_fails[i]);
     for (unsigned i = 0; i < p->n_faults; i++) {
         const struct sim_fault *f = &p->faults[i];
 
@@ -224,17 +311,19 @@ uint64_t plan_leader_bound_us(const struct sim_plan *p)
     const struct sim_config *c = &p->config;
     uint64_t ttl = c->ttl_ms;
 
+    /* loop_wait and retry_timeout are only ever lowered. */
     for (unsigned i = 0; i < p->n_faults; i++)
         if (p->faults[i].kind == SIM_FAULT_CONFIG && !p->faults[i].off &&
             (uint64_t)p->faults[i].arg * 1000 > ttl)
             ttl = (uint64_t)p->faults[i].arg * 1000;
     return (ttl + 3 * c->loop_wait_ms + 2 * c->retry_timeout_ms + c->primary_race_backoff_ms +
             180000) *
-           SIM_MS;
+               SIM_MS +
+           p->bootstrap_recovery_us;
 }
 
 /* Everybody compares, rewinds or copies, one after a failed one. */
 uint64_t plan_settled_bound_us(const struct sim_plan *p)
 {
-    return plan_leader_bound_us(p) + (180 * SIM_S + 6 * p->config.loop_wait_ms * SIM_MS);
+    return plan_leader_bound_us(p) + (240 * SIM_S + 6 * p->config.loop_wait_ms * SIM_MS);
 }

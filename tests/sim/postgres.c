@@ -37,6 +37,8 @@ void pg_init_node(struct sim *s, struct sim_node *n)
     n->pg.dir = PM_DIR_EMPTY;
     n->pg.branch = n->pg.upstream = -1;
     n->pg.lag_us = s->plan.lag_us[n->i];
+    n->pg.fail_bootstraps = s->plan.bootstrap_fails[n->i];
+    n->pg.fail_post_bootstraps = s->plan.post_bootstrap_fails[n->i];
 }
 
 int pg_new_branch(struct sim *s, struct sim_node *n, int parent, uint64_t lsn)
@@ -228,6 +230,7 @@ void pg_end(struct sim *s, struct sim_node *n)
     pg_catch_up(s, n);
     pg->proc = PG_DOWN;
     pg->writable = pg->streaming = false;
+    sync_sessions_end(n);
     pg->attach++;
     pg->life++;
     pg_links_changed(s);
@@ -247,6 +250,7 @@ void pg_stop_sessions(struct sim *s, struct sim_node *n)
     if (!n->pg.writable)
         return;
     n->pg.writable = false;
+    sync_sessions_end(n);
     s->check.dirty = true;
     sim_note(s, n, SIM_NOTE_PG, "takes no writes any more");
 }
@@ -289,7 +293,7 @@ void pg_spawn(struct sim *s, struct sim_node *n, bool standby, uint64_t after_us
     pg->life++;
     pg->proc = PG_STARTING;
     pg->in_recovery = standby;
-    pg->writable = pg->streaming = false;
+    pg->writable = pg->streaming = pg->replay_paused = false;
     pg->start_wall_us = node_wall_us(s, n);
     if (pg->fail_starts || pg->broken) {
         if (pg->fail_starts)
@@ -322,6 +326,12 @@ static void on_promoted(struct sim *s, struct sim_node *n, const struct sim_ev *
     s->stats.promotions++;
     sim_note(s, n, SIM_NOTE_PG, "promoted: timeline %u begins at %llx", pg_tli(s, n),
              (unsigned long long)s->branches[pg->branch].switch_lsn);
+    check_promoted(s, n);
+}
+
+void pg_recover(struct sim *s, struct sim_node *n, uint64_t for_us)
+{
+    sim_in(s, for_us, SIM_MACHINE, n, on_promoted, n->pg.life, 0, 0);
 }
 
 /* The signal: what was received is replayed, then the new timeline begins. */

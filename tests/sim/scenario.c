@@ -6,13 +6,17 @@
  *   maximum_lag 1048576 | check_timeline 1 | race_backoff 40 | rewind 0 | remove_on_diverged 1
  *   client 1000 500          one write per so many ms, of so many bytes
  *   nofailover n3 | priority n2 5 | replicatefrom n3 n2 | lag n2 500
+ *   sync ANY 1 (*) | sync 2 (n1,n2,n3) | sync_local 200
+ *                            synchronous_standby_names; so many of 1000 commits do not wait
+ *   bootstrap_fails n1 1 | post_bootstrap_fails n1 1 | bootstrap_recovery 30 | no_bootstrap n2
  *   at 10 FAULT [n1] [for MS] [arg A]
  *   at 20 expect WHAT        within 20 60 expect WHAT        throughout 20 60 expect WHAT
  *
- * Times are seconds since n1, whose agent starts first, leads and all others follow it. WHAT:
- *   leader n1 | leader other n1 | leader none | writable n1 | writable none | following n2
- *   promotions N | demotions N | lost BYTES | odd N | settled | status n1 SOME TEXT
- * That no checker complains is always expected.
+ * Times are seconds since n1, whose agent starts first, leads and all others follow it (whoever
+ * does, when a bootstrap fails). WHAT: leader n1 | leader other n1 | leader none | writable n1 |
+ * writable none | following n2 promotions N | demotions N | lost BYTES | odd N | settled | status
+ * n1 SOME TEXT acknowledging n1 | waiting n1 (its commits, for standbys) | sync_losses N restarted
+ * n1 (its server, since the begin) That no checker complains is always expected.
  */
 #include "tests/sim/sim.h"
 
@@ -22,9 +26,10 @@
 struct script {
     struct sim *s;
     struct sim_plan plan;
-    bool begun, ok;
+    bool begun, ok, any_leader;
     uint64_t base_us;
-    uint64_t promotions, demotions, lost;
+    uint64_t promotions, demotions, lost, sync_losses;
+    int64_t started_us[SIM_NODES_MAX];
     unsigned line;
     struct pgv_error *err;
 };
@@ -53,7 +58,7 @@ static bool begin(struct script *x)
             return complain(x,
                             "a checker complains before the first leader leads:", x->s->check.text);
         if (x->s->now_us > 20 * SIM_S && check_all_settled(x->s, why, sizeof(why)) &&
-            x->s->store.keys.leader && x->s->store.keys.leader_node == 0)
+            x->s->store.keys.leader && (x->any_leader || x->s->store.keys.leader_node == 0))
             break;
     }
     if (x->s->now_us >= 300 * SIM_S)
@@ -62,6 +67,9 @@ static bool begin(struct script *x)
     x->promotions = x->s->stats.promotions;
     x->demotions = x->s->stats.demotions;
     x->lost = x->s->stats.lost_bytes;
+    x->sync_losses = x->s->stats.sync_losses;
+    for (unsigned i = 0; i < x->s->n; i++)
+        x->started_us[i] = x->s->nodes[i].pg.start_wall_us;
     return sim_run_until(x->s, x->base_us);
 }
 
@@ -108,6 +116,16 @@ static bool holds(struct script *x, char **w, unsigned n, bool *ret)
         for (unsigned o = 0; o < SIM_ODDS; o++)
             odd += s->check.odd_n[o];
         *ret = odd == strtoul(arg, NULL, 10);
+    } else if (!strcmp(what, "sync_losses")) {
+        *ret = s->stats.sync_losses - x->sync_losses == strtoull(arg, NULL, 10);
+    } else if (!strcmp(what, "acknowledging") && i >= 0) {
+        *ret = s->nodes[i].seen.acked_us + 2 * SIM_S + 3 * s->plan.client_every_us >= s->now_us;
+    } else if (!strcmp(what, "waiting") && i >= 0) {
+        *ret = s->nodes[i].waiting.n && s->nodes[i].waiting.v[0].since_us + SIM_S < s->now_us &&
+               s->nodes[i].seen.acked_us + SIM_S < s->now_us;
+    } else if (!strcmp(what, "restarted") && i >= 0) {
+        *ret =
+            s->nodes[i].pg.proc == PG_RUNNING && s->nodes[i].pg.start_wall_us != x->started_us[i];
     } else if (!strcmp(what, "settled")) {
         *ret = check_all_settled(s, why, sizeof(why));
     } else if (!strcmp(what, "status") && i >= 0) {
@@ -193,6 +211,21 @@ static bool timed(struct script *x, char **w, unsigned n)
     return so || failed(x, w, n);
 }
 
+static bool sync_setting(struct script *x, char **w, unsigned n)
+{
+    unsigned local_pm = x->plan.sync.local_pm;
+    char text[64] = "";
+
+    for (unsigned i = 0; i < n; i++) {
+        size_t len = strlen(text);
+        snprintf(text + len, sizeof(text) - len, "%s%s", i ? " " : "", w[i]);
+    }
+    if (!sync_parse(text, &x->plan.sync))
+        return complain(x, "no synchronous_standby_names:", text);
+    x->plan.sync.local_pm = local_pm;
+    return true;
+}
+
 static bool setting(struct script *x, char **w, unsigned n)
 {
     struct sim_plan *p = &x->plan;
@@ -231,6 +264,20 @@ static bool setting(struct script *x, char **w, unsigned n)
         p->tags[i].failover_priority = (int)strtol(w[2], NULL, 10);
     else if (!strcmp(w[0], "replicatefrom") && i >= 0 && n > 2 && node_of(w[2]) >= 0)
         memcpy(p->tags[i].replicatefrom, w[2], 3);
+    else if (!strcmp(w[0], "sync"))
+        return sync_setting(x, w + 1, n - 1);
+    else if (!strcmp(w[0], "sync_local"))
+        p->sync.local_pm = (unsigned)v;
+    else if (!strcmp(w[0], "bootstrap_fails") && i >= 0 && n > 2)
+        p->bootstrap_fails[i] = (unsigned)strtoul(w[2], NULL, 10), x->any_leader = true;
+    else if (!strcmp(w[0], "post_bootstrap_fails") && i >= 0 && n > 2)
+        p->post_bootstrap_fails[i] = (unsigned)strtoul(w[2], NULL, 10), x->any_leader = true;
+    else if (!strcmp(w[0], "sync_mode"))
+        p->config.sync_mode = v != 0;
+    else if (!strcmp(w[0], "bootstrap_recovery"))
+        p->bootstrap_recovery_us = v * SIM_S;
+    else if (!strcmp(w[0], "no_bootstrap") && i >= 0)
+        p->no_bootstrap[i] = true;
     else if (!strcmp(w[0], "lag") && i >= 0 && n > 2)
         p->lag_us[i] = strtoull(w[2], NULL, 10) * SIM_MS;
     else
@@ -279,8 +326,8 @@ bool scenario_run(struct sim *s, const char *path, bool *ret_ok, struct pgv_erro
             w[n++] = t;
         if (!n)
             continue;
-        if (n > 3 &&
-            (!strcmp(w[0], "at") || !strcmp(w[0], "within") || !strcmp(w[0], "throughout"))) {
+        if ((n > 2 && !strcmp(w[0], "at")) ||
+            (n > 3 && (!strcmp(w[0], "within") || !strcmp(w[0], "throughout")))) {
             if (!timed(x, w, n))
                 goto out;
         } else if (!setting(x, w, n)) {

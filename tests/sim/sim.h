@@ -8,10 +8,11 @@
  * time is in microseconds and nobody in the world reads it: each node has a clock of its own.
  *
  * Files: world.c the scheduler, randomness, notes; store.c the store's side of etcd, dcs.c the
- * agent's side of it; postgres.c the servers, jobs.c what an agent sees of and does to its own;
- * node.c an agent under its ports; client.c the writers; plan.c topology and faults from a seed;
- * fault.c what a fault does; check.c what must never happen (shares no code with the brain);
- * scenario.c scripts; html.c the picture; main.c the command line.
+ * agent's side of it; postgres.c the servers, sync.c commits that wait for standbys, jobs.c what an
+ * agent sees of and does to its own; node.c an agent under its ports; client.c the writers; plan.c
+ * topology and faults from a seed; fault.c what a fault does; check.c what must never happen
+ * (shares no code with the brain); scenario.c scripts; record.c flight recordings of the agents;
+ * trace.c recordings as tests; html.c the picture; main.c the command line.
  */
 #pragma once
 
@@ -24,6 +25,7 @@
 #define SIM_BRANCHES_MAX 1024
 #define SIM_FAULTS_MAX 96
 #define SIM_CONFIGS_MAX 64
+#define SIM_TAG_SETS_MAX 128
 #define SIM_RING 1024 /* revisions a watch can catch up with */
 #define SIM_MS 1000ull
 #define SIM_S 1000000ull
@@ -102,6 +104,7 @@ struct sim_member {
     uint64_t rev;
     uint64_t xlog, receive, replay;
     uint32_t lease, tl;
+    uint16_t tags; /* into sim->tag_sets */
     uint8_t state, role;
     bool exists, checkpoint_pending, pause, pending_restart, positions, streaming;
 };
@@ -110,7 +113,7 @@ struct sim_failover {
     uint64_t rev;
     int64_t at_wall_us;
     int8_t leader, candidate; /* -1: not named */
-    bool exists, scheduled;
+    bool exists, scheduled, unreadable;
 };
 
 /** All keys at one revision. */
@@ -179,8 +182,12 @@ void store_arrive(struct sim *s, struct sim_node *n, const struct sim_ev *ev);
 void store_revoke(struct sim *s, uint32_t lease, const char *why);
 void store_election(struct sim *s); /* a new store leader: every lease begins anew */
 void store_compact(struct sim *s);
-void store_set_failover(struct sim *s, int leader, int candidate, int64_t at_wall_us);
+/** @at_wall_us 0: at once; not @readable: a moment that nobody understands. */
+void store_set_failover(struct sim *s, int leader, int candidate, int64_t at_wall_us,
+                        bool readable);
 void store_set_config(struct sim *s, uint32_t config_id);
+void store_delete_config(struct sim *s);
+void store_delete_initialize(struct sim *s);
 void store_delete_member(struct sim *s, unsigned node);
 
 /* ---- dcs.c: the agent's side ------------------------------------------------------------------
@@ -209,6 +216,7 @@ struct sim_dcs {
     struct sim_op ops[HA_DCS_OPS];
     struct sim_keys keys; /* the cached copy */
     struct dcs_cluster view;
+    uint16_t view_tags[SIM_NODES_MAX]; /* + 1: which set stands in view.members[] */
     bool have_view, live, was_live;
     uint64_t rev;       /* the watch has told everything up to it */
     uint64_t expect_us; /* since when it owes something; 0: nothing */
@@ -243,7 +251,7 @@ struct sim_branch {
     uint64_t created_us;
     int8_t by;
     /* for the checkers */
-    uint64_t acked_lsn, first_ack_us, last_ack_us;
+    uint64_t acked_lsn, sync_lsn, first_ack_us, last_ack_us;
 };
 
 enum sim_proc { PG_DOWN, PG_STARTING, PG_RUNNING, PG_STOPPING };
@@ -274,9 +282,12 @@ struct sim_pg {
     unsigned n_writes;
     /* what hurts it; counts or durations, 0: nothing */
     unsigned fail_starts, fail_promotes, fail_clones, fail_rewinds;
+    unsigned fail_bootstraps, fail_post_bootstraps;
+    bool replay_paused;    /* until somebody resumes it; then it ends */
+    bool foreign;          /* the data is another cluster's */
     bool stop_hangs, hung; /* hung: new connections and queries get no answer */
-    uint64_t promote_us, recovery_us, stop_us, lag_us;
-    bool disk_gone;
+    uint64_t pre_promote_us, promote_us, recovery_us, stop_us, lag_us;
+    bool disk_gone, dir_hidden;
 };
 
 void pg_init_node(struct sim *s, struct sim_node *n);
@@ -291,10 +302,34 @@ void pg_crash(struct sim *s, struct sim_node *n, const char *why);
 void pg_end(struct sim *s, struct sim_node *n); /* however: the process is gone */
 void pg_spawn(struct sim *s, struct sim_node *n, bool standby, uint64_t after_us);
 void pg_promote(struct sim *s, struct sim_node *n);
+/** A recovery that ends by itself, with a new timeline: of a custom bootstrap. */
+void pg_recover(struct sim *s, struct sim_node *n, uint64_t for_us);
 void pg_stop_sessions(struct sim *s, struct sim_node *n);
 void pg_try_attach(struct sim *s, struct sim_node *n, uint64_t in_us);
 void pg_links_changed(struct sim *s); /* the network or a server changed: streams may end */
 uint32_t pg_tli(const struct sim *s, const struct sim_node *n);
+
+/* ---- sync.c -------------------------------------------------------------------------------------
+ */
+
+/** synchronous_standby_names, the same on every node. */
+struct sim_sync {
+    bool any;         /* a quorum; else by priority */
+    unsigned n;       /* so many must confirm; 0: no commit waits */
+    unsigned n_names; /* 0: '*' */
+    uint8_t names[SIM_NODES_MAX];
+    unsigned local_pm; /* of 1000 commits with synchronous_commit = local */
+};
+struct sim_plan;
+bool sync_parse(const char *text, struct sim_sync *ret) PGV_MUST_CHECK;
+void sync_print(const struct sim_sync *y, char *ret, size_t bytes);
+/** Every other node must confirm: whoever is promoted has what was acknowledged. */
+bool sync_demands_all(const struct sim_plan *p);
+#define SIM_WAITING_MAX 16                /* sessions of the clients */
+bool sync_room(const struct sim_node *n); /* a session is free */
+/** What was just written is acknowledged when it is confirmed. */
+void sync_commit(struct sim *s, struct sim_node *n);
+void sync_sessions_end(struct sim_node *n);
 
 /* ---- jobs.c: the supervision of one server ------------------------------------------------------
  */
@@ -357,9 +392,18 @@ struct sim_node {
     uint64_t stolen_us, boot_us;
     int64_t wall_off_us;
     struct pgv_tags tags;
+    uint16_t tags_id;
     struct sim_dcs dcs;
     struct sim_pg pg;
     struct sim_pm pm;
+    struct {
+        struct {
+            uint64_t lsn, since_us;
+        } v[SIM_WAITING_MAX];
+        unsigned n;
+        bool armed;
+        uint32_t life;
+    } waiting; /* commits, for standbys */
     uint32_t peers_gen;
     unsigned n_peers;
     struct ha_peer peers[HA_PEERS_MAX];
@@ -367,7 +411,6 @@ struct sim_node {
     uint32_t timer_gen;
     uint64_t restart_us; /* after a clean end */
     char last_status[HA_TEXT_BYTES];
-    enum ha_why last_why;
     /* what is deferred while it is frozen */
     unsigned n_deferred, deferred_max;
     struct sim_ev *deferred;
@@ -407,6 +450,7 @@ int node_by_name(const struct sim *s, const char *name); /* -1: none */
  * ------------------------------------------------------------------------------------- */
 
 void client_start(struct sim *s);
+void client_acknowledged(struct sim *s, struct sim_node *n, uint64_t lsn, bool synchronous);
 
 /* ---- plan.c, fault.c
  * -------------------------------------------------------------------------------- */
@@ -426,11 +470,28 @@ struct sim_fault {
     bool off; /* left out by the shrinker */
 };
 
+/** A restart on a condition. */
+enum sim_restart {
+    SIM_RESTART_PRIMARY,
+    SIM_RESTART_REPLICA,
+    SIM_RESTART_PENDING,
+    SIM_RESTART_OLDER, /* than 16: so it is */
+    SIM_RESTART_NEWER, /* older than 15: so it is not */
+    SIM_RESTART_IMPATIENT,
+    SIM_RESTARTS
+};
+enum sim_tag {
+    SIM_TAG_NOFAILOVER = 1,
+    SIM_TAG_CLONEFROM = 2,
+    SIM_TAG_PRIORITY = 4,
+    SIM_TAG_REPLICATEFROM = 8
+};
+
 /** What the store's configuration key says. */
 struct sim_config {
     uint64_t ttl_ms, loop_wait_ms, retry_timeout_ms, primary_start_timeout_ms;
     uint64_t primary_race_backoff_ms, maximum_lag;
-    bool paused, check_timeline;
+    bool paused, check_timeline, sync_mode;
 };
 
 struct sim_plan {
@@ -441,7 +502,11 @@ struct sim_plan {
     int64_t ppm[SIM_NODES_MAX];
     uint64_t lag_us[SIM_NODES_MAX];
     bool rewind, remove_on_diverged, remove_on_rewind_failure;
+    bool no_bootstrap[SIM_NODES_MAX]; /* no bootstrap section */
+    unsigned bootstrap_fails[SIM_NODES_MAX], post_bootstrap_fails[SIM_NODES_MAX];
+    uint64_t bootstrap_recovery_us; /* a custom bootstrap that recovers first; 0: initdb */
     uint64_t client_every_us, client_bytes;
+    struct sim_sync sync;
     uint64_t latency_us;
     uint64_t faults_from_us, faults_until_us;
     unsigned n_faults;
@@ -449,6 +514,11 @@ struct sim_plan {
     bool scripted; /* a scenario: what a script expects is checked by the script */
 };
 
+/**
+ * Seeds up to this one stand for what they stood for when they were stored: what the simulator has
+ * learned since is only in the plans of greater ones.
+ */
+#define PLAN_FIRST_SEEDS 10000000ull
 void plan_make(struct sim_plan *p, uint64_t seed);
 void plan_print(const struct sim_plan *p, FILE *to);
 const char *fault_name(enum sim_fault_kind kind);
@@ -500,7 +570,8 @@ void check_key_won(struct sim *s, struct sim_node *n);
 void check_key_lost(struct sim *s, struct sim_node *n, enum sim_loss how);
 void check_promote_signal(struct sim *s, struct sim_node *n);
 void check_job(struct sim *s, struct sim_node *n, const struct postmaster_job_args *args);
-void check_ack(struct sim *s, struct sim_node *n);
+void check_ack(struct sim *s, struct sim_node *n, uint64_t lsn, bool synchronous);
+void check_promoted(struct sim *s, struct sim_node *n);
 void check_attached(struct sim *s, struct sim_node *n, struct sim_node *up);
 void check_fault(struct sim *s, const struct sim_fault *f);
 void check_asked(struct sim *s, const struct sim_node *n); /* by people; NULL: of the cluster */
@@ -526,6 +597,8 @@ struct sim_check {
     uint64_t operator_us, manual_us, asked_us[SIM_NODES_MAX];
     uint64_t max_lag_before;
     unsigned mixed; /* standbys on a history of the same number */
+    bool strangers; /* data of another cluster may be left: of a bootstrap that broke off, or for
+                       the initialize key was away */
     uint64_t pause_from_us, pause_until_us;
     uint64_t won_optime[SIM_NODES_MAX];
     bool won_manual[SIM_NODES_MAX];
@@ -548,6 +621,7 @@ struct sim_stats {
     uint64_t whys[HA_WHYS];
     uint64_t faults[SIM_FAULTS];
     uint64_t unavailable_us, lost_bytes;
+    uint64_t sync_acks, sync_losses; /* where not all must confirm */
 };
 
 struct sim {
@@ -563,6 +637,8 @@ struct sim {
     unsigned n_branches;
     struct sim_config configs[SIM_CONFIGS_MAX];
     unsigned n_configs;
+    struct pgv_tags tag_sets[SIM_TAG_SETS_MAX]; /* the first are those of the plan */
+    unsigned n_tag_sets;
     struct sim_check check;
     struct sim_stats stats;
     unsigned faults_on; /* under way */
@@ -579,6 +655,7 @@ struct sim {
     struct sim_mark *marks;
     int marked_key;
     uint32_t request_id;
+    struct sim_recording *recording; /* or NULL */
 };
 
 static inline void sim_in(struct sim *s, uint64_t in_us, enum sim_owner owner, struct sim_node *n,
@@ -599,6 +676,25 @@ static inline uint64_t sim_lat(struct sim *s, uint64_t from_us, uint64_t to_us)
 {
     return sim_rng_range(&s->rng, from_us, to_us);
 }
+
+/* ---- record.c ------------------------------------------------------------------------------- */
+
+/** The run's agents are recorded into @dir/pgvigil-NAME.rec; @dir must live until the end. */
+struct sim_recording *recording_open(const char *dir);
+/** What could not be written is told here. */
+bool recording_close(struct sim_recording *r, struct pgv_error *err) PGV_MUST_CHECK;
+void recording_agent(struct sim *s, struct sim_node *n); /* a new agent process */
+void recording_step(struct sim *s, struct sim_node *n, const struct ha_event *ev,
+                    const struct ha_effects *fx);
+
+/* ---- trace.c ----------------------------------------------------------------------------------
+ */
+
+/** Frames #@from to #@to of a flight recording, as a text that trace_check() can run. */
+bool trace_import(const char *path, uint64_t from, uint64_t to, FILE *out,
+                  struct pgv_error *err) PGV_MUST_CHECK;
+/** False: unreadable. @ret_same: this build decides as the text says. */
+bool trace_check(const char *path, bool *ret_same, struct pgv_error *err) PGV_MUST_CHECK;
 
 /* scenario.c, html.c */
 bool scenario_run(struct sim *s, const char *path, bool *ret_ok, struct pgv_error *err);

@@ -165,7 +165,7 @@ void store_compact(struct sim *s)
 /* ---- what people do
  * --------------------------------------------------------------------------------- */
 
-void store_set_failover(struct sim *s, int leader, int candidate, int64_t at_wall_us)
+void store_set_failover(struct sim *s, int leader, int candidate, int64_t at_wall_us, bool readable)
 {
     struct sim_failover *f = &s->store.keys.failover;
 
@@ -174,6 +174,7 @@ void store_set_failover(struct sim *s, int leader, int candidate, int64_t at_wal
     f->candidate = (int8_t)candidate;
     f->scheduled = at_wall_us != 0;
     f->at_wall_us = at_wall_us;
+    f->unreadable = !readable;
     commit(s, SIM_KEY_FAILOVER, NULL, "failover key written");
 }
 
@@ -182,6 +183,23 @@ void store_set_config(struct sim *s, uint32_t config_id)
     s->store.keys.config = true;
     s->store.keys.config_id = config_id;
     commit(s, SIM_KEY_CONFIG, NULL, "configuration written");
+}
+
+void store_delete_config(struct sim *s)
+{
+    if (!s->store.keys.config)
+        return;
+    s->store.keys.config = false;
+    commit(s, SIM_KEY_CONFIG, NULL, "configuration deleted");
+}
+
+void store_delete_initialize(struct sim *s)
+{
+    if (s->store.keys.init == DCS_INIT_ABSENT)
+        return;
+    s->store.keys.init = DCS_INIT_ABSENT;
+    s->store.keys.init_by = -1;
+    commit(s, SIM_KEY_INIT, NULL, "initialize key deleted");
 }
 
 void store_delete_member(struct sim *s, unsigned node)

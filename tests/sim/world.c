@@ -255,6 +255,8 @@ void sim_begin(struct sim *s, const struct sim_plan *plan)
     s->n = plan->nodes;
     s->n_configs = 1;
     s->configs[0] = plan->config;
+    s->n_tag_sets = plan->nodes;
+    memcpy(s->tag_sets, plan->tags, sizeof(plan->tags));
     store_init(s);
     check_init(s);
     s->check.max_lag_before = plan->config.maximum_lag;

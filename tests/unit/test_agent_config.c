@@ -449,6 +449,73 @@ static void test_agent_config_reload__old_stays_when_the_new_is_bad(void **state
     agent_config_done(&c);
 }
 
+/* Put in force, taken back, put in force again: as those who live by it say. */
+static void test_agent_config_exchange__there_and_back(void **state)
+{
+    struct agent_config_next next;
+    struct pgv_error err = { 0 };
+    bool changed;
+
+    (void)state;
+    open_config(HEAD PG "tags: {x: 1}\n");
+    adopts("{\"postgresql\":{\"pg_ctl_timeout\":9}}", "1", true);
+    for (int round = 0; round < 3; round++) {
+        const char *now = round % 2 ? "{\"x\":1}" : "{\"x\":2}";
+
+        write_file(round % 2 ? HEAD PG "tags: {x: 1}\n"
+                             : "scope: demo\nname: n1\nrestapi: {listen: 'h:1'}\n"
+                               "etcd3: {hosts: 'h:1'}\n" PG "tags: {x: 2}\n");
+        assert_true(agent_config_read_again(&c, &next, &changed, &err));
+        assert_true(changed && next.new_store);
+        value_is(c.tags, round % 2 ? "{\"x\":2}" : "{\"x\":1}"); /* not yet */
+        agent_config_exchange(&c, &next);
+        value_is(c.tags, now);
+        agent_config_exchange(&c, &next);
+        value_is(c.tags, round % 2 ? "{\"x\":2}" : "{\"x\":1}");
+        value_is(c.dcs_section,
+                 round % 2 ? "{\"hosts\":\"h:1\"}" : "{\"hosts\":\"127.0.0.1:2379\"}");
+        agent_config_exchange(&c, &next);
+        agent_config_settle(&c, &next);
+        value_is(c.tags, now);
+        effective_is("postgresql.pg_ctl_timeout", "9");
+    }
+    assert_true(agent_config_read_again(&c, &next, &changed, &err));
+    assert_false(changed);
+    agent_config_done(&c);
+}
+
+/* What comes from variables alone is fixed, but the files they name are read again. */
+static void test_agent_config_reload__secrets_of_the_environment(void **state)
+{
+    char secret[96];
+    struct pgv_error err = { 0 };
+    bool changed;
+
+    (void)state;
+    snprintf(secret, sizeof(secret), "%s/secret", dir);
+    assert_true(pgv_file_replace(secret, PGV_STR("one\n"), 0600, &err));
+    setenv("PATRONI_SCOPE", "demo", 1);
+    setenv("PATRONI_NAME", "n1", 1);
+    setenv("PATRONI_RESTAPI_LISTEN", "127.0.0.1:8008", 1);
+    setenv("PATRONI_ETCD3_HOST", "127.0.0.1:2379", 1);
+    setenv("PATRONI_POSTGRESQL_DATA_DIR", "/d", 1);
+    setenv("PATRONI_POSTGRESQL_LISTEN", "127.0.0.1:5432", 1);
+    setenv("PATRONI_SUPERUSER_PASSWORD_FILE", secret, 1);
+    assert_true(agent_config_open(&c, "", &err));
+    effective_is("postgresql.authentication.superuser.password", "\"one\"");
+    assert_true(agent_config_reload(&c, &changed, &err));
+    assert_false(changed);
+    assert_true(pgv_file_replace(secret, PGV_STR("two\n"), 0600, &err));
+    assert_true(agent_config_reload(&c, &changed, &err));
+    assert_true(changed);
+    effective_is("postgresql.authentication.superuser.password", "\"two\"");
+    assert_true(pgv_tree_remove(secret, &err));
+    assert_false(agent_config_reload(&c, &changed, &err));
+    assert_non_null(strstr(err.msg, "PATRONI_SUPERUSER_PASSWORD_FILE: cannot open"));
+    effective_is("postgresql.authentication.superuser.password", "\"two\"");
+    agent_config_done(&c);
+}
+
 static bool everything(struct pgv_error *err)
 {
     bool changed, ok = false;
@@ -527,6 +594,8 @@ int main(void)
         cmocka_unit_test(test_agent_config_clamp__vectors),
         cmocka_unit_test(test_agent_config_cache__saved_and_loaded),
         cmocka_unit_test(test_agent_config_reload__old_stays_when_the_new_is_bad),
+        cmocka_unit_test(test_agent_config_exchange__there_and_back),
+        cmocka_unit_test(test_agent_config_reload__secrets_of_the_environment),
         cmocka_unit_test(test_agent_config__every_allocation_may_fail),
     };
 

@@ -340,6 +340,220 @@ static void test_record_header_read__refuses_what_is_not_ours(void **state)
     }
 }
 
+/* ---- as text ------------------------------------------------------------------------------ */
+
+#define TEXT_MAX (64u << 20)
+
+static void test_record_text_put_world__every_field_comes_back(void **state)
+{
+    static const char odd[] = "a \"word\" = \\ and\n\x7f \xc3\xa4";
+    struct pgv_buf b;
+    struct pgv_str line;
+    struct pgv_error err = { 0 };
+
+    (void)state;
+    pgv_buf_init(&b, TEXT_MAX);
+    memset(&worlds[0], 0, sizeof(worlds[0]));
+    fill_all(&record_ha_fields, &worlds[0], 5);
+    memset(worlds[0].status, 0, sizeof(worlds[0].status));
+    memcpy(worlds[0].status, odd, sizeof(odd));
+    assert_true(record_text_put_world(&b, &worlds[0]));
+    line = pgv_str_trim((struct pgv_str){ b.p, b.n });
+    assert_null(memchr(line.p, '\n', line.n));
+    memset(&worlds[1], 0xff, sizeof(worlds[1]));
+    assert_true(record_text_get_world(line, &worlds[1], &err));
+    assert_memory_equal(&worlds[0], &worlds[1], sizeof(worlds[0]));
+    pgv_buf_done(&b);
+}
+
+static struct record_text text_put, text_got; /* large */
+
+static const char *put_line(struct pgv_buf *b, const struct ha_event *ev)
+{
+    pgv_buf_reset(b);
+    assert_true(record_text_put_event(&text_put, b, ev));
+    b->p[b->n - 1] = 0; /* the end of the line */
+    return b->p;
+}
+
+static void test_record_text_put_event__every_event_comes_back(void **state)
+{
+    struct pgv_error err = { 0 };
+    struct pgv_buf b;
+
+    (void)state;
+    pgv_buf_init(&b, TEXT_MAX);
+    record_text_init(&text_put);
+    record_text_init(&text_got);
+    /* Twice, with other values: what is told is only what has changed. */
+    for (unsigned i = 0; i < 2 * (HA_EV_SHUTDOWN + 1u); i++) {
+        unsigned type = i % (HA_EV_SHUTDOWN + 1u), round = i / (HA_EV_SHUTDOWN + 1u);
+        struct ha_event ev = { .type = (enum ha_event_type)type, .now_ms = 1u << 30 }, *got;
+
+        memset(&cluster, 0, sizeof(cluster));
+        memset(&policy, 0, sizeof(policy));
+        fill_all(&record_cluster_fields, &cluster, round);
+        if (round)
+            cluster.n_members = 2; /* some go */
+        fill_all(&record_facts_fields, &facts, 2 + round);
+        fill_all(&record_policy_fields, &policy, 3 + round);
+        for (unsigned k = 0; k < HA_PEERS_MAX; k++)
+            fill_all(&record_peer_fields, &peers[k], 4 + k + round);
+        fill_all(&record_event_fields[type], &ev, 9);
+        ev.wall_us = -5;
+        if (type == HA_EV_POLICY)
+            ev.u.policy = &policy;
+        if (type == HA_EV_VIEW)
+            ev.u.view.cluster = &cluster;
+        if (type == HA_EV_FACTS || type == HA_EV_LOOKED)
+            ev.u.facts = &facts;
+        if (type == HA_EV_PEERS) {
+            ev.u.peers.n = 3;
+            ev.u.peers.peers = peers;
+        }
+        assert_true(record_text_get_event(&text_got, pgv_str(put_line(&b, &ev)), &err));
+        got = &text_got.last.ev;
+        assert_int_equal(got->type, type);
+        assert_int_equal(got->now_ms, ev.now_ms);
+        assert_int_equal(got->wall_us, -5);
+        if (type == HA_EV_POLICY)
+            assert_memory_equal(got->u.policy, &policy, sizeof(policy));
+        if (type == HA_EV_VIEW) {
+            assert_int_equal(got->u.view.cluster->n_members, cluster.n_members);
+            assert_memory_equal(got->u.view.cluster->members, cluster.members,
+                                cluster.n_members * sizeof(cluster.members[0]));
+            assert_memory_equal(&got->u.view.cluster->failover, &cluster.failover,
+                                sizeof(cluster.failover));
+        }
+        if (type == HA_EV_FACTS || type == HA_EV_LOOKED)
+            assert_memory_equal(got->u.facts, &facts, sizeof(facts));
+        if (type == HA_EV_PEERS) {
+            assert_int_equal(got->u.peers.n, 3);
+            assert_memory_equal(got->u.peers.peers, peers, 3 * sizeof(peers[0]));
+        }
+        if (type == HA_EV_REQUEST)
+            assert_memory_equal(&got->u.request, &ev.u.request, sizeof(ev.u.request));
+    }
+    pgv_buf_done(&b);
+}
+
+static void test_record_text_put_event__tells_what_has_changed(void **state)
+{
+    struct ha_event ev = { .type = HA_EV_LOOKED, .now_ms = 7 };
+    struct pgv_error err = { 0 };
+    struct pgv_buf b;
+
+    (void)state;
+    pgv_buf_init(&b, TEXT_MAX);
+    record_text_init(&text_put);
+    record_text_init(&text_got);
+    memset(&facts, 0, sizeof(facts));
+    facts.state = PGV_STATE_RUNNING;
+    facts.role = PGV_ROLE_REPLICA;
+    ev.u.facts = &facts;
+    assert_string_equal(put_line(&b, &ev), "at 7 0 looked facts.state=running facts.role=replica");
+    facts.wal_lsn = 5;
+    assert_string_equal(put_line(&b, &ev), "at 7 0 looked facts.wal_lsn=5");
+    ev = (struct ha_event){ .type = HA_EV_DCS };
+    ev.u.dcs.op = HA_DCS_RENEW;
+    assert_string_equal(put_line(&b, &ev), "at 0 0 dcs u.dcs.op=renew_leader");
+    ev = (struct ha_event){ .type = HA_EV_VIEW };
+    assert_string_equal(put_line(&b, &ev), "at 0 0 view nothing");
+    assert_true(record_text_get_event(&text_got, pgv_str(b.p), &err));
+    assert_null(text_got.last.ev.u.view.cluster);
+    /* Members come, go, and others come: nothing of the old ones is left. */
+    memset(&cluster, 0, sizeof(cluster));
+    ev.u.view.cluster = &cluster;
+    for (unsigned n = 2; n != 0; n--) {
+        cluster.n_members = 2;
+        memcpy(cluster.members[1].name, "n2", 3);
+        cluster.members[1].timeline = n == 2 ? 5 : 0;
+        assert_true(record_text_get_event(&text_got, pgv_str(put_line(&b, &ev)), &err));
+        assert_int_equal(text_got.last.cluster.members[1].timeline, n == 2 ? 5 : 0);
+        cluster.n_members = 1;
+        assert_true(record_text_get_event(&text_got, pgv_str(put_line(&b, &ev)), &err));
+        assert_int_equal(text_got.last.cluster.n_members, 1);
+    }
+    pgv_buf_done(&b);
+}
+
+static void test_record_text_put_effects__every_decision_is_a_line(void **state)
+{
+    static struct ha_effects fx;
+    struct pgv_buf b;
+
+    (void)state;
+    pgv_buf_init(&b, TEXT_MAX);
+    fx.n = 2;
+    fx.v[0].type = HA_DO_DCS;
+    fx.v[0].why = HA_WHY_renew;
+    fx.v[0].u.dcs.op = HA_DCS_RENEW;
+    fx.v[0].u.dcs.deadline_ms = 900;
+    fx.v[1].type = HA_DO_CYCLE_DONE;
+    fx.v[1].why = HA_WHY_leader_steady;
+    memcpy(fx.v[1].text, "no action", 10);
+    fx.wake_ms = 300;
+    assert_true(record_text_put_effects(&b, &fx, 200));
+    assert_string_equal(pgv_buf_cstr(&b),
+                        "= dcs renew u.dcs.op=renew_leader u.dcs.deadline_ms=900\n"
+                        "= cycle_done leader_steady\n= wake 100\n");
+    pgv_buf_done(&b);
+}
+
+static void test_record_text_put_event__leaves_passwords_out(void **state)
+{
+    struct ha_event ev = { .type = HA_EV_VIEW };
+    struct pgv_buf b;
+
+    (void)state;
+    pgv_buf_init(&b, TEXT_MAX);
+    record_text_init(&text_put);
+    memset(&cluster, 0, sizeof(cluster));
+    cluster.n_members = 1;
+    memcpy(cluster.members[0].conn_url, "postgres://rep:s3cret@10.0.0.1:5432/db?p=s3cret", 48);
+    ev.u.view.cluster = &cluster;
+    assert_null(strstr(put_line(&b, &ev), "s3cret"));
+    assert_non_null(strstr(b.p, "cluster.members[0].conn_url=postgres://10.0.0.1:5432/db"));
+    pgv_buf_done(&b);
+}
+
+static void test_record_text_get_event__names_the_word_that_is_wrong(void **state)
+{
+    static const char *const wrong[][2] = {
+        { "", "is expected" },
+        { "world", "is expected" },
+        { "at 1 2", "is expected" },
+        { "at x 2 tick", "is expected" },
+        { "at 1 2 tock", "tock" },
+        { "at 1 2 tick now=1", "now=1" },
+        { "at 1 2 looked facts.alive", "facts.alive" },
+        { "at 1 2 looked facts.alive=2", "facts.alive=2" },
+        { "at 1 2 looked facts.state=lying", "facts.state=lying" },
+        { "at 1 2 looked facts.timeline=4294967296", "facts.timeline" },
+        { "at 1 2 looked facts.sysid=0123456789012345678901234", "facts.sysid" },
+        { "at 1 2 looked facts.sysid=\"12", "does not end" },
+        { "at 1 2 looked facts.sysid=\"\\00\"", "does not end" },
+        { "at 1 2 looked facts.sysid[0]=1", "facts.sysid" },
+        { "at 1 2 view cluster.members[0].name=n1", "cluster.members[0]" },
+        { "at 1 2 view cluster.members#=100000", "cluster.members#" },
+        { "at 1 2 view cluster.members#=1 cluster.members[1].name=n1", "members[1]" },
+        { "at 1 2 view cluster.members#=1 cluster.members[0.name=n1", "members[0" },
+        { "at 1 2 view nothing cluster.empty=1", "cluster.empty" },
+        { "at 1 2 peers peers#=4000000000", "peers#" },
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct pgv_error err = { 0 };
+
+        record_text_init(&text_got);
+        if (record_text_get_event(&text_got, pgv_str(wrong[i][0]), &err))
+            fail_msg("'%s' is taken", wrong[i][0]);
+        assert_int_equal(err.code, PGV_EINVALID);
+        assert_non_null(strstr(err.msg, wrong[i][1]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +563,12 @@ int main(void)
         cmocka_unit_test(test_record_put_step__leaves_passwords_out),
         cmocka_unit_test(test_record_reader__finds_the_frames_of_a_ring_torn_at_any_byte),
         cmocka_unit_test(test_record_header_read__refuses_what_is_not_ours),
+        cmocka_unit_test(test_record_text_put_world__every_field_comes_back),
+        cmocka_unit_test(test_record_text_put_event__every_event_comes_back),
+        cmocka_unit_test(test_record_text_put_event__tells_what_has_changed),
+        cmocka_unit_test(test_record_text_put_effects__every_decision_is_a_line),
+        cmocka_unit_test(test_record_text_put_event__leaves_passwords_out),
+        cmocka_unit_test(test_record_text_get_event__names_the_word_that_is_wrong),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -144,6 +144,34 @@ static void test_get_patroni__when_the_server_cannot_be_asked(void **state)
     assert_int_equal(world.n_status, 2);
 }
 
+/* A long job is told of beside the version of who runs it. */
+static void test_get_patroni__the_job(void **state)
+{
+    struct agent *a = &world.a;
+
+    (void)state;
+    a->ha.job.kind = PM_JOB_CLONE;
+    snprintf(a->ha.job.name, sizeof(a->ha.job.name), "reinitialize");
+    a->ha.job.since_ms = pgv_clock_ms() - 12500;
+    a->pm.facts.state = PGV_STATE_CREATING_REPLICA;
+    assert_int_equal(get("/patroni"), 200);
+    assert_non_null(strstr(reply.body, "\"pgvigil\": {\"version\": \"" PGVIGIL_VERSION
+                                       "\", \"job\": {\"kind\": \"clone\", \"name\": "
+                                       "\"reinitialize\", \"seconds\": 12}}}"));
+    a->pm.job = PM_JOB_CLONE;
+    snprintf(a->pm.job_step, sizeof(a->pm.job_step), "basebackup");
+    a->pm.job_percent = 45;
+    a->pm.job_bytes = 450;
+    a->pm.job_bytes_total = 1000;
+    assert_int_equal(get("/patroni"), 200);
+    assert_non_null(strstr(reply.body,
+                           "\"seconds\": 12, \"step\": \"basebackup\", \"percent\": 45, "
+                           "\"bytes\": 450, \"bytes_total\": 1000}}}"));
+    a->ha.job.kind = PM_JOB_STOP; /* the other has not heard of it yet */
+    assert_int_equal(get("/patroni"), 200);
+    assert_non_null(strstr(reply.body, "\"seconds\": 12}}}"));
+}
+
 /* /patroni asks once more after a second: what a connection that broke needs. */
 static void test_get_patroni__asks_a_running_server_twice(void **state)
 {
@@ -480,6 +508,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_get_patroni__a_primary, up, down),
         cmocka_unit_test_setup_teardown(test_get_patroni__a_replica_with_everything, up_tagged,
                                         down),
+        cmocka_unit_test_setup_teardown(test_get_patroni__the_job, up, down),
         cmocka_unit_test_setup_teardown(test_get_patroni__when_the_server_cannot_be_asked, up,
                                         down),
         cmocka_unit_test_setup_teardown(test_get_patroni__asks_a_running_server_twice, up, down),

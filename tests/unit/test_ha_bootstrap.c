@@ -86,6 +86,60 @@ static void test_bootstrap__from_the_race_to_the_key(void **state)
     assert_string_equal(w_did(w, HA_DO_CALLBACK)->u.callback.action, "on_start");
 }
 
+/* Somebody else leads, or the cluster has another identity, before ours is finished: nothing of his
+ * is taken or removed. */
+static void test_bootstrap__overtaken_gives_up(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct w *w;
+
+        empty((void **)&w);
+        reply(w, HA_DCS_INITIALIZE, HA_OK);
+        initdb_ran(w);
+        w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
+        if (i == 0)
+            w_leader(w, "n2");
+        w->view.initialize = i == 0 ? DCS_INIT_BOOTSTRAPPING : DCS_INIT_SYSID;
+        if (i == 1)
+            memcpy(w->view.initialize_text, "7000000000000000009", 20);
+        w_view(w);
+        w_forget(w);
+        w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
+        assert_non_null(w_why(w, HA_WHY_bootstrap_overtaken));
+        assert_null(w_dcs(w, HA_DCS_SET_SYSID));
+        assert_null(w_dcs(w, HA_DCS_TAKE));
+        assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+        w->pg.alive = w->pg.look_ok = false;
+        w->pg.state = PGV_STATE_STOPPED;
+        w_facts(w);
+        w_job_end(w, PM_JOB_STOP, PM_DONE);
+        assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
+        assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+        w_free(w);
+    }
+}
+
+/* A server that recovers a backup would come up as a standby, and wait for ever. */
+static void test_restart__not_while_bootstrapping(void **state)
+{
+    struct w *w = *state;
+    struct ha_request r = { .type = HA_REQ_RESTART, .id = 5 };
+
+    reply(w, HA_DCS_INITIALIZE, HA_OK);
+    initdb_ran(w);
+    w->pg.in_recovery = true;
+    w->pg.role = PGV_ROLE_REPLICA;
+    w_facts(w);
+    w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
+    assert_string_equal(w_status(w), "waiting for end of recovery after bootstrap");
+    w_forget(w);
+    w_request(w, &r);
+    assert_int_equal(w_did(w, HA_DO_ANSWER)->u.answer.answer, HA_ANSWER_BUSY);
+    assert_string_equal(w_did(w, HA_DO_ANSWER)->text, "bootstrap");
+    assert_null(w_job(w, PM_JOB_RESTART));
+}
+
 static void test_bootstrap__lost_race_waits(void **state)
 {
     struct w *w = *state;
@@ -108,21 +162,30 @@ static void test_bootstrap__unanswered_race_starts_nothing(void **state)
     assert_string_equal(w_status(w), "DCS is not accessible");
 }
 
-static void test_bootstrap__failed_cleans_up_and_ends(void **state)
+/* A bootstrap that has failed, and whose server has been stopped. */
+static void bootstrap_fails(struct w *w)
 {
-    struct w *w = *state;
-
+    w->view.initialize = DCS_INIT_BOOTSTRAPPING;
+    w_view(w);
     reply(w, HA_DCS_INITIALIZE, HA_OK);
     initdb_ran(w);
     w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
     w_forget(w);
     w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_FAILED);
-    assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
     assert_non_null(w_job(w, PM_JOB_STOP));
-    w->pg.alive = false;
+    assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE)); /* it still takes writes */
+    w->pg.alive = w->pg.look_ok = false;
     w->pg.state = PGV_STATE_STOPPED;
     w_facts(w);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
+    assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+}
+
+static void test_bootstrap__failed_cleans_up_and_ends(void **state)
+{
+    struct w *w = *state;
+
+    bootstrap_fails(w);
     assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
     assert_null(w_dcs(w, HA_DCS_TAKE));
     w_job_end(w, PM_JOB_MOVE_DATA_ASIDE, PM_DONE);
@@ -130,6 +193,22 @@ static void test_bootstrap__failed_cleans_up_and_ends(void **state)
     w_tick(w, 500);
     assert_non_null(w_did(w, HA_DO_EXIT));
     assert_int_equal(w_did(w, HA_DO_EXIT)->u.exit_status, 1);
+}
+
+/* The removal happened, though it was not answered: what comes after it is somebody else's key. */
+static void test_bootstrap__failed_removes_its_key_once(void **state)
+{
+    struct w *w = *state;
+
+    w->hold[HA_DCS_CANCEL_INITIALIZE] = true;
+    bootstrap_fails(w);
+    w->view.initialize = DCS_INIT_ABSENT;
+    w_view(w);
+    reply(w, HA_DCS_CANCEL_INITIALIZE, HA_LOST);
+    w_forget(w);
+    w_cycle(w);
+    assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+    assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
 }
 
 static void test_bootstrap__nofailover_and_configless_nodes_wait(void **state)
@@ -579,6 +658,9 @@ int main(void)
         EMPTY(test_bootstrap__lost_race_waits),
         EMPTY(test_bootstrap__unanswered_race_starts_nothing),
         EMPTY(test_bootstrap__failed_cleans_up_and_ends),
+        cmocka_unit_test(test_bootstrap__overtaken_gives_up),
+        EMPTY(test_restart__not_while_bootstrapping),
+        EMPTY(test_bootstrap__failed_removes_its_key_once),
         cmocka_unit_test(test_bootstrap__nofailover_and_configless_nodes_wait),
         cmocka_unit_test(test_clone__from_leader_then_start),
         cmocka_unit_test(test_clone__prefers_a_running_member_that_offers_itself),

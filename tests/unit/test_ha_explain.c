@@ -269,6 +269,26 @@ static void test_ha_explain__worst_case_follows_from_the_configuration(void **st
     assert_non_null(strstr(x.failover, "ttl 30 s"));
 }
 
+/* As the race does: held back while the WAL moves, and at least for a cycle. */
+static void test_ha_explain__race_backoff_ends_with_the_movement(void **state)
+{
+    struct w *w = *state;
+
+    w->ha.policy.loop_wait_ms = 10000;
+    w->ha.policy.primary_race_backoff_ms = 40000;
+    w->ha.race_backoff_since_ms = w->now_ms - 20000;
+    w->ha.pg.look_ok = w->ha.pg.in_recovery = w->ha.pg.streaming = true;
+    w->ha.prev_wal_lsn = w->ha.pg.wal_lsn - 1;
+    explain(w);
+    assert_int_equal(find(&x.promotion, "race_backoff")->verdict, HA_RULE_FAIL);
+    w->ha.prev_wal_lsn = w->ha.pg.wal_lsn;
+    explain(w);
+    assert_int_equal(find(&x.promotion, "race_backoff")->verdict, HA_RULE_PASS);
+    w->ha.race_backoff_since_ms = w->now_ms - 5000;
+    explain(w);
+    assert_int_equal(find(&x.promotion, "race_backoff")->verdict, HA_RULE_FAIL);
+}
+
 /* The full house: more rules than there is room for end in no harm. */
 static void test_ha_explain__more_peers_than_rules(void **state)
 {
@@ -298,6 +318,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ha_explain__switchover, leader, done),
         cmocka_unit_test_setup_teardown(test_ha_explain__worst_case_follows_from_the_configuration,
                                         leader, done),
+        cmocka_unit_test_setup_teardown(test_ha_explain__race_backoff_ends_with_the_movement,
+                                        orphan, done),
         cmocka_unit_test_setup_teardown(test_ha_explain__more_peers_than_rules, replica, done),
     };
 

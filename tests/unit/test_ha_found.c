@@ -247,6 +247,91 @@ static void test_promotion_under_way__is_fenced_like_a_primary(void **state)
     assert_non_null(w_job(w, PM_JOB_STOP));
 }
 
+/* The primary of a cluster without an initialize key serves reads while the store is away. When
+ * that is back there is no other primary to wait for. */
+static void test_made_readonly__claims_the_cluster_again(void **state)
+{
+    struct w *w = *state;
+
+    w->ha.joined = false;
+    w->ha.offline = true;
+    w->pg.alive = w->pg.look_ok = w->pg.in_recovery = false;
+    w->pg.state = PGV_STATE_STOPPED;
+    w->dcs[HA_DCS_READ] = HA_LOST;
+    w->live = false;
+    w_view(w);
+    w_facts(w);
+    w_cycle(w);
+    assert_non_null(w_why(w, HA_WHY_dcs_lost_offline));
+    w->pg.alive = w->pg.look_ok = w->pg.in_recovery = true;
+    w->pg.state = PGV_STATE_RUNNING;
+    w_facts(w);
+    w_job_end(w, PM_JOB_START, PM_DONE);
+    w->dcs[HA_DCS_READ] = HA_OK;
+    w->live = true;
+    w->view.initialize = DCS_INIT_ABSENT;
+    w->view.initialize_text[0] = 0;
+    w_forget(w);
+    w_view(w);
+    w_cycle(w);
+    assert_null(w_why(w, HA_WHY_no_initialize_replica));
+    assert_non_null(w_dcs(w, HA_DCS_SET_SYSID));
+}
+
+/* A server that was the primary, and another one leads: started as it is it would take writes. */
+static void test_restart_request__starts_no_primary_without_the_key(void **state)
+{
+    struct w *w = *state;
+    struct ha_request r = { .type = HA_REQ_RESTART, .id = 5 };
+
+    w->pg.alive = w->pg.look_ok = false;
+    w->pg.state = PGV_STATE_CRASHED;
+    w->hold_look = true;
+    w_leader(w, "n2");
+    w_view(w);
+    w_facts(w);
+    w_forget(w);
+    w_request(w, &r);
+    assert_null(w_job(w, PM_JOB_RESTART));
+    assert_int_equal(w_did(w, HA_DO_ANSWER)->u.answer.answer, HA_ANSWER_FAILED);
+}
+
+/* Somebody deletes the initialize key: an empty node would make another cluster. */
+static void test_initialize_key_deleted__the_leader_writes_it_at_once(void **state)
+{
+    struct w *w = *state;
+
+    w->view.initialize = DCS_INIT_ABSENT;
+    w->view.initialize_text[0] = 0;
+    w_view(w);
+    assert_non_null(w_dcs(w, HA_DCS_SET_SYSID));
+    assert_true(w_dcs(w, HA_DCS_SET_SYSID)->u.dcs.create);
+}
+
+/* The data directory cannot be read any more, but the server runs on: it is stopped first. */
+static void test_data_dir_unreadable__the_key_goes_when_the_server_has_ended(void **state)
+{
+    struct w *w = *state;
+
+    w->pg.dir = PM_DIR_UNREADABLE;
+    w_facts(w);
+    w_cycle(w);
+    assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+    assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.stop_timeout_ms, w->policy.retry_timeout_ms);
+    assert_non_null(w_why(w, HA_WHY_released_unreadable));
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+    w_cycle(w);
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+    w->pg.alive = w->pg.look_ok = false;
+    w->pg.state = PGV_STATE_STOPPED;
+    w_facts(w);
+    w_job_end(w, PM_JOB_STOP, PM_DONE);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    w_leader(w, NULL);
+    w_view(w);
+    assert_non_null(strstr(w_status(w), "data directory is not accessible"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +357,14 @@ int main(void)
                                         done),
         cmocka_unit_test_setup_teardown(
             test_pre_promote_failed__no_promotion_while_the_key_is_on_its_way_out, unlocked, done),
+        cmocka_unit_test_setup_teardown(
+            test_data_dir_unreadable__the_key_goes_when_the_server_has_ended, leader, done),
+        cmocka_unit_test_setup_teardown(test_initialize_key_deleted__the_leader_writes_it_at_once,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(test_restart_request__starts_no_primary_without_the_key,
+                                        leader, done),
+        cmocka_unit_test_setup_teardown(test_made_readonly__claims_the_cluster_again, unlocked,
+                                        done),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

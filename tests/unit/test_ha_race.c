@@ -160,6 +160,12 @@ static void timeline_behind_checked(struct w *w)
     w_policy(w);
 }
 
+static void peer_ahead_on_an_old_timeline(struct w *w)
+{
+    w->pg.timeline = 3;
+    timeline_behind_checked(w);
+    w_peer(w, "n3", 60000000)->timeline = 2;
+}
 static void timeline_unknown(struct w *w)
 {
     w->policy.check_timeline = true;
@@ -228,6 +234,28 @@ static void switchover_to_anyone_other_is_ahead(struct w *w)
     w_peer(w, "n3", 50000001);
 }
 
+static void scheduled(struct w *w, const char *candidate, int64_t in_us)
+{
+    w_failover(w, "n2", candidate);
+    w->view.failover.scheduled = w->view.failover.schedule_valid = true;
+    w->view.failover.schedule_has_zone = true;
+    w->view.failover.scheduled_wall_us = w->wall_us + in_us;
+}
+static void named_me_for_later(struct w *w)
+{
+    scheduled(w, "n1", 60000000);
+    w_peer(w, "n3", 50000001);
+}
+static void named_another_for_later(struct w *w)
+{
+    scheduled(w, "n3", 60000000);
+    w_peer(w, "n3", 10);
+}
+static void named_me_for_now(struct w *w)
+{
+    scheduled(w, "n1", -1000);
+    w_peer(w, "n3", 50000001);
+}
 static void nobody_else(struct w *w)
 {
     (void)w;
@@ -238,6 +266,7 @@ static const struct race_row rows[] = {
     { "peer ahead", peer_ahead, HA_WHY_peer_ahead, false },
     { "equal position, higher priority", peer_equal_priority_higher, HA_WHY_peer_priority, false },
     { "the former leader's priority", former_leader_priority_is_ignored, 0, true },
+    { "ahead on an old timeline", peer_ahead_on_an_old_timeline, 0, true },
     { "ahead but nofailover", peer_ahead_but_nofailover, 0, true },
     { "ahead but unreachable", peer_ahead_but_unreachable, 0, true },
     { "ahead but without watchdog", peer_ahead_but_watchdog, 0, true },
@@ -256,6 +285,9 @@ static const struct race_row rows[] = {
     { "another one named", named_another_healthy, HA_WHY_manual_not_me, false },
     { "the named one cannot", named_another_unreachable, HA_WHY_member_limited, true },
     { "switchover to anyone", switchover_to_anyone, 0, true },
+    { "scheduled for later, names me", named_me_for_later, HA_WHY_peer_ahead, false },
+    { "scheduled for later, names another", named_another_for_later, 0, true },
+    { "scheduled, its moment has come", named_me_for_now, 0, true },
     { "switchover to anyone, other ahead", switchover_to_anyone_other_is_ahead, HA_WHY_peer_ahead,
       false },
 };

@@ -6,6 +6,7 @@
 #include "http_support.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "http/tls_private.h"
 
 #include <stdio.h>
@@ -501,16 +502,62 @@ static void test_tls_context_new__says_what_is_wrong(void **state)
                              false, &err));
     assert_true(new_context((struct tls_config){ .cert_file = cert, .key_file = key }, true, &err));
 
-    /* Encrypted keys: the word, the wrong word, none; and it is never shown. */
-    struct tls_config cfg = { .cert_file = cert,
-                              .key_file = test_data("encrypted.key"),
-                              .key_password = "secret" };
-    assert_true(new_context(cfg, true, &err));
-    cfg.key_password = "wrong-word";
-    assert_false(new_context(cfg, true, &err));
-    assert_null(strstr(err.msg, "wrong-word"));
-    cfg.key_password = NULL;
-    assert_false(new_context(cfg, true, &err));
+    /* Encrypted keys, in OpenSSL's older format and its newer one: the word, the wrong word, none;
+     * and it is never shown. */
+    static const char *const encrypted[] = { "encrypted.key", "pkcs8.key", "pkcs8-sha1.key" };
+
+    for (size_t i = 0; i < sizeof(encrypted) / sizeof(encrypted[0]); i++) {
+        struct tls_config cfg = { .cert_file = cert,
+                                  .key_file = test_data(encrypted[i]),
+                                  .key_password = "secret" };
+        if (!new_context(cfg, true, &err))
+            fail_msg("%s: %s", encrypted[i], err.msg);
+        cfg.key_password = "wrong-word";
+        assert_false(new_context(cfg, true, &err));
+        assert_null(strstr(err.msg, "wrong-word"));
+        cfg.key_password = NULL;
+        assert_false(new_context(cfg, true, &err));
+    }
+}
+
+/* A wrapping that is cut off anywhere, or with any byte changed, is refused and harms nobody. */
+static void test_tls_key_unwrap__broken_ones(void **state)
+{
+    struct pgv_buf pem, der;
+    struct pgv_error err;
+    const char *text;
+
+    (void)state;
+    pgv_buf_init(&pem, 65536);
+    pgv_buf_init(&der, 65536);
+    assert_true(pgv_file_read(test_data("pkcs8.key"), &pem, &err));
+    text = pgv_buf_cstr(&pem);
+    assert_int_equal(tls_key_unwrap(text, "secret", &der), TLS_KEY_UNWRAPPED);
+    assert_int_equal(tls_key_unwrap("", "secret", &der), TLS_KEY_OTHER);
+    for (size_t i = 38; i < pem.n; i++) { /* behind the first line */
+        char before = pem.p[i];
+
+        pem.p[i] = before == 'A' ? 'B' : 'A';
+        pgv_buf_reset(&der);
+        /* first come the names of the methods; what is encrypted, CBC does not protect */
+        if (tls_key_unwrap(text, "secret", &der) == TLS_KEY_UNWRAPPED && i < 78)
+            fail_msg("opened with byte %zu changed", i);
+        pem.p[i] = before;
+    }
+    for (size_t i = 38; i < pem.n; i += 7) {
+        struct pgv_buf cut;
+
+        pgv_buf_init(&cut, 65536);
+        pgv_buf_append(&cut, pem.p, i);
+        pgv_buf_puts(&cut, "\n-----END ENCRYPTED PRIVATE KEY-----\n");
+        pgv_buf_reset(&der);
+        if (i + 40 < pem.n)
+            assert_int_not_equal(tls_key_unwrap(pgv_buf_cstr(&cut), "secret", &der),
+                                 TLS_KEY_UNWRAPPED);
+        pgv_buf_done(&cut);
+    }
+    pgv_buf_done(&der);
+    pgv_buf_done(&pem);
 }
 
 /* Where the package ca-certificates is not installed, as in the systems of tests/versions. */
@@ -686,6 +733,7 @@ int main(void)
         cmocka_unit_test(test_tls__closed_at_any_moment),
         TEST(test_tls__each_allocation_of_the_client_may_fail),
         cmocka_unit_test(test_tls_context_new__says_what_is_wrong),
+        cmocka_unit_test(test_tls_key_unwrap__broken_ones),
         cmocka_unit_test(test_tls_session_new__needs_a_ca),
         cmocka_unit_test(test_tls_context_new__each_allocation_may_fail),
         cmocka_unit_test(test_tls_cert_serial__tells_certificates_apart),

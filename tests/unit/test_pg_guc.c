@@ -255,6 +255,72 @@ static void test_same__as_the_server_sees_it(void **state)
             fail_msg("case %zu: %s %s %s", i, cases[i].vartype, cases[i].server, cases[i].wanted);
 }
 
+static void test_needs_restart__by_version(void **state)
+{
+    static const struct {
+        const char *name;
+        int from, till; /* 0: never */
+    } cases[] = {
+        { "max_connections", PGGUC_VERSION_OLDEST, PGGUC_VERSION_OPEN },
+        { "Shared_Buffers", PGGUC_VERSION_OLDEST, PGGUC_VERSION_OPEN },
+        { "autovacuum_max_workers", PGGUC_VERSION_OLDEST, 180000 },
+        { "io_method", 180000, PGGUC_VERSION_OPEN },
+        { "ssl", PGGUC_VERSION_OLDEST, 100000 },
+        { "work_mem", 0, 0 },
+        { "log_statement", 0, 0 },
+        { "nosuch", 0, 0 },
+        { "an_extension.x", 0, 0 },
+    };
+    int from, till;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        from = till = 0;
+        if (pgguc_needs_restart(pgv_str(cases[i].name), &from, &till) != (cases[i].till != 0) ||
+            from != cases[i].from || till != cases[i].till)
+            fail_msg("%s: %d %d", cases[i].name, from, till);
+    }
+    assert_int_equal(pgguc_last_version(PGV_STR("wal_keep_segments")), 129999);
+    assert_int_equal(pgguc_last_version(PGV_STR("work_mem")), PGGUC_VERSION_OPEN - 1);
+    assert_int_equal(pgguc_last_version(PGV_STR("nosuch")), 0);
+}
+
+static void test_suggest__what_comes_close(void **state)
+{
+    (void)state;
+    assert_string_equal(pgguc_suggest(PGV_STR("max_connectons")), "max_connections");
+    assert_string_equal(pgguc_suggest(PGV_STR("Shared_Bufers")), "shared_buffers");
+    assert_null(pgguc_suggest(PGV_STR("entirely_different")));
+}
+
+static void test_same_of__two_texts_of_a_user(void **state)
+{
+    static const struct {
+        const char *name, *a, *b;
+        bool same;
+    } cases[] = {
+        { "shared_buffers", "1GB", "1024MB", true },
+        { "shared_buffers", "1GB", "131072", true },
+        { "shared_buffers", "1GB", "1MB", false },
+        { "shared_buffers", "x", "x", true },
+        { "shared_buffers", "x", "y", false },
+        { "random_page_cost", "4", "4.0", true },
+        { "fsync", "on", "True", true },
+        { "fsync", "on", "off", false },
+        { "wal_level", "Replica", "replica", true },
+        { "huge_pages", "try", "TRY", true },
+        { "huge_pages", "on", "true", true },
+        { "archive_command", "a", "A", false },
+        { "nosuch", "1", "1", true },
+        { "nosuch", "1", "01", false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        if (pgguc_same_of(pgv_str(cases[i].name), cases[i].a, cases[i].b) != cases[i].same)
+            fail_msg("case %zu", i);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +329,9 @@ int main(void)
         cmocka_unit_test(test_accept__general),
         cmocka_unit_test(test_accept__recovery),
         cmocka_unit_test(test_same__as_the_server_sees_it),
+        cmocka_unit_test(test_needs_restart__by_version),
+        cmocka_unit_test(test_suggest__what_comes_close),
+        cmocka_unit_test(test_same_of__two_texts_of_a_user),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -308,23 +308,30 @@ static void test_progress__of_basebackup_and_rewind(void **state)
     static const struct {
         const char *line;
         int percent;
+        uint64_t kb, total_kb;
     } cases[] = {
-        { "    0/30947 kB (0%), 0/1 tablespace", 0 },
-        { "23195/30947 kB (74%), 0/1 tablespace (...base/13395/2608)", 74 },
-        { "30957/30957 kB (100%), 1/1 tablespace", 100 },
-        { "40000/30957 kB (129%), 1/1 tablespace", 100 },
-        { "   64/66094 kB (0%) copied", 0 },
-        { "waiting for checkpoint", -1 },
-        { "12/13 kB (x%)", -1 },
-        { "12/13 kB (1234%)", -1 },
-        { "12/13 kB (7", -1 },
-        { "", -1 },
+        { "    0/30947 kB (0%), 0/1 tablespace", 0, 0, 30947 },
+        { "23195/30947 kB (74%), 0/1 tablespace (...base/13395/2608)", 74, 23195, 30947 },
+        { "30957/30957 kB (100%), 1/1 tablespace", 100, 30957, 30957 },
+        { "40000/30957 kB (129%), 1/1 tablespace", 100, 40000, 30957 },
+        { "   64/66094 kB (0%) copied", 0, 64, 66094 },
+        { "99999999999999999999/1 kB (5%)", 5, 7, 7 }, /* no figure: the last ones stay */
+        { "18446744073709551615/1 kB (5%)", 5, 7, 7 },
+        { "waiting for checkpoint", -1, 7, 7 },
+        { "12/13 kB (x%)", -1, 7, 7 },
+        { "12/13 kB (1234%)", -1, 7, 7 },
+        { "12/13 kB (7", -1, 7, 7 },
+        { "", -1, 7, 7 },
     };
+    uint64_t bytes, total;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        if (pgclone_parse_progress(pgv_str(cases[i].line)) != cases[i].percent)
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        bytes = total = 7 * 1024;
+        if (pgclone_parse_progress(pgv_str(cases[i].line), &bytes, &total) != cases[i].percent ||
+            bytes != cases[i].kb * 1024 || total != cases[i].total_kb * 1024)
             fail_msg("'%s'", cases[i].line);
+    }
 }
 
 static void test_postmaster_opts__long_options_only(void **state)

@@ -60,4 +60,6 @@ leaf client ca member1 '' 2001
 leaf stranger other-ca member1 '' 2002
 cat server.pem server.key >combined.pem
 openssl ec -in server.key -aes128 -passout pass:secret -out encrypted.key
+openssl pkcs8 -topk8 -v2 aes-256-cbc -in server.key -passout pass:secret -out pkcs8.key
+openssl pkcs8 -topk8 -v2 aes-128-cbc -v2prf hmacWithSHA1 -in server.key -passout pass:secret -out pkcs8-sha1.key
 rm -f ca.key other-ca.key
