@@ -81,7 +81,7 @@ MUTATIONS = [
     ("scheduled_for_later_counts_now", "race.c", "    bool key = ha_manual_asked(ha);", "    bool key = ha->view.failover.present;"),
     ("failed_bootstrap_removes_any_key", "bootstrap.c", "    if (ha->view_live && ha->view.initialize != DCS_INIT_BOOTSTRAPPING &&", "    if (false &&"),
     ("restart_as_primary_without_the_key", "restart.c", "        else if (ha->pg.dir != PM_DIR_OK || !may_restart(ha))", "        else if (ha->pg.dir != PM_DIR_OK)"),
-    ("old_timeline_keeps_others_away", "race.c", "    if (!ha_timeline_fits(ha, p->timeline))\n        return HA_PEER_OLD;", ""),
+    ("old_timeline_keeps_others_away", "race.c", "        return HA_PEER_OLD;", "        (void)0;"),
     # ---- time
     ("spins_while_releasing", "step.c", "        ha->demotion.release_ask == HA_ASK_NOT && !ha->demotion.stopped &&\n", ""),
     ("wakes_too_late", "step.c", "    uint64_t at = earliest(ha_fence_at(ha), UINT64_MAX);", "    uint64_t at = UINT64_MAX;"),
