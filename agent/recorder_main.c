@@ -43,7 +43,7 @@ static void on_take(int signum)
 
 static int write_ring(const char *path, uint64_t bytes, const char *node)
 {
-    static unsigned char chunk[16384];
+    static unsigned char chunk[4096];
     struct pollfd end = { .fd = STDIN_FILENO }; /* no events: only the end of the input counts */
     const struct timespec gather = { .tv_sec = GATHER_S };
     struct sigaction take = { .sa_handler = on_take };

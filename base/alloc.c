@@ -124,7 +124,7 @@ static void reserve_give_back(void *mem)
 void pgv_heap_tighten(void)
 {
 #ifdef __GLIBC__
-    (void)mallopt(M_TOP_PAD, 16 * 1024);
+    (void)mallopt(M_TOP_PAD, 4 * 1024);
     (void)mallopt(M_TRIM_THRESHOLD, 64 * 1024);
 #endif
 }
@@ -136,13 +136,14 @@ void pgv_heap_give_back(void)
 #endif
 }
 
+/* Not touched before it is needed: where malloc() fails at all (a commit limit, RLIMIT_AS), what it
+ * has given is promised. */
 void pgv_reserve_open(void)
 {
     if (!reserve.mem)
         reserve.mem = malloc(PGV_RESERVE_BYTES);
     if (!reserve.mem)
         return;
-    memset(reserve.mem, 0, PGV_RESERVE_BYTES); /* the pages are ours from now on */
     *piece_at(0) = (struct piece){ .bytes = PGV_RESERVE_BYTES };
     reserve.open = true;
 }
