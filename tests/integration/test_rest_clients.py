@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-"""Those who ask the REST API in earnest: HAProxy with its agent-check, curl, Prometheus."""
+"""Those who ask in earnest: HAProxy, curl and Prometheus the REST API; vip-manager and confd the store."""
 
 import csv
+import json
 import os
 import shutil
 import socket
@@ -164,3 +165,94 @@ class TestPrometheus:
             count = int(values[f"{name}_count{{{labels}}}"])
             buckets = [int(value) for key, value in values.items() if key.startswith(f"{name}_bucket")]
             assert count > 0 and buckets == sorted(buckets) and buckets[-1] == count
+
+
+def switch_over(cluster):
+    old = cluster.leader()
+    answer = old.rest("POST", "/switchover", {"leader": old.name}, timeout=60)
+    assert answer.status == 200, answer
+    return cluster.wait_new_leader(old, 30)
+
+
+class TestPatronisHAProxy:
+    """The checks that Patroni's haproxy.cfg has: OPTIONS / in HTTP/1.0, three times in 3 s intervals."""
+
+    @pytest.fixture
+    def port(self, cluster):
+        port, config = free_port(), os.path.join(cluster.dir, "patronis.cfg")
+        servers = "\n".join(f"    server postgresql_{node.host}_{node.pg_port} {node.host}:{node.pg_port} maxconn 100 "
+                            f"check port {node.rest_port}" for node in cluster.nodes)
+        process.write_file(config, f"""
+global
+    maxconn 100
+defaults
+    log global
+    mode tcp
+    retries 2
+    timeout client 30m
+    timeout connect 4s
+    timeout server 30m
+    timeout check 5s
+listen batman
+    bind 127.0.0.1:{port}
+    option httpchk
+    http-check expect status 200
+    default-server inter 3s fall 3 rise 2 on-marked-down shutdown-sessions
+{servers}
+""", 0o644)
+        running = process.Process(["/usr/sbin/haproxy", "-db", "-f", config], os.path.join(cluster.dir, "patronis.log"))
+        running.start()
+        yield port
+        running.kill()
+        give_back(port)
+
+    def test_leads_to_the_primary(self, cluster, port):
+        def leads_to(node):  # it takes turns between those that it believes to be up
+            return {node.value("SELECT current_setting('port')", host="127.0.0.1", port=port) for _ in range(4)} == {str(node.pg_port)}
+        cluster.wait_healthy(60)
+        wait_for(lambda: leads_to(cluster.leader()), 30, "the primary behind HAProxy")
+        new = switch_over(cluster)
+        wait_for(lambda: leads_to(new), 40, "the new primary behind HAProxy")
+        cluster.wait_healthy(60)
+
+
+class TestReadersOfTheKeys:
+    @staticmethod
+    def etcdctl(cluster, *arguments, **more):
+        return [["etcdctl", "--endpoints", cluster.etcd.addresses[0], *arguments],
+                {"env": {**os.environ, "ETCDCTL_API": "3"}, "text": True, "stdout": subprocess.PIPE, **more}]
+
+    def get(self, cluster, *arguments):
+        command, options = self.etcdctl(cluster, "get", *arguments)
+        return subprocess.run(command, check=True, timeout=20, **options).stdout
+
+    def test_vip_manager(self, cluster):
+        """It compares the leader key's bare value with its own name, and watches the key."""
+        cluster.wait_healthy(60)
+        key = cluster.key("leader")
+        assert self.get(cluster, key, "--print-value-only") == cluster.leader_name() + "\n"
+        command, options = self.etcdctl(cluster, "watch", key, bufsize=1)
+        with subprocess.Popen(command, **options) as watch:
+            try:
+                new = switch_over(cluster)
+                told = []
+                while told[-3:] != ["PUT", key, new.name]:
+                    line = watch.stdout.readline()
+                    assert line, told
+                    told.append(line.rstrip("\n"))
+            finally:
+                watch.kill()
+        assert self.get(cluster, key, "--print-value-only") == new.name + "\n"
+        cluster.wait_healthy(60)
+
+    def test_confd(self, cluster):
+        """Its templates cut address and port of the checks out of the members' documents."""
+        prefix = cluster.key("members/")
+        lines = self.get(cluster, "--prefix", prefix).splitlines()
+        members = {key.rpartition("/")[2]: json.loads(value) for key, value in zip(lines[::2], lines[1::2])}
+        assert set(members) == {node.name for node in cluster.nodes}
+        for node in cluster.nodes:
+            data = members[node.name]
+            address = data["conn_url"].split("/")[2].replace("@", "/").rpartition("/")[2]
+            assert address == f"{node.host}:{node.pg_port}"
+            assert data["api_url"].split("/")[2].split(":")[1] == str(node.rest_port)
