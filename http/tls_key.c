@@ -168,6 +168,8 @@ static int decrypt(const struct wrapping *w, const unsigned char *key, unsigned 
     rc = mbedtls_cipher_setup(&c, mbedtls_cipher_info_from_type(w->cipher));
     if (rc == 0)
         rc = mbedtls_cipher_setkey(&c, key, (int)w->key_bytes * 8, MBEDTLS_DECRYPT);
+    if (rc == 0) /* mbedTLS 3 has no padding of its own choice */
+        rc = mbedtls_cipher_set_padding_mode(&c, MBEDTLS_PADDING_PKCS7);
     if (rc == 0) /* a wrong password shows as a wrong padding */
         rc = mbedtls_cipher_crypt(&c, w->iv.p, w->iv.len, w->text.p, w->text.len, plain, ret_n);
     mbedtls_cipher_free(&c);
