@@ -272,6 +272,11 @@ void agent_peers_cancel(struct agent_peers_req *r)
 
 /* ---- the client ------------------------------------------------------------------------- */
 
+static bool has_certificate(const struct agent *a)
+{
+    return pgv_string(pgv_path(a->config.effective, "ctl.certfile")).n > 0;
+}
+
 /*
  * Agents talk to each other 'insecurely' in Patroni's words: without a client certificate the
  * server's is not verified at all, with one the chain is, but not the host name (rest contract
@@ -286,7 +291,7 @@ static bool peers_tls_new(const struct agent *a, struct tls_context **ret, struc
 
     if (!ca)
         ca = pgv_stringz(pgv_get(rest, "cafile"));
-    if (pgv_string(pgv_get(ctl, "certfile")).n) {
+    if (has_certificate(a)) {
         config.cert_file = pgv_stringz(pgv_get(ctl, "certfile"));
         config.key_file = pgv_stringz(pgv_get(ctl, "keyfile"));
         config.key_password = pgv_stringz(pgv_get(ctl, "keyfile_password"));
@@ -301,11 +306,6 @@ static bool peers_tls_new(const struct agent *a, struct tls_context **ret, struc
 }
 
 /* A certificate that cannot be read is told at once; without one TLS waits until it is needed. */
-static bool has_certificate(const struct agent *a)
-{
-    return pgv_string(pgv_path(a->config.effective, "ctl.certfile")).n > 0;
-}
-
 bool agent_peers_open(struct agent *a, struct pgv_error *err)
 {
     if (has_certificate(a) && !peers_tls_new(a, &a->peers_tls, err))

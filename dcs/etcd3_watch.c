@@ -152,10 +152,11 @@ void etcd3_watch_expect(struct etcd3 *e, uint64_t revision)
 void etcd3_watch_heard(struct etcd3 *e, uint64_t revision)
 {
     struct etcd3_watch *w = &e->watch;
+    uint64_t now_ms = pgv_clock_ms();
 
     if (w->state == ETCD3_WATCH_LIVE && w->due_ms != UINT64_MAX && !w->expect_since_ms &&
-        revision == w->rev && revision == e->revision_seen && w->due_ms > pgv_clock_ms())
-        w->due_ms = pgv_clock_ms() + PROBE_MS;
+        revision == w->rev && revision == e->revision_seen && w->due_ms > now_ms)
+        w->due_ms = now_ms + PROBE_MS;
 }
 
 static void delivered(struct etcd3 *e, uint64_t revision)

@@ -424,6 +424,20 @@ void world_close(void)
     assert_true(pgv_tree_remove(world.dir, &err));
 }
 
+int world_up(void **state)
+{
+    (void)state;
+    world_open("", "");
+    return 0;
+}
+
+int world_down(void **state)
+{
+    (void)state;
+    world_close();
+    return 0;
+}
+
 static void be(enum pgv_role role, bool in_recovery)
 {
     struct postmaster_facts *f = &world.a.pm.facts;

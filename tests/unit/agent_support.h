@@ -45,6 +45,9 @@ void world_config_write(const char *restapi, const char *more);
 /** Everything up to an open REST API, with a primary that runs. Aborts the test when it fails. */
 void world_open(const char *restapi, const char *more);
 void world_close(void);
+/** The two as a test's fixture, without further configuration. */
+int world_up(void **state);
+int world_down(void **state);
 /** A port nobody listens on; one that somebody does (until the next call of it). */
 int world_free_port(void);
 int world_take_port(void);

@@ -16,20 +16,6 @@
 
 #include <cmocka.h>
 
-static int up(void **state)
-{
-    (void)state;
-    world_open("", "");
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    world_close();
-    return 0;
-}
-
 static void body_is(int status, const char *body)
 {
     assert_int_equal(reply.status, status);
@@ -789,31 +775,36 @@ static void test_access__client_certificate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_access__password, up, down),
-        cmocka_unit_test_setup_teardown(test_access__allowlist, up, down),
-        cmocka_unit_test_setup_teardown(test_access__allowlist_of_names, up, down),
-        cmocka_unit_test_setup_teardown(test_access__members, up, down),
+        cmocka_unit_test_setup_teardown(test_access__password, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_access__allowlist, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_access__allowlist_of_names, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_access__members, world_up, world_down),
         cmocka_unit_test_setup_teardown(test_access__client_that_goes_while_members_are_looked_up,
-                                        up, down),
-        cmocka_unit_test_setup_teardown(test_small_endpoints, up, down),
-        cmocka_unit_test_setup_teardown(test_bodies, up, down),
-        cmocka_unit_test_setup_teardown(test_get_config, up, down),
-        cmocka_unit_test_setup_teardown(test_patch_config__merges_and_swaps, up, down),
-        cmocka_unit_test_setup_teardown(test_patch_config__refusals, up, down),
-        cmocka_unit_test_setup_teardown(test_put_config, up, down),
-        cmocka_unit_test_setup_teardown(test_get_cluster_and_history, up, down),
-        cmocka_unit_test_setup_teardown(test_restart__answers, up, down),
-        cmocka_unit_test_setup_teardown(test_restart__what_is_asked_of_the_brain, up, down),
-        cmocka_unit_test_setup_teardown(test_restart__refusals, up, down),
-        cmocka_unit_test_setup_teardown(test_restart__goes_on_when_the_client_has_gone, up, down),
-        cmocka_unit_test_setup_teardown(test_reinitialize__answers, up, down),
-        cmocka_unit_test_setup_teardown(test_calls__too_many_are_refused, up, down),
-        cmocka_unit_test_setup_teardown(test_close__with_requests_under_way, up, down),
-        cmocka_unit_test_setup_teardown(test_reconfigure__applies_everything_in_place, up, down),
-        cmocka_unit_test_setup_teardown(test_reconfigure__moves_the_listener, up, down),
-        cmocka_unit_test_setup_teardown(test_reconfigure__a_name_to_listen_on, up, down),
-        cmocka_unit_test_setup_teardown(test_reconfigure__tls_comes_is_renewed_and_goes, up, down),
-        cmocka_unit_test_setup_teardown(test_access__client_certificate, up, down),
+                                        world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_small_endpoints, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_bodies, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_get_config, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_patch_config__merges_and_swaps, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_patch_config__refusals, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_put_config, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_get_cluster_and_history, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_restart__answers, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_restart__what_is_asked_of_the_brain, world_up,
+                                        world_down),
+        cmocka_unit_test_setup_teardown(test_restart__refusals, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_restart__goes_on_when_the_client_has_gone, world_up,
+                                        world_down),
+        cmocka_unit_test_setup_teardown(test_reinitialize__answers, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_calls__too_many_are_refused, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_close__with_requests_under_way, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_reconfigure__applies_everything_in_place, world_up,
+                                        world_down),
+        cmocka_unit_test_setup_teardown(test_reconfigure__moves_the_listener, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_reconfigure__a_name_to_listen_on, world_up,
+                                        world_down),
+        cmocka_unit_test_setup_teardown(test_reconfigure__tls_comes_is_renewed_and_goes, world_up,
+                                        world_down),
+        cmocka_unit_test_setup_teardown(test_access__client_certificate, world_up, world_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,20 +30,6 @@ static struct reader {
 } reader;
 static unsigned wanted;
 
-static int up(void **state)
-{
-    (void)state;
-    world_open("", "");
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    world_close();
-    return 0;
-}
-
 static void follow(void)
 {
     reader.n = 0;
@@ -246,7 +232,7 @@ static void test_events__without_memory(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, up, down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_up, world_down)
     const struct CMUnitTest tests[] = {
         TEST(test_events__both_at_once_and_then_what_changes),
         TEST(test_events__so_many_readers_and_no_more),

@@ -18,24 +18,10 @@
     "\"" PGV_PATRONI_VERSION "\", \"scope\": \"demo\", \"name\": \"n1\"}, \"pgvigil\": "           \
     "{\"version\": \"" PGVIGIL_VERSION "\"}}"
 
-static int up(void **state)
-{
-    (void)state;
-    world_open("", "");
-    return 0;
-}
-
 static int up_tagged(void **state)
 {
     (void)state;
     world_open("", "tags: {clonefrom: true, nosync: false, dc: East}\n");
-    return 0;
-}
-
-static int down(void **state)
-{
-    (void)state;
-    world_close();
     return 0;
 }
 
@@ -505,25 +491,29 @@ static void test_agent_member_document__golden(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_get_patroni__a_primary, up, down),
+        cmocka_unit_test_setup_teardown(test_get_patroni__a_primary, world_up, world_down),
         cmocka_unit_test_setup_teardown(test_get_patroni__a_replica_with_everything, up_tagged,
-                                        down),
-        cmocka_unit_test_setup_teardown(test_get_patroni__the_job, up, down),
-        cmocka_unit_test_setup_teardown(test_get_patroni__when_the_server_cannot_be_asked, up,
-                                        down),
-        cmocka_unit_test_setup_teardown(test_get_patroni__asks_a_running_server_twice, up, down),
-        cmocka_unit_test_setup_teardown(test_probes__head_and_options_need_no_query, up, down),
+                                        world_down),
+        cmocka_unit_test_setup_teardown(test_get_patroni__the_job, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_get_patroni__when_the_server_cannot_be_asked, world_up,
+                                        world_down),
+        cmocka_unit_test_setup_teardown(test_get_patroni__asks_a_running_server_twice, world_up,
+                                        world_down),
+        cmocka_unit_test_setup_teardown(test_probes__head_and_options_need_no_query, world_up,
+                                        world_down),
         cmocka_unit_test_setup_teardown(test_probes__in_pause_without_the_store_the_role_decides,
-                                        up, down),
-        cmocka_unit_test_setup_teardown(test_probes__a_view_older_than_ttl_is_no_view, up, down),
-        cmocka_unit_test_setup_teardown(test_probes__those_who_come_together_share_one_query, up,
-                                        down),
-        cmocka_unit_test_setup_teardown(test_probes__no_memory_is_an_answer, up, down),
-        cmocka_unit_test_setup_teardown(test_get_liveness__follows_the_loop, up, down),
-        cmocka_unit_test_setup_teardown(test_get_readiness__over_http, up, down),
-        cmocka_unit_test_setup_teardown(test_get_metrics__golden, up, down),
-        cmocka_unit_test_setup_teardown(test_get_metrics__of_a_replica_and_of_nobody, up, down),
-        cmocka_unit_test_setup_teardown(test_agent_member_document__golden, up_tagged, down),
+                                        world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_probes__a_view_older_than_ttl_is_no_view, world_up,
+                                        world_down),
+        cmocka_unit_test_setup_teardown(test_probes__those_who_come_together_share_one_query,
+                                        world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_probes__no_memory_is_an_answer, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_get_liveness__follows_the_loop, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_get_readiness__over_http, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_get_metrics__golden, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_get_metrics__of_a_replica_and_of_nobody, world_up,
+                                        world_down),
+        cmocka_unit_test_setup_teardown(test_agent_member_document__golden, up_tagged, world_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,7 +168,8 @@ static void peer_ahead_on_an_old_timeline(struct w *w)
 }
 static void peer_ahead_on_an_unknown_timeline(struct w *w)
 {
-    peer_ahead_on_an_old_timeline(w);
+    w->pg.timeline = 3;
+    timeline_behind_checked(w);
     w_peer(w, "n3", 60000000)->timeline = 0;
 }
 static void timeline_unknown(struct w *w)
