@@ -14,6 +14,8 @@
 #define WAKE_GRACE_US (1500 * SIM_MS)
 /** Demotion begins so long before the lease ends (agent/ha promises it), and some slack. */
 #define MARGIN_MS 3000
+/** A node that reaches the store again has read it so much later. */
+#define RECONNECT_GRACE_US (5 * SIM_S)
 #define SLACK_MS 2500
 
 const char *const sim_odd_names[SIM_ODDS] = {
@@ -23,6 +25,7 @@ const char *const sim_odd_names[SIM_ODDS] = {
     [SIM_ODD_STOLEN] = "machine stopped together with its clock",
     [SIM_ODD_SESSION] = "the store dropped a live session",
     [SIM_ODD_PAUSE_MODE] = "the cluster is or was just paused by people",
+    [SIM_ODD_BOOTSTRAP] = "people gave away the cluster that a node without the store was making",
 };
 
 static const struct {
@@ -100,6 +103,9 @@ static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd 
         *ret = n->thawed_machine ? SIM_ODD_PAUSED_MACHINE : SIM_ODD_FROZEN;
     } else if (n->seen.key_lost == SIM_LOSS_REVOKED && recently(s, n->seen.key_until_us, ttl_us)) {
         *ret = SIM_ODD_SESSION;
+    } else if (s->check.disowned && !n->seen.key_from_us &&
+               (n->cut_store || recently(s, n->cut_store_until_us, RECONNECT_GRACE_US))) {
+        *ret = SIM_ODD_BOOTSTRAP; /* it has never led, and nothing could tell it to end */
     } else {
         return false;
     }
@@ -385,6 +391,7 @@ void check_fault(struct sim *s, const struct sim_fault *f)
     case SIM_FAULT_BAD_SCHEDULE:
     case SIM_FAULT_CONFIG_GONE:
     case SIM_FAULT_INITIALIZE_GONE:
+    case SIM_FAULT_INITIALIZE_REMOVED:
         return;
     case SIM_FAULT_SCHEDULED_SWITCHOVER:
     case SIM_FAULT_SCHEDULE_RESTART:

@@ -20,6 +20,8 @@ static void cut(struct sim *s, struct sim_node *n, bool begin, bool store, bool 
     unsigned add = begin ? 1u : (unsigned)-1;
 
     n->cut_store += store ? add : 0;
+    if (store && !n->cut_store)
+        n->cut_store_until_us = s->now_us;
     n->cut_peers += peers ? add : 0;
     n->cut_client += client ? add : 0;
     if (store && begin)
@@ -395,6 +397,11 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         if (st->keys.init != DCS_INIT_SYSID)
             break; /* a second cluster would be made beside the first */
         s->check.strangers = true;
+        store_delete_initialize(s);
+        break;
+    case SIM_FAULT_INITIALIZE_REMOVED:
+        s->check.strangers = true;
+        s->check.disowned |= st->keys.init == DCS_INIT_BOOTSTRAPPING;
         store_delete_initialize(s);
         break;
     case SIM_FAULT_FOREIGN_DATA:

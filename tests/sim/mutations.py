@@ -74,12 +74,11 @@ MUTATIONS = [
     ("config_key_stays_away", "step.c", "        ha_tell_dcs(ha, fx, HA_DCS_SET_CONFIG, HA_WHY_fill_config);", ""),
     ("initialize_key_stays_away", "step.c", "    if (ha->view.initialize != DCS_INIT_SYSID && ha->pg.sysid[0] && !ha->bootstrapping &&", "    if (false && ha->pg.sysid[0] && !ha->bootstrapping &&"),
     ("failed_bootstrap_stays", "bootstrap.c", "    if (ha->init_failed || !ha->pg.alive || ha->bootstrap_result == HA_ASK_REFUSED)", "    if (ha->init_failed || !ha->pg.alive)"),
-    ("overtaken_takes_the_key", "bootstrap.c", "    if (!ha->init_failed && overtaken(ha)) {", "    if (false) {"),
+    ("refused_bootstrap_goes_on", "bootstrap.c", "    case HA_ASK_REFUSED:\n        return give_up(ha, fx);", "    case HA_ASK_REFUSED:\n        return ha_dcs_failed(ha, fx);"),
     ("restart_while_bootstrapping", "restart.c", "        else if (ha->bootstrapping) /*", "        else if (false) /*"),
     ("deleted_initialize_key_waits", "fold.c", "was->initialize != c->initialize || c->config_exists", "c->config_exists"),
     ("hidden_data_keeps_the_key", "bootstrap.c", "        ha->demotion.release = ha_has_lock(ha);", "        ha->demotion.release = false;"),
     ("scheduled_for_later_counts_now", "race.c", "    bool key = ha_manual_asked(ha);", "    bool key = ha->view.failover.present;"),
-    ("failed_bootstrap_removes_any_key", "bootstrap.c", "    if (ha->view_live && ha->view.initialize != DCS_INIT_BOOTSTRAPPING &&", "    if (false &&"),
     ("restart_as_primary_without_the_key", "restart.c", "        else if (ha->pg.dir != PM_DIR_OK || !may_restart(ha))", "        else if (ha->pg.dir != PM_DIR_OK)"),
     ("old_timeline_keeps_others_away", "race.c", "        return HA_PEER_OLD;", "        (void)0;"),
     # ---- time

@@ -9,6 +9,7 @@
  *   sync ANY 1 (*) | sync 2 (n1,n2,n3) | sync_local 200
  *                            synchronous_standby_names; so many of 1000 commits do not wait
  *   bootstrap_fails n1 1 | post_bootstrap_fails n1 1 | bootstrap_recovery 30 | no_bootstrap n2
+ *   early 2 FAULT [n1] [for MS] [arg A]   before anybody leads: seconds since the very beginning
  *   at 10 FAULT [n1] [for MS] [arg A]
  *   at 20 expect WHAT        within 20 60 expect WHAT        throughout 20 60 expect WHAT
  *
@@ -156,9 +157,8 @@ static bool failed(struct script *x, char **w, unsigned n)
     return true;
 }
 
-static bool fault(struct script *x, char **w, unsigned n)
+static bool fault(struct script *x, struct sim_plan *p, uint64_t at_us, char **w, unsigned n)
 {
-    struct sim_plan *p = &x->s->plan;
     struct sim_fault *f = &p->faults[p->n_faults];
     unsigned k;
 
@@ -168,7 +168,7 @@ static bool fault(struct script *x, char **w, unsigned n)
         return complain(x, "no such fault:", w[0]);
     memset(f, 0, sizeof(*f));
     f->kind = (enum sim_fault_kind)k;
-    f->at_us = x->s->now_us;
+    f->at_us = at_us;
     f->node = -1;
     for (unsigned i = 1; i < n; i++) {
         if (node_of(w[i]) >= 0)
@@ -180,7 +180,7 @@ static bool fault(struct script *x, char **w, unsigned n)
         else
             return complain(x, "what is", w[i]);
     }
-    fault_schedule(x->s, p->n_faults++);
+    p->n_faults++;
     return true;
 }
 
@@ -196,8 +196,16 @@ static bool timed(struct script *x, char **w, unsigned n)
     to = x->base_us + to * SIM_S;
     if (!sim_run_until(x->s, from))
         return true;
-    if (strcmp(w[skip], "expect") != 0)
-        return at ? fault(x, w + skip, n - skip) : complain(x, "expected 'expect', not", w[skip]);
+    if (strcmp(w[skip], "expect") != 0) {
+        struct sim_plan *p = &x->s->plan;
+
+        if (!at)
+            return complain(x, "expected 'expect', not", w[skip]);
+        if (!fault(x, p, x->s->now_us, w + skip, n - skip))
+            return false;
+        fault_schedule(x->s, p->n_faults - 1);
+        return true;
+    }
     w += skip + 1;
     n -= skip + 1;
     do {
@@ -234,6 +242,10 @@ static bool setting(struct script *x, char **w, unsigned n)
 
     if (x->begun)
         return complain(x, "too late for", w[0]);
+    if (!strcmp(w[0], "early") && n > 2) {
+        x->any_leader = true;
+        return fault(x, p, (uint64_t)(strtod(w[1], NULL) * 1e6), w + 2, n - 2);
+    }
     if (!strcmp(w[0], "nodes") && v >= 1 && v <= SIM_NODES_MAX)
         p->nodes = (unsigned)v;
     else if (!strcmp(w[0], "seed"))

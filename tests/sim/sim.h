@@ -122,7 +122,7 @@ struct sim_keys {
     uint64_t committed_us;
     enum dcs_initialize init;
     char sysid[24];
-    int8_t init_by;
+    uint64_t init_rev;
     bool config, leader, status, history;
     uint32_t config_id; /* into sim->configs */
     uint64_t config_rev;
@@ -228,6 +228,7 @@ struct sim_dcs {
     struct sim_member touched;
     uint32_t touched_lease;
     uint64_t last_optime; /* the last status document */
+    uint64_t init_rev;    /* of the initialize key that our bootstrap has made */
 };
 
 void dcs_init_node(struct sim *s, struct sim_node *n); /* a new agent process */
@@ -416,6 +417,7 @@ struct sim_node {
     struct sim_ev *deferred;
     /* connections */
     unsigned cut_store, cut_peers, cut_client; /* counts of faults under way */
+    uint64_t cut_store_until_us;               /* when the last one ended */
     unsigned watch_stale;
     /* for the checkers */
     struct {
@@ -556,6 +558,7 @@ enum sim_odd {
     SIM_ODD_STOLEN,
     SIM_ODD_SESSION,
     SIM_ODD_PAUSE_MODE,
+    SIM_ODD_BOOTSTRAP,
     SIM_ODDS
 };
 extern const char *const sim_odd_names[SIM_ODDS];
@@ -600,6 +603,7 @@ struct sim_check {
     bool strangers; /* data of another cluster may be left: of a bootstrap that broke off, or for
                        the initialize key was away */
     uint64_t pause_from_us, pause_until_us;
+    bool disowned; /* people have removed the initialize key of a bootstrap that was under way */
     uint64_t won_optime[SIM_NODES_MAX];
     bool won_manual[SIM_NODES_MAX];
 };
