@@ -392,6 +392,8 @@ void check_fault(struct sim *s, const struct sim_fault *f)
     case SIM_FAULT_CONFIG_GONE:
     case SIM_FAULT_INITIALIZE_GONE:
     case SIM_FAULT_INITIALIZE_REMOVED:
+    case SIM_FAULT_SLOW_ANSWERS:
+    case SIM_FAULT_WHEN: /* what it brings is a fault of its own */
         return;
     case SIM_FAULT_SCHEDULED_SWITCHOVER:
     case SIM_FAULT_SCHEDULE_RESTART:
