@@ -21,7 +21,7 @@ static void cut(struct sim *s, struct sim_node *n, bool begin, bool store, bool 
 
     n->cut_store += store ? add : 0;
     if (store && !n->cut_store)
-        n->cut_store_until_us = s->now_us;
+        n->dark_until_us = s->now_us;
     n->cut_peers += peers ? add : 0;
     n->cut_client += client ? add : 0;
     if (store && begin)
@@ -180,6 +180,8 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
     struct sim_node *n = f->node >= 0 ? &s->nodes[f->node] : NULL;
     struct sim_store *st = &s->store;
 
+    if (f->kind <= SIM_FAULT_STORE_ELECTION && f->node < 0)
+        st->ill_until_us = s->now_us;
     switch (f->kind) {
     case SIM_FAULT_STORE_CUT:
         cut(s, n, begin, true, false, false);
@@ -219,6 +221,7 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         break;
     case SIM_FAULT_STALE_WATCH:
         n->watch_stale += begin ? 1u : (unsigned)-1;
+        n->dark_until_us = s->now_us;
         if (begin)
             dcs_stream_hurt(s, n);
         break;

@@ -262,7 +262,8 @@ static void on_report(struct sim *s, struct sim_node *n, const struct sim_ev *ev
     struct ha_event out = { .type = HA_EV_SHUTDOWN_CHECKPOINT };
     struct postmaster_facts *f = &n->pm.facts;
 
-    if (ev->a != n->pm.stop.gen || !n->pm.stop.active || n->pm.stop.reported)
+    if (ev->a != n->pm.stop.gen || !n->pm.stop.active || n->pm.stop.reported ||
+        n->pm.stop.args.mode == PM_STOP_IMMEDIATE)
         return;
     n->pm.stop.reported = true;
     if (n->pm.stop.args.demote && (f->role == PGV_ROLE_PRIMARY || f->role == PGV_ROLE_PROMOTED))
@@ -377,7 +378,7 @@ static void on_stop_go(struct sim *s, struct sim_node *n, const struct sim_ev *e
         return;
     if (n->pg.proc == PG_DOWN)
         return;       /* its end is on its way */
-    if (n->pg.hung) { /* the query gets no answer */
+    if (n->pg.hung && n->pm.stop.args.checkpoint_first) { /* the query gets no answer */
         sim_in(s, SIM_S, SIM_AGENT, n, on_stop_go, ev->a, 0, 0);
         return;
     }

@@ -28,7 +28,7 @@
 #define SIM_CONFIGS_MAX 64
 #define SIM_TAG_SETS_MAX 128
 #define SIM_WHENS_MAX 96 /* meetings that wait on one node */
-#define SIM_RING 1024   /* revisions a watch can catch up with */
+#define SIM_RING 1024    /* revisions a watch can catch up with */
 #define SIM_MS 1000ull
 #define SIM_S 1000000ull
 #define SIM_MAX_US UINT64_MAX
@@ -176,6 +176,7 @@ struct sim_store {
     unsigned drop_request_pm, drop_reply_pm;
     enum sim_answer error; /* SIM_ANSWER_OK: none */
     unsigned error_pm;
+    uint64_t ill_until_us; /* the last of them ended */
 };
 
 void store_init(struct sim *s);
@@ -428,7 +429,7 @@ struct sim_node {
     struct sim_ev *deferred;
     /* connections */
     unsigned cut_store, cut_peers, cut_client; /* counts of faults under way */
-    uint64_t cut_store_until_us;               /* when the last one ended */
+    uint64_t dark_until_us;                    /* the last one ended, or its stale watch */
     unsigned watch_stale;
     unsigned n_whens;
     int64_t whens[SIM_WHENS_MAX]; /* SIM_FAULT_WHEN: the arguments */

@@ -58,6 +58,7 @@ void store_init(struct sim *s)
     st->drop_request_pm = st->drop_reply_pm = 0;
     st->error = SIM_ANSWER_OK;
     st->error_pm = 0;
+    st->ill_until_us = 0;
 }
 
 /* ---- leases
