@@ -88,6 +88,10 @@ enum ha_flow ha_rewind_or_reinit(struct ha *ha, struct ha_effects *fx)
         return ha_end(ha, fx, HA_WHY_check_divergence, leader.name);
     }
     if (ha->pg.rewind_possible) {
+        /* pg_rewind needs it. It may take minutes; a server that is stopped for a rewind that then
+         * cannot begin would be down for a moment in every cycle of them. */
+        if (leader.leader_checkpoint_known && !leader.leader_checkpoint_done)
+            return HA_GO_ON;
         if (!ha->pg.alive && ha->pg.control_state == PM_CONTROL_IN_ARCHIVE_RECOVERY)
             TRY(crash_recovery(ha, fx));
         ha_say(name, sizeof(name), HA_WHY_rewind, leader.name);

@@ -450,6 +450,18 @@ static void meet(struct sim *s, struct sim_node *n, enum sim_meeting what)
     case SIM_MEET_WAKE:
         node_feed(s, n, &wake);
         return;
+    case SIM_MEET_ORPHAN:
+        if (!s->store.keys.leader || s->store.keys.leader_node == (int)n->i ||
+            s->plan.n_faults == SIM_FAULTS_MAX)
+            return;
+        s->plan.faults[s->plan.n_faults] = (struct sim_fault){ .at_us = s->now_us,
+                                                               .dur_us = 20 * SIM_S,
+                                                               .kind = SIM_FAULT_ISOLATE,
+                                                               .node = s->store.keys.leader_node };
+        fault_schedule(s, s->plan.n_faults++);
+        f = (struct sim_fault){ .kind = SIM_FAULT_SESSION_LOSS, .node = s->store.keys.leader_node };
+        fault_begin(s, &f);
+        return;
     case SIM_MEET_FOLLOW:
         pm_answer_follow(s, n);
         return;

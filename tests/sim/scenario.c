@@ -12,7 +12,7 @@
  *   early 2 FAULT [n1] [for MS] [arg A]   before anybody leads: seconds since the very beginning
  *   at 10 FAULT [n1] [for MS] [arg A]
  *   at 10 when n1 STATE restart | reinit | schedule | unschedule | wake | shutdown | tags | facts |
- *                       follow | checkpoint | slots | peers
+ *                       orphan | follow | checkpoint | slots | peers
  *                            as soon as it is in that state (reach.c; '_' for ' '), or, with 'any',
  *                            once in each; the last four
  *                            are answers to questions under way (slow_answers holds some back)
@@ -156,10 +156,14 @@ static bool holds(struct script *x, char **w, unsigned n, bool *ret)
 
 static bool failed(struct script *x, char **w, unsigned n)
 {
+    char why[160] = "";
+
     printf("line %u: at %.3f s not so:", x->line,
            (double)(x->s->now_us - x->base_us) / (double)SIM_S);
     for (unsigned i = 0; i < n; i++)
         printf(" %s", w[i]);
+    if (!strcmp(w[0], "settled") && !check_all_settled(x->s, why, sizeof(why)))
+        printf(" (%s)", why);
     printf("\n");
     for (unsigned i = 0; i < x->s->n; i++)
         printf("  %s %s%s: %s\n", x->s->nodes[i].name, pgv_role_name(x->s->nodes[i].pm.facts.role),
@@ -170,10 +174,10 @@ static bool failed(struct script *x, char **w, unsigned n)
 
 static bool meeting(const char *state, const char *what, int64_t *ret)
 {
-    static const char *const names[SIM_MEETINGS] = { "restart",    "reinit", "schedule",
-                                                     "unschedule", "wake",   "shutdown",
-                                                     "tags",       "facts",  "follow",
-                                                     "checkpoint", "slots",  "peers" };
+    static const char *const names[SIM_MEETINGS] = {
+        "restart", "reinit", "schedule", "unschedule", "wake",  "shutdown", "tags",
+        "facts",   "orphan", "follow",   "checkpoint", "slots", "peers"
+    };
     int class = strcmp(state, "any") == 0 ? SIM_CLASSES : reach_class_by_name(state);
 
     for (int i = 0; class >= 0 && i < SIM_MEETINGS; i++)

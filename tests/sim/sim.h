@@ -508,6 +508,7 @@ enum sim_meeting {
     SIM_MEET_SHUTDOWN,
     SIM_MEET_TAGS,
     SIM_MEET_FACTS,  /* a setting waits for a restart */
+    SIM_MEET_ORPHAN, /* the leader's key and the leader are gone */
     SIM_MEET_FOLLOW, /* from here on: the answer to a question that is under way */
     SIM_MEET_CHECKPOINT,
     SIM_MEET_SLOTS,
