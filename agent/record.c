@@ -60,17 +60,25 @@ static uint64_t get64(const unsigned char *p)
     return get32(p) | (uint64_t)get32(p + 4) << 32;
 }
 
-bool record_put_uint(struct pgv_buf *b, uint64_t v)
+#define UINT_BYTES_MAX 10
+
+static unsigned encode_uint(unsigned char *p, uint64_t v)
 {
-    unsigned char bytes[10];
     unsigned n = 0;
 
     while (v >= 0x80) {
-        bytes[n++] = (unsigned char)(v | 0x80);
+        p[n++] = (unsigned char)(v | 0x80);
         v >>= 7;
     }
-    bytes[n++] = (unsigned char)v;
-    return pgv_buf_append(b, bytes, n);
+    p[n++] = (unsigned char)v;
+    return n;
+}
+
+bool record_put_uint(struct pgv_buf *b, uint64_t v)
+{
+    unsigned char bytes[UINT_BYTES_MAX];
+
+    return pgv_buf_append(b, bytes, encode_uint(bytes, v));
 }
 
 bool record_get_uint(struct record_cursor *c, uint64_t *ret)
@@ -262,12 +270,38 @@ static bool put_field(struct pgv_buf *b, const struct record_field *f, const uns
     return true;
 }
 
+static bool is_number(const struct record_field *f)
+{
+    return f->n == 1 && f->n_off == RECORD_ALL && f->kind <= RECORD_ENUM;
+}
+
+/* Most fields are single numbers, and steps are written by an agent that has nothing else to do:
+ * those that stand side by side go out together. */
 bool record_put_fields(struct pgv_buf *b, const struct record_fields *fields, const void *data)
 {
-    for (unsigned i = 0; i < fields->n; i++)
-        if (!put_field(b, &fields->v[i], data))
+    const unsigned char *base = data;
+    unsigned char numbers[16 * UINT_BYTES_MAX];
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < fields->n; i++) {
+        const struct record_field *f = &fields->v[i];
+
+        if (is_number(f)) {
+            const unsigned char *p = base + f->off;
+
+            n +=
+                encode_uint(numbers + n, f->kind == RECORD_INT ? zigzag(record_load_int(p, f->size))
+                                                               : record_load_uint(p, f->size));
+            if (n <= sizeof(numbers) - UINT_BYTES_MAX)
+                continue;
+        }
+        if (n && !pgv_buf_append(b, numbers, n))
             return false;
-    return true;
+        n = 0;
+        if (!is_number(f) && !put_field(b, f, base))
+            return false;
+    }
+    return n == 0 || pgv_buf_append(b, numbers, n);
 }
 
 static bool get_one(struct record_cursor *c, const struct record_field *f, unsigned char *p)

@@ -4,10 +4,12 @@
  *
  * Writing a file may wait for its disk, and the loop may not: so a step goes into a pipe, after its
  * effects were carried out, and a process of its own (recorder_main.c) copies the pipe into the
- * file. What lies in the pipe outlives the agent, so a step that was recorded survives the agent's
- * death at any instruction. A decision is taken into the file at once, the routine of quiet cycles
- * every two minutes. When the disk does not keep up the pipe is full: then steps are left
- * out and counted, and a keyframe follows the hole. Memory is one frame.
+ * file. What lies in the pipe outlives the agent, so a decision survives the agent's death at any
+ * instruction, with all that led to it. Steps that did nothing but ask and wait are held back until
+ * the cycle ends or something is decided: each write of its own would cost more than the rest. A
+ * decision is taken into the file at once, the routine of quiet cycles every two minutes. When the
+ * disk does not keep up the pipe is full: then steps are left out and counted, and a keyframe
+ * follows the hole. Memory is a frame and what is held back.
  */
 #pragma once
 
@@ -69,8 +71,7 @@ struct recorder {
     uint64_t at, next_seq;
     uint64_t since_keyframe_bytes;
     size_t take_bytes, untaken_bytes; /* when so many may lie in the pipe, the writer is told */
-    struct pgv_buf frame;
-    size_t sent; /* of the frame */
+    struct pgv_buf held; /* frames that the pipe has not taken yet */
     void (*finish_cb)(struct recorder *r);
     recorder_answer_cb answer;
     void *answer_data;
