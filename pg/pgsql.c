@@ -48,6 +48,7 @@ static void unwatch(struct pgsql *s)
 {
     if (s->poll_open) {
         s->poll_open = false;
+        s->polled = 0;
         s->poll_closing = true;
         uv_close((uv_handle_t *)&s->poll, on_poll_closed);
     }
@@ -100,8 +101,11 @@ static void watch(struct pgsql *s, int events)
     } else {
         rc = 0;
     }
+    if (rc == 0 && s->polled == events)
+        return; /* libuv would take it out of epoll and put it back */
     if (rc == 0)
         rc = uv_poll_start(&s->poll, events, on_poll);
+    s->polled = rc == 0 ? events : 0;
     if (rc != 0) {
         (void)pgv_fail(&s->lost, PGV_EUNREACHABLE, "cannot watch the connection: %s",
                        uv_strerror(rc));
@@ -204,6 +208,7 @@ static void connect_step(struct pgsql *s)
 
     if (s->poll_open)
         (void)uv_poll_stop(&s->poll);
+    s->polled = 0;
     status = PQconnectPoll(s->conn);
     switch (status) {
     case PGRES_POLLING_READING:
@@ -363,6 +368,8 @@ static void on_poll(uv_poll_t *uv, int status, int events)
     struct pgsql *s = uv->data;
     PGnotify *notify;
 
+    if (status < 0)
+        s->polled = 0; /* libuv has stopped it */
     if (s->state == CONNECTING) {
         connect_step(s); /* libpq finds out itself what is wrong with the socket */
         return;

@@ -64,6 +64,7 @@ struct pgsql {
     struct pgv_error lost; /* why queries marked lost are */
     uint64_t connect_until_ms;
     int state, fd, events;
+    int polled; /* what the poll handle waits for; 0: it stands */
     unsigned uv_open;
     bool poll_open, poll_closing, stale, closing;
     void (*close_cb)(struct pgsql *s);
