@@ -319,8 +319,10 @@ static const char *sql_of_look(struct postmaster_impl *im)
     const struct postmaster_facts *f = &im->pm->facts;
     char slots[PGSLOTS_SQL_BYTES];
 
+    im->look.query.keep = "look";
     if (!im->has_config_key || f->state != PGV_STATE_RUNNING || f->major_version < 90400)
         return pm_look_sql(im);
+    im->look.query.keep = "look_slots";
     if (im->slots_sql_version != f->major_version) {
         pgslots_sql(f->major_version, slots);
         (void)snprintf(im->slots_sql, sizeof(im->slots_sql), "SELECT l.*, %s FROM (%s) l", slots,
