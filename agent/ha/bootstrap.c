@@ -36,8 +36,6 @@ static enum ha_flow start_clone(struct ha *ha, struct ha_effects *fx, bool from_
         ha_node_of_member(ha, m, &node);
     else
         ha_node_of_leader(ha, &node);
-    if (strcmp(node.name, ha->policy.name) == 0)
-        memset(&node, 0, sizeof(node));
     if (!node.name[0])
         snprintf(source, sizeof(source), "(without leader)");
     else
@@ -123,8 +121,6 @@ enum ha_flow ha_data_dir(struct ha *ha, struct ha_effects *fx)
         return ha_end(ha, fx, HA_WHY_dir_unreadable, ha->pg.dir_error);
     if (ha->policy.paused)
         return ha_end(ha, fx, HA_WHY_paused_empty);
-    if (ha->job.kind != PM_JOB_NONE)
-        return ha_end(ha, fx, HA_WHY_in_progress, ha->job.name);
     return bootstrap(ha, fx);
 }
 

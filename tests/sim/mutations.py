@@ -31,6 +31,7 @@ MUTATIONS = [
     ("no_renewal_during_jobs", "action.c", "if (ha_has_lock(ha) && !ha->bootstrapping && !giving_up) {", "if (false) {"),
     ("lost_during_a_job", "action.c", "        ha_demote(ha, fx, HA_DEMOTE_NOLOCK, HA_WHY_lost_during, \"demotion\");", ""),
     ("promote_without_lease", "leader.c", "    if (ha->lease_until_ms <= ha->now_ms + HA_DEMOTE_MARGIN_MS)\n        return ha_dcs_failed(ha, fx);", ""),
+    ("overtaken_stop_goes_on", "demote.c", "    if (overtaken_stopping(ha))\n        return 0;", ""),
     # ---- the race
     ("promote_before_the_answer", "race.c", "    case HA_ASK_NOT:\n    case HA_ASK_WAITS:\n        return HA_WAIT;\n    case HA_ASK_LOST:\n        return ha_dcs_failed(ha, fx);\n    case HA_ASK_REFUSED:\n        return ha_follow",
      "    case HA_ASK_NOT:\n    case HA_ASK_WAITS:\n        ha->lease_until_ms = ha->now_ms + ha->policy.ttl_ms;\n        break;\n    case HA_ASK_LOST:\n        return ha_dcs_failed(ha, fx);\n    case HA_ASK_REFUSED:\n        return ha_follow"),
