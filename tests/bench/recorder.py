@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: PostgreSQL
-"""What the flight recorder costs an idle primary: the same agent with it and without it, in turns.
+"""What the flight recorder costs an idle primary, by comparison: two equal nodes side by side, one with it and one
+without it, in turns.
 
-    tests/bench/recorder.py [--pairs 15] [--cycles 20]
+    tests/bench/recorder.py [--pairs 10] [--cycles 30]
 
-Every pair is one window of quiet cycles with the recorder and one without it, in changing order, at the smallest
-loop_wait (1 s); it is switched by a reload, as in use. What counts is the CPU time of the agent and, with it, of the
-writer's process, user and kernel, to the nanosecond (/proc/PID/schedstat). Load from elsewhere makes a window longer or
-shorter, so the windows before and after are its measure: the figure is the median over the pairs, with an interval that
-holds the true median in 95 of 100 runs. Exits with 1 when that is above --most (2 %).
+Two clusters of one node each run at the smallest loop_wait (1 s). In one window the first node records and the second
+does not, in the next one it is the other way round; both windows make a pair. It is switched by a reload, as in use, and
+that is not counted. What counts is the CPU time of the agent and of its recorder's writer, user and kernel, to the
+nanosecond (/proc/PID/schedstat). Whatever else the machine does hits both nodes at the same time, and what sets the
+nodes apart cancels out in a pair, so the figure is the geometric mean of the two ratios; of all pairs, the median, with an
+interval that holds the true one in 95 of 100 runs. Exits with 1 when the median is above --most (2 %).
 """
 
 import argparse
@@ -48,18 +50,24 @@ def switch(node, on):
     node.hup()
     wait_for(lambda: node.get("/decisions").status == (200 if on else 503), 10, "the recorder to be switched")
     wait_for(lambda: len(writers(node)) == on, 10, "the writer's process")
-    time.sleep(3)  # some quiet cycles: neither the reload nor the writer's start is counted
 
 
-def window(node, cycles):
-    """CPU ms of the agent and of the writer for each cycle, and the steps that were recorded."""
-    pids, begun = writers(node), (metric(node, "pgvigil_cycles_total"), metric(node, "pgvigil_recorder_steps_total"))
-    agent, writer = cpu_ns([node.agent.pid]), cpu_ns(pids)
+def read(node):
+    return {"agent": cpu_ns([node.agent.pid]), "writer": cpu_ns(writers(node)),
+            "cycles": metric(node, "pgvigil_cycles_total"), "steps": metric(node, "pgvigil_recorder_steps_total")}
+
+
+def window(nodes, cycles):
+    """For each node CPU ms a cycle, of the agent with its writer and of the writer, and the steps that were recorded."""
+    begun = [read(node) for node in nodes]
     time.sleep(cycles)  # the length of the measurement; asking meanwhile would cost, too
-    agent, writer = cpu_ns([node.agent.pid]) - agent, cpu_ns(pids) - writer
-    done = metric(node, "pgvigil_cycles_total") - begun[0]
-    return {"agent": agent / 1e6 / done, "writer": writer / 1e6 / done,
-            "steps": (metric(node, "pgvigil_recorder_steps_total") - begun[1]) / done}
+    found = []
+    for node, then in zip(nodes, begun):
+        now = read(node)
+        d = {key: now[key] - then[key] for key in now}
+        found.append({"all": (d["agent"] + d["writer"]) / 1e6 / d["cycles"], "writer": d["writer"] / 1e6 / d["cycles"],
+                      "steps": d["steps"] / d["cycles"]})
+    return found
 
 
 def interval(values):
@@ -74,36 +82,43 @@ def interval(values):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--pairs", type=int, default=15)
-    options.add_argument("--cycles", type=int, default=20, help="of one window")
+    options.add_argument("--pairs", type=int, default=10)
+    options.add_argument("--cycles", type=int, default=30, help="of one window")
     options.add_argument("--most", type=float, default=2.0, help="per cent")
     args = options.parse_args()
-    cluster = Cluster(["pgvigil"], scope="bench", dcs={"ttl": 20, "loop_wait": 1, "retry_timeout": 3},
-                      config={"postgresql": {"parameters": {"autovacuum": False}}})
+    clusters = [Cluster(["pgvigil"], scope="bench", dcs={"ttl": 20, "loop_wait": 1, "retry_timeout": 3},
+                        config={"postgresql": {"parameters": {"autovacuum": False}}}) for _ in range(2)]
     more, shares, memory = [], [], {True: [], False: []}
     try:
-        cluster.start(120)
-        node = cluster.nodes[0]
-        for pair in range(args.pairs):
-            took = {}
-            for on in (True, False) if pair % 2 else (False, True):
-                switch(node, on)
-                took[on] = window(node, args.cycles)
-                memory[on].append(process.memory_kb(node.agent.pid)["private_dirty"])
-            assert took[True]["steps"] > 3 and took[False]["steps"] == 0, took
-            off, on = took[False]["agent"], took[True]["agent"]
-            more.append(100 * (on + took[True]["writer"] - off) / off)
-            shares.append(100 * took[True]["writer"] / off)
-            print(f"off {off:.4f} ms, on {on:.4f} ms + writer {took[True]['writer']:.4f} ms a cycle of "
-                  f"{took[True]['steps']:.1f} steps: {more[-1]:+.2f} %", flush=True)
+        for cluster in clusters:
+            cluster.start(120)
+        nodes = [cluster.nodes[0] for cluster in clusters]
+        for _ in range(args.pairs):
+            ratio = 1.0
+            for first in (True, False):
+                switch(nodes[0], first)
+                switch(nodes[1], not first)
+                time.sleep(3)  # some quiet cycles of both
+                took = window(nodes, args.cycles)
+                on, off = took if first else reversed(took)
+                assert on["steps"] > 2 and off["steps"] == 0, took
+                ratio *= on["all"] / off["all"]
+                shares.append(100 * on["writer"] / off["all"])
+                for node, records in zip(nodes, (first, not first)):
+                    memory[records].append(process.memory_kb(node.agent.pid)["private_dirty"])
+                print(f"off {off['all']:.4f} ms, on {on['all']:.4f} ms a cycle of {on['steps']:.1f} steps", flush=True)
+            more.append(100 * (math.sqrt(ratio) - 1))
+            print(f"{more[-1]:+.2f} %", flush=True)
     finally:
-        cluster.close()
-        cluster.remove()
+        for cluster in clusters:
+            cluster.close()
+            cluster.remove()
     low, high = interval(more)
-    print(f"the recorder costs {statistics.median(more):+.2f} % of an idle primary's CPU time ({low:+.2f} to {high:+.2f}), "
-          f"{statistics.median(shares):.2f} % of it in its writer; {args.pairs} pairs of {args.cycles} cycles")
-    print(f"Private_Dirty of the agent: {memory[False][-1]} kB without it, {memory[True][-1]} kB with it "
-          f"(first windows {memory[False][0]} and {memory[True][0]} kB)")
+    print(f"the recorder costs {statistics.median(more):+.2f} % of an idle primary's CPU time ({low:+.2f} to {high:+.2f}; mean "
+          f"{statistics.mean(more):+.2f}), {statistics.median(shares):.2f} % of it in its writer; {args.pairs} pairs of "
+          f"2 x {args.cycles} cycles")
+    print(f"Private_Dirty of an agent: {statistics.median(memory[False]):.0f} kB without it, "
+          f"{statistics.median(memory[True]):.0f} kB with it (at first {memory[True][0]}, in the end {memory[True][-1]} kB)")
     return 0 if statistics.median(more) <= args.most else 1
 
 

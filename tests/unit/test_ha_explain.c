@@ -45,9 +45,10 @@ static const struct ha_explanation *explain(struct w *w)
 
 #define SAYS(rule, part)                                                                           \
     do {                                                                                           \
-        assert_non_null(rule);                                                                     \
-        if (!strstr((rule)->text, part))                                                           \
-            fail_msg("'%s' does not say '%s'", (rule)->text, part);                                \
+        const struct ha_rule *said_ = (rule);                                                      \
+        assert_non_null(said_);                                                                    \
+        if (said_ && !strstr(said_->text, part))                                                   \
+            fail_msg("'%s' does not say '%s'", said_->text, part);                                 \
     } while (0)
 
 static void test_ha_explain__leader(void **state)
