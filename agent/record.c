@@ -21,20 +21,20 @@ static const char magic[8] = { 'P', 'G', 'V', 'R', 'E', 'C', '\r', '\n' };
 
 uint32_t record_crc(uint32_t crc, const void *data, size_t n)
 {
-    static uint32_t table[256];
+    /* By half bytes: an agent that was asleep finds neither table in a cache, and this one is read
+     * with a single miss. */
+    static const uint32_t table[16] = {
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+    };
     const unsigned char *p = data;
 
-    if (!table[1])
-        for (uint32_t i = 0; i < 256; i++) {
-            uint32_t c = i;
-
-            for (unsigned bit = 0; bit < 8; bit++)
-                c = c & 1 ? (c >> 1) ^ 0xedb88320 : c >> 1;
-            table[i] = c;
-        }
     crc = ~crc;
-    for (size_t i = 0; i < n; i++)
-        crc = (crc >> 8) ^ table[(crc ^ p[i]) & 0xff];
+    for (size_t i = 0; i < n; i++) {
+        crc = (crc >> 4) ^ table[(crc ^ p[i]) & 0xf];
+        crc = (crc >> 4) ^ table[(crc ^ (uint32_t)(p[i] >> 4)) & 0xf];
+    }
     return ~crc;
 }
 

@@ -31,8 +31,11 @@
 #define KEYFRAMES_PER_RING 16
 #define FRAME_RESERVE_BYTES 65536
 #define STREAM_BYTES_MAX (RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES + HELD_BYTES_MAX)
-/** So much of a cycle's routine waits for the end of the cycle, or for a decision. */
+/** Frames that the pipe does not take wait up to here; then steps are left out. */
 #define HELD_BYTES_MAX 16384
+/** So many steps of quiet cycles wait to be made frames: about two minutes of them. */
+#define STEPS_ASIDE_MAX 76
+#define ASIDE_BYTES_MAX 49152
 /** A reader that takes longer is ended. */
 #define READER_MS 10000
 
@@ -93,6 +96,7 @@ void recorder_init(struct recorder *r, uv_loop_t *loop, const struct ha *ha, con
     r->writer.data = r->reader.data = r;
     pgv_copy_cut(r->program, sizeof(r->program), pgv_str(program));
     pgv_buf_init(&r->held, STREAM_BYTES_MAX);
+    pgv_buf_init(&r->aside, ASIDE_BYTES_MAX);
 }
 
 /* ---- the stream --------------------------------------------------------------------------- */
@@ -105,6 +109,8 @@ static void close_pipe(struct recorder *r)
     r->ready = false;
     r->hole = true;
     pgv_buf_reset(&r->held);
+    pgv_buf_reset(&r->aside);
+    r->n_aside = 0;
 }
 
 /* What is held goes out, as far as the pipe takes it. True: all of it. */
@@ -193,13 +199,41 @@ static void recorded(struct recorder *r)
     r->lost_told = r->lost;
 }
 
+/* What was put aside becomes frames. */
+static void put_aside_steps(struct recorder *r)
+{
+    static struct ha_effects fx; /* large */
+    static struct postmaster_facts facts;
+    struct ha_event ev;
+
+    for (size_t at = 0; at < r->aside.n;) {
+        at += record_unhold(r->aside.p + at, &ev, &facts, &fx);
+        if (!r->hole && !put_step(r, &ev, &fx))
+            lose(r); /* for want of memory */
+    }
+    pgv_buf_reset(&r->aside);
+    r->n_aside = 0;
+}
+
+/* Nothing is decided, and the cycle, if this is its end, ends as the last one did. */
+static bool is_quiet(struct recorder *r, const struct ha_effects *fx)
+{
+    bool quiet = true;
+
+    for (unsigned i = 0; i < fx->n; i++)
+        if (fx->v[i].type == HA_DO_CYCLE_DONE && fx->v[i].why != r->told) {
+            r->told = fx->v[i].why;
+            quiet = false;
+        }
+    return quiet && record_weigh(fx) < RECORD_DECIDED;
+}
+
 static void start_again(struct recorder *r);
 
 void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
                    const struct ha_effects *fx)
 {
     struct recorder *r = data;
-    enum record_weight weight;
 
     if (!r->config.enabled)
         return;
@@ -209,6 +243,13 @@ void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
         lose(r);
         return;
     }
+    if (is_quiet(r, fx) && !r->hole && !r->held.n && r->n_aside < STEPS_ASIDE_MAX &&
+        record_hold(&r->aside, ev, fx)) {
+        r->n_aside++;
+        recorded(r);
+        return;
+    }
+    put_aside_steps(r);
     if (r->held.n >= HELD_BYTES_MAX && !flush(r)) {
         lose(r);
         return;
@@ -224,10 +265,8 @@ void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
         r->keyframe_due = true;
     if ((r->hole || r->keyframe_due) && flush(r))
         (void)put_keyframe(r, ha);
-    weight = record_weigh(fx);
-    if (r->ready && (weight != RECORD_ROUTINE || r->held.n >= HELD_BYTES_MAX))
-        (void)flush(r);
-    if (r->ready && (r->untaken_bytes >= r->take_bytes || weight == RECORD_DECIDED))
+    (void)flush(r);
+    if (r->ready && (r->untaken_bytes >= r->take_bytes || record_weigh(fx) == RECORD_DECIDED))
         take(r);
 }
 
@@ -314,7 +353,8 @@ static bool start_writer(struct recorder *r, struct pgv_error *err)
     PGV_ASSERT(!r->writing && r->fd < 0);
     snprintf(size, sizeof(size), "%llu", (unsigned long long)r->config.size_bytes);
     r->start_at_ms = pgv_clock_ms() + REST_MS;
-    if (!pgv_buf_reserve(&r->held, FRAME_RESERVE_BYTES))
+    if (!pgv_buf_reserve(&r->held, FRAME_RESERVE_BYTES) ||
+        !pgv_buf_reserve(&r->aside, ASIDE_BYTES_MAX))
         return pgv_fail(err, PGV_ENOMEM, "no memory for a frame");
     if (!pgv_child_start(r->loop, &r->writer, &o, on_writer_end, err))
         return false;
@@ -343,6 +383,7 @@ bool recorder_open(struct recorder *r, const struct recorder_config *c, const ch
 
 void recorder_close(struct recorder *r)
 {
+    put_aside_steps(r);
     (void)flush(r);
     close_pipe(r);
     if (r->writing && !r->abandoned) {
@@ -352,11 +393,14 @@ void recorder_close(struct recorder *r)
     r->config.enabled = false;
     pgv_buf_done(&r->held);
     pgv_buf_init(&r->held, STREAM_BYTES_MAX);
+    pgv_buf_done(&r->aside);
+    pgv_buf_init(&r->aside, ASIDE_BYTES_MAX);
 }
 
 void recorder_finish(struct recorder *r, void (*cb)(struct recorder *r))
 {
     r->config.enabled = false;
+    put_aside_steps(r);
     (void)flush(r);
     close_pipe(r);
     if (r->writing)
@@ -405,6 +449,7 @@ bool recorder_ask(struct recorder *r, unsigned n, recorder_answer_cb cb, void *d
     if (r->reading)
         return pgv_fail(err, PGV_ECONFLICT, "the recording is being read already");
     snprintf(count, sizeof(count), "%u", n);
+    put_aside_steps(r);
     (void)flush(r);
     if (!r->ready)
         return pgv_fail(err, PGV_EINVALID, "the flight recorder does not run");
