@@ -58,7 +58,7 @@ MUTATIONS = [
     ("no_checkpoint_after_promotion", "leader.c", "    if (!ha_is_primary(ha) || ha->rewind == HA_REWIND_CHECKPOINT || ha->checkpoint_running)", "    if (true)"),
     ("follow_nobody_new", "leader.c", "    if (!ha->cycle.fits) {", "    if (false) {"),
     ("no_status", "leader.c", "        ha_tell_dcs(ha, fx, HA_DCS_SET_STATUS, HA_WHY_status);", ""),
-    ("two_bootstraps", "bootstrap.c", "        case HA_ASK_REFUSED:\n            return ha_end(ha, fx, HA_WHY_initialize_lost);", "        case HA_ASK_REFUSED:\n            break;"),
+    ("two_bootstraps", "bootstrap.c", "            ha->init_unanswered = false;\n            return ha_end(ha, fx, HA_WHY_initialize_lost);", "            break;"),
     ("foreign_data_joins", "join.c", "    if (ha->view.initialize == DCS_INIT_SYSID && strcmp(mine, theirs) != 0) {", "    if (false) {"),
     # ---- requests and schedules
     ("scheduled_at_once", "manual.c", "    if (delta_ms > 0) {\n        if (ha->cycle.regular)", "    if (false) {\n        if (ha->cycle.regular)"),
