@@ -343,6 +343,38 @@ static void test_remove__with_what_belongs_to_it(void **state)
     assert_false(there("data"));
 }
 
+/* The machine may stop while the files go: what is left must not pass for a cluster. */
+static void test_remove__takes_the_control_file_first(void **state)
+{
+    struct pgdata_job j = { 0 };
+    char text[1200], path[1200], *was;
+
+    (void)state;
+    make("data/global");
+    put("data/global/pg_control", "");
+    put("data/PG_VERSION", "15\n");
+    make("bin");
+    (void)snprintf(text, sizeof(text),
+                   "#!/bin/sh\ntest -e %s/data/PG_VERSION && ! test -e %s/data/global/pg_control"
+                   " && touch %s/ordered\nPATH=$WAS exec rm \"$@\"\n",
+                   dir, dir, dir);
+    put("bin/rm", text);
+    assert_int_equal(chmod(path_of("bin/rm"), 0755), 0);
+    was = strdup(getenv("PATH"));
+    assert_non_null(was);
+    (void)snprintf(path, sizeof(path), "%s/bin:%s", dir, was);
+    (void)setenv("PATH", path, 1);
+    (void)setenv("WAS", was, 1);
+    ended = false;
+    assert_true(pgdata_remove_start(&j, &loop, conf(""), on_data_job, NULL));
+    until_ended();
+    (void)setenv("PATH", was, 1);
+    (void)unsetenv("WAS");
+    free(was);
+    assert_true(job_ok && there("ordered"));
+    assert_false(there("data"));
+}
+
 static void test_move_aside__keeps_it_for_later(void **state)
 {
     struct pgdata_job j = { 0 };
@@ -1155,6 +1187,7 @@ int main(void)
         T(test_env__covers_ours),
         T(test_pgdata__state_and_version),
         T(test_remove__with_what_belongs_to_it),
+        T(test_remove__takes_the_control_file_first),
         T(test_move_aside__keeps_it_for_later),
         T(test_clone__basebackup),
         T(test_clone__key_passphrase_in_a_service_file),
