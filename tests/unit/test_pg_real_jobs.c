@@ -192,9 +192,17 @@ static void test_rewind__brings_a_diverged_primary_back(void **state)
                      PM_DONE);
     args.node = node_of(&b);
     assert_int_equal(pg_job(&a, &args), PM_DONE); /* diverged */
+    /* left by one that was killed: a mixture, which must not be started but may be rewound again */
+    (void)snprintf(text, sizeof(text), "%s/pgvigil.rewinding", postmaster_data_dir(&a.pm));
+    assert_true(pgv_file_replace(text, (struct pgv_str){ 0 }, 0600, NULL));
+    args.job = PM_JOB_START;
+    args.role = PGV_ROLE_REPLICA;
+    assert_int_equal(pg_job(&a, &args), PM_FAILED);
+    assert_int_equal(a.pm.facts.state, PGV_STATE_START_FAILED);
+    assert_false(a.pm.facts.alive);
     args.job = PM_JOB_REWIND;
     assert_int_equal(pg_job(&a, &args), PM_DONE);
-    assert_false(a.pm.facts.alive);
+    assert_false(a.pm.facts.alive || pgv_file_exists(text));
     args.job = PM_JOB_START;
     args.role = PGV_ROLE_REPLICA;
     pg_sql(&b, "SELECT pg_create_physical_replication_slot('a')", text);
