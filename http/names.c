@@ -8,6 +8,9 @@
  * the channel is made: when the file has changed since, and nothing is in flight, the channel is
  * made anew, because an agent lives longer than the network it was started in.
  *
+ * What a name had last is kept for those who rather try that than nothing (source: Patroni,
+ * DnsCachingResolver, which keeps a stale answer when a new one cannot be had).
+ *
  * A query is the caller's; c-ares cannot forget a single one of its own, so between the two stands
  * a small lookup, which outlives a query that was cancelled or timed out.
  */
@@ -20,6 +23,7 @@
 #include <ares.h>
 #include <arpa/nameser.h>
 #include <netdb.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/banned.h"
@@ -27,10 +31,26 @@
 #define RESOLV_CONF "/etc/resolv.conf"
 #define SERVER_TIMEOUT_MS 2000 /* for the first try; c-ares doubles it */
 #define SERVER_TRIES 3
+#define LAST_KNOWN_MS 500 /* after so long without an answer the last one counts */
+#define KEPT_MAX 32
 
 struct names_lookup {
     struct names_query *q; /* one of the two, or none: nobody waits any more */
     struct names_srv_query *srv;
+    bool keep; /* its addresses, for the next time */
+    char host[];
+};
+
+/* What a name had last. */
+struct names_kept {
+    struct names_kept *next;
+    unsigned n;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } addrs[NAMES_ADDRS_MAX];
+    char host[];
 };
 
 struct names_sock {
@@ -44,6 +64,7 @@ static struct {
     ares_channel channel;
     uv_timer_t timer;
     struct names_sock *socks;
+    struct names_kept *kept; /* the last used first */
     struct timespec conf_time;
     char servers[256]; /* instead of resolv.conf's, or empty */
     unsigned n_lookups, n_queries, n_socks;
@@ -59,6 +80,12 @@ static void maybe_closed(void)
     if (!names.closing || !names.timer_closed || names.n_queries > 0 || names.n_socks > 0)
         return;
     ares_library_cleanup();
+    while (names.kept) {
+        struct names_kept *kept = names.kept;
+
+        names.kept = kept->next;
+        pgv_free(kept);
+    }
     names.loop = NULL;
     names.closing = false;
     cb(names.close_data);
@@ -279,23 +306,96 @@ static enum pgv_code code_of(int status)
     }
 }
 
+static void add_address(struct names_query *q, const struct sockaddr *a)
+{
+    struct sockaddr_storage *to = &q->addrs[q->n];
+
+    if (q->n == NAMES_ADDRS_MAX)
+        return;
+    memset(to, 0, sizeof(*to));
+    if (a->sa_family == AF_INET) {
+        memcpy(to, a, sizeof(struct sockaddr_in));
+        ((struct sockaddr_in *)to)->sin_port = htons((uint16_t)q->port);
+    } else {
+        memcpy(to, a, sizeof(struct sockaddr_in6));
+        ((struct sockaddr_in6 *)to)->sin6_port = htons((uint16_t)q->port);
+    }
+    q->n++;
+}
+
+static bool is_address(const struct ares_addrinfo_node *a)
+{
+    return (a->ai_family == AF_INET && (size_t)a->ai_addrlen >= sizeof(struct sockaddr_in)) ||
+           (a->ai_family == AF_INET6 && (size_t)a->ai_addrlen >= sizeof(struct sockaddr_in6));
+}
+
 static void take_addresses(struct names_query *q, const struct ares_addrinfo *info)
 {
     q->n = 0;
-    for (struct ares_addrinfo_node *a = info->nodes; a && q->n < NAMES_ADDRS_MAX; a = a->ai_next) {
-        struct sockaddr_storage *to = &q->addrs[q->n];
+    for (struct ares_addrinfo_node *a = info->nodes; a; a = a->ai_next)
+        if (is_address(a))
+            add_address(q, a->ai_addr);
+}
 
-        if ((a->ai_family != AF_INET && a->ai_family != AF_INET6) ||
-            (size_t)a->ai_addrlen > sizeof(*to))
+/* Off the list; NULL when the name is not on it. */
+static struct names_kept *take_kept(const char *host)
+{
+    struct names_kept **link = &names.kept, *kept;
+
+    while (*link && strcasecmp((*link)->host, host) != 0)
+        link = &(*link)->next;
+    kept = *link;
+    if (kept)
+        *link = kept->next;
+    return kept;
+}
+
+static void put_kept(struct names_kept *kept)
+{
+    unsigned n = 1;
+
+    kept->next = names.kept;
+    names.kept = kept;
+    for (struct names_kept *k = kept; k->next; k = k->next) {
+        if (++n <= KEPT_MAX)
             continue;
-        memset(to, 0, sizeof(*to));
-        memcpy(to, a->ai_addr, (size_t)a->ai_addrlen);
-        if (a->ai_family == AF_INET)
-            ((struct sockaddr_in *)to)->sin_port = htons((uint16_t)q->port);
-        else
-            ((struct sockaddr_in6 *)to)->sin6_port = htons((uint16_t)q->port);
-        q->n++;
+        pgv_free(k->next); /* the last one: they come one by one */
+        k->next = NULL;
+        return;
     }
+}
+
+static void keep(const char *host, const struct ares_addrinfo *info)
+{
+    struct names_kept *kept = take_kept(host);
+    size_t host_bytes = strlen(host) + 1;
+
+    if (!kept)
+        kept = pgv_zalloc(sizeof(*kept) + host_bytes);
+    if (!kept)
+        return;
+    memcpy(kept->host, host, host_bytes);
+    kept->n = 0;
+    for (struct ares_addrinfo_node *a = info->nodes; a && kept->n < NAMES_ADDRS_MAX; a = a->ai_next)
+        if (is_address(a))
+            memcpy(&kept->addrs[kept->n++], a->ai_addr,
+                   a->ai_family == AF_INET ? sizeof(struct sockaddr_in)
+                                           : sizeof(struct sockaddr_in6));
+    put_kept(kept);
+}
+
+/* False: the query does not want it, or nothing is known. */
+static bool take_last_known(struct names_query *q, const char *host)
+{
+    struct names_kept *kept = q->or_last_known ? take_kept(host) : NULL;
+
+    if (!kept)
+        return false;
+    put_kept(kept);
+    q->n = 0;
+    for (unsigned i = 0; i < kept->n; i++)
+        add_address(q, &kept->addrs[i].any);
+    return q->n > 0;
 }
 
 static void on_addresses(void *arg, int status, int timeouts, struct ares_addrinfo *info)
@@ -305,11 +405,16 @@ static void on_addresses(void *arg, int status, int timeouts, struct ares_addrin
 
     (void)timeouts;
     names.n_lookups--;
+    if (status == ARES_SUCCESS && l->keep && info->nodes)
+        keep(l->host, info);
     if (q) {
         q->lookup = NULL;
         if (status == ARES_SUCCESS)
             take_addresses(q, info);
-        if (status != ARES_SUCCESS)
+        if (status != ARES_SUCCESS && code_of(status) != PGV_ECANCELED &&
+            take_last_known(q, l->host))
+            end_query(q);
+        else if (status != ARES_SUCCESS)
             fail_query(q, code_of(status), ares_strerror(status));
         else if (q->n == 0)
             fail_query(q, PGV_EINVALID, "the name has no address");
@@ -322,7 +427,12 @@ static void on_addresses(void *arg, int status, int timeouts, struct ares_addrin
 
 static void on_query_timer(uv_timer_t *t)
 {
-    fail_query(t->data, PGV_EUNREACHABLE, "no name server answered in time");
+    struct names_query *q = t->data;
+
+    if (take_last_known(q, q->lookup->host))
+        end_query(q); /* the look-up goes on, for the next one */
+    else
+        fail_query(q, PGV_EUNREACHABLE, "no name server answered in time");
 }
 
 static void on_query_done(uv_timer_t *t)
@@ -336,8 +446,9 @@ static void fail_later(struct names_query *q)
     uv_timer_start(&q->timer, on_query_done, 0, 0);
 }
 
-static struct names_lookup *new_lookup(struct pgv_error *err)
+static struct names_lookup *new_lookup(const char *host, struct pgv_error *err)
 {
+    size_t host_bytes = strlen(host) + 1;
     struct names_lookup *l;
 
     if (names.closing) {
@@ -346,11 +457,13 @@ static struct names_lookup *new_lookup(struct pgv_error *err)
     }
     if (!refresh_channel(err))
         return NULL;
-    l = pgv_zalloc(sizeof(*l));
-    if (!l)
+    l = pgv_zalloc(sizeof(*l) + host_bytes);
+    if (!l) {
         (void)pgv_fail(err, PGV_ENOMEM, "a look-up");
-    else
-        names.n_lookups++;
+        return NULL;
+    }
+    memcpy(l->host, host, host_bytes);
+    names.n_lookups++;
     return l;
 }
 
@@ -375,14 +488,24 @@ void names_resolve(struct names_query *q, const char *host, int port, uint64_t t
         uv_timer_start(&q->timer, on_query_done, 0, 0);
         return;
     }
-    l = new_lookup(&q->err);
+    l = new_lookup(host, &q->err);
+    if (!l && q->err.code != PGV_ECANCELED && take_last_known(q, host)) {
+        uv_timer_start(&q->timer, on_query_done, 0, 0);
+        return;
+    }
     if (!l) {
         fail_later(q);
         return;
     }
     l->q = q;
+    l->keep = q->or_last_known;
     q->lookup = l;
-    uv_timer_start(&q->timer, on_query_timer, timeout_ms ? timeout_ms : NAMES_TIMEOUT_MS, 0);
+    if (!timeout_ms)
+        timeout_ms = NAMES_TIMEOUT_MS;
+    if (timeout_ms > LAST_KNOWN_MS && take_last_known(q, host))
+        timeout_ms = LAST_KNOWN_MS;
+    q->n = 0;
+    uv_timer_start(&q->timer, on_query_timer, timeout_ms, 0);
     ares_getaddrinfo(names.channel, host, NULL, &hints, on_addresses, l);
     arm_timer();
 }
@@ -481,7 +604,7 @@ void names_srv(struct names_srv_query *q, const char *name, uint64_t timeout_ms,
     uv_timer_init(names.loop, &q->timer);
     q->timer.data = q;
     names.n_queries++;
-    l = new_lookup(&q->err);
+    l = new_lookup(name, &q->err);
     if (!l) {
         q->failed = true;
         uv_timer_start(&q->timer, on_srv_failed, 0, 0);

@@ -17,6 +17,12 @@ typedef void (*names_cb)(struct names_query *q, const struct pgv_error *err);
 
 struct names_query {
     void *data;
+    /**
+     * When no name server helps, or none has answered for a moment, the addresses that the name had
+     * last will do: an outage of DNS must not look like one of everything that has a name. For
+     * connecting, where a wrong address only fails; never for deciding who may do what.
+     */
+    bool or_last_known;
     struct sockaddr_storage addrs[NAMES_ADDRS_MAX]; /* with the port asked for */
     unsigned n;
     /* private */
