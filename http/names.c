@@ -5,8 +5,8 @@
  * c-ares tells through a callback which descriptors it waits for; each gets a uv_poll_t. It never
  * starts a thread as long as nobody asks it to (ARES_OPT_EVENT_THREAD, ares_reinit()), and the
  * hosts file is read by it at every look-up, so changes there are seen. resolv.conf is read when
- * the channel is made: when the file has changed since, and nothing is in flight, the channel is
- * made anew, because an agent lives longer than the network it was started in.
+ * the channel is made: when the file has changed since, the channel is made anew and what is in
+ * flight asked again, because an agent lives longer than the network it was started in.
  *
  * What a name had last is kept for those who rather try that than nothing (source: Patroni,
  * DnsCachingResolver, which keeps a stale answer when a new one cannot be had).
@@ -37,7 +37,8 @@
 struct names_lookup {
     struct names_query *q; /* one of the two, or none: nobody waits any more */
     struct names_srv_query *srv;
-    bool keep; /* its addresses, for the next time */
+    struct names_lookup *next; /* to be asked again */
+    bool keep;                 /* its addresses, for the next time */
     char host[];
 };
 
@@ -65,10 +66,12 @@ static struct {
     uv_timer_t timer;
     struct names_sock *socks;
     struct names_kept *kept; /* the last used first */
+    struct names_lookup *again;
+    const char *conf; /* resolv.conf */
     struct timespec conf_time;
     char servers[256]; /* instead of resolv.conf's, or empty */
     unsigned n_lookups, n_queries, n_socks;
-    bool made, library, closing, timer_closed;
+    bool made, renewing, closing, timer_closed;
     void (*close_cb)(void *data);
     void *close_data;
 } names;
@@ -110,7 +113,7 @@ static void arm_timer(void)
 
     if (names.closing)
         return;
-    if (names.n_lookups == 0) {
+    if (names.n_lookups == 0 || !names.made) {
         uv_timer_stop(&names.timer);
         return;
     }
@@ -187,7 +190,7 @@ static bool make_channel(struct pgv_error *err)
     struct stat st;
     int rc;
 
-    names.conf_time = stat(RESOLV_CONF, &st) == 0 ? st.st_mtim : (struct timespec){ 0 };
+    names.conf_time = stat(names.conf, &st) == 0 ? st.st_mtim : (struct timespec){ 0 };
     rc = ares_init_options(&names.channel, &o,
                            ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
     if (rc != ARES_SUCCESS)
@@ -203,18 +206,42 @@ static bool make_channel(struct pgv_error *err)
     return true;
 }
 
+static void ask(struct names_lookup *l);
+static void give_up(struct names_lookup *l, const struct pgv_error *err);
+
+/* Name servers that are gone would keep a look-up in flight for ever, so this cannot wait for the
+ * end of all: who still waits is asked for again. */
+static bool renew_channel(struct pgv_error *err)
+{
+    struct names_lookup *l, *next;
+    bool ok;
+
+    names.made = false;
+    names.renewing = true;
+    ares_destroy(names.channel);
+    names.renewing = false;
+    ok = make_channel(err);
+    for (l = names.again, names.again = NULL; l; l = next) {
+        next = l->next;
+        if (ok)
+            ask(l);
+        else
+            give_up(l, err);
+    }
+    return ok;
+}
+
 /* Make the channel if there is none, or a new one if resolv.conf has changed. */
 static bool refresh_channel(struct pgv_error *err)
 {
     struct stat st;
 
-    if (names.made && names.n_lookups == 0 && stat(RESOLV_CONF, &st) == 0 &&
-        (st.st_mtim.tv_sec != names.conf_time.tv_sec ||
-         st.st_mtim.tv_nsec != names.conf_time.tv_nsec)) {
-        ares_destroy(names.channel);
-        names.made = false;
-    }
-    return names.made || make_channel(err);
+    if (!names.made)
+        return make_channel(err);
+    if (stat(names.conf, &st) != 0 || (st.st_mtim.tv_sec == names.conf_time.tv_sec &&
+                                       st.st_mtim.tv_nsec == names.conf_time.tv_nsec))
+        return true;
+    return renew_channel(err);
 }
 
 bool names_open(uv_loop_t *loop, struct pgv_error *err)
@@ -227,8 +254,15 @@ bool names_open(uv_loop_t *loop, struct pgv_error *err)
         return pgv_fail(err, PGV_ENOMEM, "the resolver: %s", ares_strerror(rc));
     memset(&names, 0, sizeof(names));
     names.loop = loop;
+    names.conf = RESOLV_CONF;
     uv_timer_init(loop, &names.timer);
     return true;
+}
+
+void names_use_conf(const char *path)
+{
+    PGV_ASSERT(names.loop && !names.made);
+    names.conf = path;
 }
 
 bool names_use_servers(const char *servers, struct pgv_error *err)
@@ -398,12 +432,24 @@ static bool take_last_known(struct names_query *q, const char *host)
     return q->n > 0;
 }
 
+/* True: the channel is being renewed, and somebody still waits for @l. */
+static bool again(struct names_lookup *l)
+{
+    if (!names.renewing || !(l->q || l->srv))
+        return false;
+    l->next = names.again;
+    names.again = l;
+    return true;
+}
+
 static void on_addresses(void *arg, int status, int timeouts, struct ares_addrinfo *info)
 {
     struct names_lookup *l = arg;
     struct names_query *q = l->q;
 
     (void)timeouts;
+    if (again(l))
+        return;
     names.n_lookups--;
     if (status == ARES_SUCCESS && l->keep && info->nodes)
         keep(l->host, info);
@@ -470,7 +516,6 @@ static struct names_lookup *new_lookup(const char *host, struct pgv_error *err)
 void names_resolve(struct names_query *q, const char *host, int port, uint64_t timeout_ms,
                    names_cb cb)
 {
-    struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
     struct names_lookup *l;
 
     PGV_ASSERT(names.loop);
@@ -506,8 +551,7 @@ void names_resolve(struct names_query *q, const char *host, int port, uint64_t t
         timeout_ms = LAST_KNOWN_MS;
     q->n = 0;
     uv_timer_start(&q->timer, on_query_timer, timeout_ms, 0);
-    ares_getaddrinfo(names.channel, host, NULL, &hints, on_addresses, l);
-    arm_timer();
+    ask(l);
 }
 
 void names_cancel(struct names_query *q)
@@ -566,6 +610,8 @@ static void on_srv(void *arg, int status, int timeouts, unsigned char *answer, i
     struct names_srv_query *q = l->srv;
 
     (void)timeouts;
+    if (again(l))
+        return;
     names.n_lookups--;
     if (q) {
         q->lookup = NULL;
@@ -578,6 +624,27 @@ static void on_srv(void *arg, int status, int timeouts, unsigned char *answer, i
         else
             end_srv(q);
     }
+    pgv_free(l);
+}
+
+static void ask(struct names_lookup *l)
+{
+    struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
+
+    if (l->srv)
+        ares_query(names.channel, l->host, ns_c_in, ns_t_srv, on_srv, l);
+    else
+        ares_getaddrinfo(names.channel, l->host, NULL, &hints, on_addresses, l);
+    arm_timer();
+}
+
+static void give_up(struct names_lookup *l, const struct pgv_error *err)
+{
+    names.n_lookups--;
+    if (l->q)
+        fail_query(l->q, err->code, err->msg);
+    else
+        fail_srv(l->srv, err->code, err->msg);
     pgv_free(l);
 }
 
@@ -613,8 +680,7 @@ void names_srv(struct names_srv_query *q, const char *name, uint64_t timeout_ms,
     l->srv = q;
     q->lookup = l;
     uv_timer_start(&q->timer, on_srv_timer, timeout_ms ? timeout_ms : NAMES_TIMEOUT_MS, 0);
-    ares_query(names.channel, name, ns_c_in, ns_t_srv, on_srv, l);
-    arm_timer();
+    ask(l);
 }
 
 void names_srv_cancel(struct names_srv_query *q)

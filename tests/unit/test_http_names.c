@@ -5,6 +5,7 @@
 #include "http_support.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "http/names.h"
 #include "http/sock.h"
 
@@ -20,7 +21,8 @@ struct fixture {
     uv_loop_t loop;
     uv_poll_t dns;
     int dns_fd;
-    unsigned n_asked;
+    unsigned n_asked, want_asked, want_done;
+    bool asked_all, done_all;
     bool closed, done, failed;
     bool mute;      /* the name server says nothing */
     unsigned rcode; /* or only this */
@@ -30,6 +32,8 @@ struct fixture {
     enum pgv_code code;
     unsigned n_done;
 };
+
+static const char *conf_path; /* instead of resolv.conf */
 
 static void put16(struct pgv_buf *b, unsigned v)
 {
@@ -81,7 +85,7 @@ static void on_dns(uv_poll_t *poll, int status, int events)
     (void)events;
     if (n < 12)
         return;
-    f->n_asked++;
+    f->asked_all = ++f->n_asked >= f->want_asked;
     read_name(q, (size_t)n, name, &end);
     type = (unsigned)q[end] << 8 | q[end + 1];
     if (strncmp(name, "silent.", 7) == 0 || f->mute)
@@ -146,6 +150,8 @@ static int setup(void **state)
     uv_poll_start(&f->dns, UV_READABLE, on_dns);
     (void)snprintf(server, sizeof(server), "127.0.0.1:%d", ntohs(a.sin_port));
     assert_true(names_open(&f->loop, &err));
+    if (conf_path)
+        names_use_conf(conf_path);
     assert_true(names_use_servers(server, &err));
     f->q.data = f;
     f->srv.data = f;
@@ -178,7 +184,7 @@ static void on_names(struct names_query *q, const struct pgv_error *err)
     struct fixture *f = q->data;
 
     f->done = true;
-    f->n_done++;
+    f->done_all = ++f->n_done >= f->want_done;
     f->code = err ? err->code : PGV_OK;
 }
 
@@ -187,7 +193,7 @@ static void on_srv(struct names_srv_query *q, const struct pgv_error *err)
     struct fixture *f = q->data;
 
     f->done = true;
-    f->n_done++;
+    f->done_all = ++f->n_done >= f->want_done;
     f->code = err ? err->code : PGV_OK;
 }
 
@@ -307,6 +313,62 @@ static void test_names_resolve__what_a_name_had_last(void **state)
     f->done = false;
     RUN_UNTIL_TRUE(&f->loop, f->done);
     assert_int_equal(f->code, PGV_ECANCELED);
+}
+
+static void write_conf(const char *path, const char *text)
+{
+    struct pgv_error err;
+
+    if (!pgv_file_replace(path, pgv_str(text), 0600, &err))
+        fail_msg("%s", err.msg);
+}
+
+/* Name servers that do not answer keep us waiting for them; a new resolv.conf counts at once. */
+static void test_names_resolve__a_new_resolv_conf_counts_at_once(void **state)
+{
+    struct fixture *f = *state;
+    char path[] = "/tmp/pgvigil-names-XXXXXX";
+    struct names_query q = { 0 };
+    uint64_t begun_ms;
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    (void)close(fd);
+    (void)teardown((void **)&f);
+    conf_path = path;
+    write_conf(path, "nameserver 127.0.0.1\n");
+    (void)setup((void **)&f);
+    *state = q.data = f;
+    f->mute = true;
+    f->done = false;
+    names_resolve(&f->q, "both.test", 5432, 0, on_names);
+    names_srv(&f->srv, "_etcd-client._tcp.test", 0, on_srv);
+    f->want_asked = 3; /* both families, and the service */
+    RUN_UNTIL_TRUE(&f->loop, f->asked_all);
+    f->mute = false;
+    begun_ms = pgv_clock_ms();
+    write_conf(path, "nameserver 127.0.0.1\noptions ndots:1\n");
+    names_resolve(&q, "many.test", 5432, 0, on_names);
+    f->want_done = 3;
+    RUN_UNTIL_TRUE(&f->loop, f->done_all);
+    assert_int_equal(f->code, PGV_OK);
+    assert_true(has_both(f));
+    assert_int_equal(f->srv.n, 2);
+    assert_int_equal(q.n, NAMES_ADDRS_MAX);
+    assert_true(pgv_clock_ms() - begun_ms < 1500); /* the old ones are asked again after two */
+
+    /* who has given up meanwhile is not asked for any more */
+    f->mute = true;
+    f->n_asked = 0;
+    resolve(f, "both.test", 30);
+    assert_int_equal(f->code, PGV_EUNREACHABLE);
+    f->mute = false;
+    write_conf(path, "nameserver 127.0.0.1\n");
+    resolve(f, "many.test", 0);
+    assert_int_equal(f->code, PGV_OK);
+    assert_int_equal(f->n_asked, 4);
+    conf_path = NULL;
+    (void)unlink(path);
 }
 
 /* The names used last stay; a new address takes the place of an old one. */
@@ -455,6 +517,7 @@ int main(void)
         TEST(test_names_resolve__no_such_name_and_no_answer_differ),
         TEST(test_names_resolve__what_a_name_had_last),
         TEST(test_names_resolve__keeps_so_many_names),
+        TEST(test_names_resolve__a_new_resolv_conf_counts_at_once),
         TEST(test_names_cancel__comes_later_and_once),
         TEST(test_names_use_servers__nonsense_is_refused),
         TEST(test_names_srv__targets_with_ports),
