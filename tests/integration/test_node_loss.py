@@ -94,6 +94,29 @@ class TestAgentAlone:
         assert writer.outage(killed)[0] < 1.0 * patience()
         assert writer.missing(leader) == []
 
+    @pytest.mark.pgvigil
+    def test_a_slot_kept_for_an_absent_member_outlives_the_leaders_agent(self, cluster):
+        """Else the member would find its WAL gone when it comes back, for an upgrade of the agent."""
+        cluster.wait_healthy(30)
+        leader, absent = cluster.leader(), cluster.replicas()[0]
+        retained = lambda: cluster.etcd.get_json(cluster.key("status")).get("retain_slots", [])
+        slot = f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{absent.name}'"
+        wait_for(lambda: absent.name in retained(), 30, "the slot to be published")
+        absent.stop()
+        cluster.etcd.delete(cluster.key(f"members/{absent.name}"))
+        offset = leader.log_size()
+        wait_for(lambda: leader.log_text(offset).count("no action") >= 2, 30, "cycles without the member")
+        assert absent.name in retained() and leader.value(slot) == 1
+        leader.kill_agent()
+        leader.start()
+        cluster.wait_leader(leader, 30)
+        offset = leader.log_size()
+        wait_for(lambda: leader.log_text(offset).count("no action") >= 3, 60, "cycles of the new agent")
+        assert leader.value(slot) == 1
+        assert absent.name in retained()
+        absent.start()
+        cluster.wait_healthy(60)
+
     def test_replicas_agent_killed_and_back(self, cluster):
         replica = cluster.replicas()[0]
         postmaster = replica.postmaster_pid()
