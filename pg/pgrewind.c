@@ -309,6 +309,14 @@ static void on_still_healthy(struct pgremote *r, const PGresult *res, const stru
     char message[PGV_ERROR_MSG_BYTES];
     bool healthy = !err && !pgsql_field_bool(res, 0, 0);
 
+    if (healthy && j->copying && !j->was_unfinished && !j->canceled) {
+        /* It may not be left so, and another try may well go through. */
+        (void)snprintf(message, sizeof(message), "pg_rewind ended while it copied (%.200s)",
+                       j->last_line);
+        pgv_log(PGV_ERROR, "pg", "%s; it is tried once more", message);
+        finish(j, PGREWIND_NOT_NOW, message);
+        return;
+    }
     if (healthy)
         (void)snprintf(message, sizeof(message),
                        "Failed to rewind from healthy primary: %.60s (%.200s)", j->leader,

@@ -2,6 +2,7 @@
 """A whole node, or only its agent, is gone from one moment to the next."""
 
 import json
+import os
 import signal
 
 import pytest
@@ -58,6 +59,34 @@ class TestNodeKilled:
         assert "pg_basebackup" not in old.log_text(offset)
         assert old.sql("SELECT what FROM harness_fork") == []
         assert new.sql("SELECT what FROM harness_fork") == []
+
+    @pytest.mark.pgvigil
+    def test_pg_rewind_killed_while_it_copies(self, cluster):
+        """What it leaves is a mixture of two histories: never started, and rewound again."""
+        old = cluster.leader()
+        script = os.path.join(process.own_dir(os.path.join(cluster.dir, "bin")), "pg_rewind_once")
+        real = os.path.join(old.config["postgresql"]["bin_dir"], "pg_rewind")
+        process.write_file(script, f"""#!/bin/sh
+[ $# -lt 2 ] || [ -e {script}.killed ] && exec {real} "$@"
+touch {script}.killed
+echo 'pg_rewind: need to copy 37 MB' >&2
+kill -9 $$
+""", 0o755)
+        walsenders = [row[0] for row in old.sql("SELECT pid FROM pg_stat_replication")]
+        process.kill_all(walsenders, signal.SIGSTOP)
+        old.sql("CREATE TABLE harness_mixture (i int)")
+        old.kill_hard()
+        cluster.wait_new_leader(old)
+        old.config["postgresql"]["bin_name"] = {"pg_rewind": os.path.relpath(script, os.path.dirname(real))}
+        offset = old.log_size()
+        old.start()
+        cluster.wait_healthy(90)
+        log = old.log_text(offset)
+        killed, again = log.index("pg_rewind killed by signal 9"), log.rindex("running pg_rewind from")
+        assert killed < again
+        assert "starting PostgreSQL" not in log[killed:again]
+        assert not os.path.exists(os.path.join(old.data_dir, "pgvigil.rewinding"))
+        assert "pg_basebackup" not in log
 
     def test_replica_killed(self, cluster):
         leader = cluster.leader()
