@@ -1014,11 +1014,47 @@ static void test_wal_query__end_of_the_checkpoint(void **state)
     assert_int_equal(wal_err.code, PGV_EINVALID);
     assert_non_null(strstr(wal_err.msg, "nonsense"));
     ended = false;
+    script("pg_waldump", "kill -9 $$"); /* which says nothing about the record */
+    assert_true(pgwal_query_end(&q, &loop, conf(""), 150000, 3, 0x2000028, on_wal, NULL));
+    until_ended();
+    assert_int_equal(wal_err.code, PGV_EUNREACHABLE);
+    ended = false;
     script("pg_waldump", "exec sleep 60");
     assert_true(pgwal_query_end(&q, &loop, conf(""), 150000, 3, 0x2000028, on_wal, NULL));
     pgwal_query_cancel(&q);
     until_ended();
     assert_int_equal(wal_err.code, PGV_ECANCELED);
+}
+
+static int tool_status;
+
+static void on_tool(struct pgtool *t, int status)
+{
+    (void)t;
+    tool_status = status;
+    ended = true;
+}
+
+/* A command, or the state of a server, that was cut off for want of memory is none. */
+static void test_tool__half_an_output_is_none(void **state)
+{
+    struct pgtool t = { 0 };
+    const char *argv[] = { "/bin/sh", "-c", "echo shut down in recovery", NULL };
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        ended = false;
+        assert_true(pgtool_start(&t, &loop, argv, NULL, 0, on_tool, NULL));
+        if (i == 1)
+            pgv_alloc_fail_at(1, true);
+        until_ended();
+        pgv_alloc_fail_at(0, false);
+        if (i == 0)
+            assert_true(pgtool_ok(tool_status) && pgtool_guc_value(&t, tool_status).n > 0);
+        else
+            assert_false(pgtool_ok(tool_status) || pgtool_guc_value(&t, tool_status).n > 0);
+        pgtool_done(&t);
+    }
 }
 
 static bool names_ok;
@@ -1211,6 +1247,7 @@ int main(void)
         T(test_crash__single_user_mode),
         T(test_wal_query__looks_behind_the_checkpoint),
         T(test_wal_query__end_of_the_checkpoint),
+        T(test_tool__half_an_output_is_none),
         T(test_guc_query__once_per_binary),
         T(test_jobs__without_memory),
     };
