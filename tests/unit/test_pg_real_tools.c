@@ -990,11 +990,8 @@ int main(void)
         cmocka_unit_test(test_remote__a_silent_host_costs_no_more_than_the_deadline),
         cmocka_unit_test(test_rewind__fetches_what_is_missing),
         cmocka_unit_test(test_rewind__gives_up_when_nothing_helps),
-<<<<<<< HEAD
         cmocka_unit_test(test_rewind__marks_what_it_leaves_unfinished),
-=======
         cmocka_unit_test(test_rewind__command_by_version),
->>>>>>> vers
         cmocka_unit_test(test_rewind__waits_for_the_leader),
         cmocka_unit_test(test_rewind__canceled_at_any_step),
     };
