@@ -401,6 +401,15 @@ static void remember(struct pgv_buf *dst, const struct pgv_buf *src)
     pgv_buf_append(dst, src->p, src->n);
 }
 
+/* Whether the store still has the status that was written for this position: an idle server writes
+ * no other one, so nobody else would put back what got lost there. */
+static bool store_has_status(const struct agent *a)
+{
+    const struct dcs_cluster *c = a->dcs.view ? &a->dcs.view->cluster : NULL;
+
+    return c && c->status_exists && c->status_optime == a->pm.facts.wal_lsn;
+}
+
 static void port_dcs(void *data, const struct ha_effect *e)
 {
     static const enum dcs_op ops[HA_DCS_OPS] = {
@@ -482,7 +491,7 @@ static void port_dcs(void *data, const struct ha_effect *e)
             skip(a, op, HA_LOST);
             return;
         }
-        if (same_text(doc, &p->last_status)) {
+        if (same_text(doc, &p->last_status) && store_has_status(a)) {
             skip(a, op, HA_OK);
             return;
         }
