@@ -417,11 +417,11 @@ static void on_clone_progress(struct pgclone *j)
         clone_progress++;
 }
 
-static enum pgclone_result cloned(const char *extra, const char *url)
+static enum pgclone_result cloned_by(int version, const char *extra, const char *url)
 {
     static struct pgclone j; /* large */
     struct pgclone_args args = {
-        .conf = conf(extra), .binary_version = 150008, .source_conn_url = url, .source_name = "n2"
+        .conf = conf(extra), .binary_version = version, .source_conn_url = url, .source_name = "n2"
     };
     struct pgv_error err;
 
@@ -433,6 +433,11 @@ static enum pgclone_result cloned(const char *extra, const char *url)
     assert_false(ended);
     until_ended();
     return clone_result;
+}
+
+static enum pgclone_result cloned(const char *extra, const char *url)
+{
+    return cloned_by(150008, extra, url);
 }
 
 #define AUTH "authentication: {replication: {username: rep, password: secret, sslmode: require}}\n"
@@ -495,6 +500,14 @@ static void test_clone__users_options(void **state)
     assert_null(strstr(calls, "fast"));
     assert_null(strstr(calls, "--pgdata=/x"));
     assert_null(strstr(calls, "gzip\n--"));
+    /* 14 has its own side compress only */
+    assert_int_equal(unlink(path_of("calls")), 0);
+    assert_int_equal(
+        cloned_by(140018, "basebackup: [{max-rate: 1M}, {compress: server-gzip}]\n", URL),
+        PGCLONE_OK);
+    calls = slurp("calls");
+    assert_non_null(strstr(calls, "--max-rate=1M\n"));
+    assert_null(strstr(calls, "compress"));
 }
 
 static void test_clone__methods_one_after_the_other(void **state)
