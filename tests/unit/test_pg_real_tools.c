@@ -754,6 +754,37 @@ static void test_rewind__gives_up_when_nothing_helps(void **state)
                      PGREWIND_DONE);
 }
 
+#define REWIND_MARK "data/pgvigil.rewinding"
+
+/* From when it copies until all is done the directory is marked; before that nothing happened. */
+static void test_rewind__marks_what_it_leaves_unfinished(void **state)
+{
+    NEED_POSTGRES();
+    program("postgres", "exit 0");
+    program("pg_rewind", "test -e $dir/" REWIND_MARK " && touch $dir/marked; exit 1");
+    assert_int_equal(rewound(150000, true, true, NULL), PGREWIND_FAILED);
+    assert_true(fake_has("marked"));
+    assert_false(fake_has(REWIND_MARK));
+    /* killed in the midst of it */
+    program("pg_rewind",
+            "echo 'pg_rewind: need to copy 37 MB (total source directory size is 55 MB)' >&2;"
+            " kill -9 $$");
+    assert_int_equal(rewound(150000, true, true, NULL), PGREWIND_NOT_NOW);
+    assert_true(fake_has(REWIND_MARK));
+    /* another try that fails does not make it better, one that goes through does */
+    assert_int_equal(rewound(150000, true, true, NULL), PGREWIND_FAILED);
+    assert_true(fake_has(REWIND_MARK));
+    program("pg_rewind", "exit 1");
+    assert_int_equal(rewound(150000, true, true, NULL), PGREWIND_FAILED);
+    assert_true(fake_has(REWIND_MARK));
+    program("pg_rewind", "exit 0");
+    assert_int_equal(rewound(150000, true, true, NULL), PGREWIND_DONE);
+    assert_false(fake_has(REWIND_MARK));
+    /* the real one takes it away itself */
+    program("pg_rewind", "echo '0/37925 kB (0%) copied' >&2; rm $dir/" REWIND_MARK "; exit 0");
+    assert_int_equal(rewound(150000, true, true, NULL), PGREWIND_DONE);
+}
+
 static void test_rewind__command_by_version(void **state)
 {
     static const struct {
@@ -959,6 +990,7 @@ int main(void)
         cmocka_unit_test(test_remote__a_silent_host_costs_no_more_than_the_deadline),
         cmocka_unit_test(test_rewind__fetches_what_is_missing),
         cmocka_unit_test(test_rewind__gives_up_when_nothing_helps),
+        cmocka_unit_test(test_rewind__marks_what_it_leaves_unfinished),
         cmocka_unit_test(test_rewind__command_by_version),
         cmocka_unit_test(test_rewind__waits_for_the_leader),
         cmocka_unit_test(test_rewind__canceled_at_any_step),
