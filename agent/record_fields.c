@@ -72,6 +72,8 @@ static const struct record_field policy_v[] = {
     BOOL(T, remove_on_diverged),
     BOOL(T, remove_on_rewind_failure),
     BOOL(T, use_slots),
+    ENUM(T, watchdog, HA_WATCHDOG_REQUIRED + 1),
+    UINT(T, watchdog_timeout_ms),
     STRUCT(T, tags, tags),
 };
 #undef T
@@ -234,6 +236,13 @@ static const struct record_field request_v[] = {
 #undef T
 const struct record_fields record_request_fields = FIELDS(request_v);
 
+#define T struct ha_watchdog
+static const struct record_field watchdog_v[] = {
+    BOOL(T, usable), BOOL(T, running), BOOL(T, adjustable), UINT(T, timeout_ms), UINT(T, fires_ms),
+};
+#undef T
+static const struct record_fields watchdog = FIELDS(watchdog_v);
+
 #define T struct ha_demotion
 static const struct record_field demotion_v[] = {
     BOOL(T, active),   BOOL(T, stopped),           BOOL(T, release),  BOOL(T, shutdown_seen),
@@ -321,6 +330,7 @@ static const struct record_field ha_v[] = {
     UINT(T, prev_wal_lsn),
     BOOL(T, history_due),
     UINT(T, history_timeline),
+    STRUCT(T, watchdog, watchdog),
     STRUCT(T, demotion, demotion),
     BOOL(T, shutdown.asked),
     BOOL(T, shutdown.stop_begun),
@@ -371,6 +381,7 @@ static const struct record_field ev_peers_v[] = { UINT(T, u.peers.round) };
 static const struct record_field ev_follow_v[] = { BOOL(T, u.follow.fits),
                                                    BOOL(T, u.follow.needs_restart) };
 static const struct record_field ev_ok_v[] = { BOOL(T, u.ok) };
+static const struct record_field ev_watchdog_v[] = { STRUCT(T, u.watchdog, watchdog) };
 static const struct record_field ev_request_v[] = { STRUCT(T, u.request, record_request_fields) };
 #undef T
 const struct record_fields record_event_fields[HA_EV_SHUTDOWN + 1] = {
@@ -383,6 +394,7 @@ const struct record_fields record_event_fields[HA_EV_SHUTDOWN + 1] = {
     [HA_EV_CHECKPOINT] = FIELDS(ev_ok_v),
     [HA_EV_SLOTS] = FIELDS(ev_ok_v),
     [HA_EV_REQUEST] = FIELDS(ev_request_v),
+    [HA_EV_WATCHDOG] = FIELDS(ev_watchdog_v),
 };
 
 #define T struct record_event
@@ -436,6 +448,11 @@ static const struct record_field fx_callback_v[] = { ENUM(T, u.callback.role, RO
                                                      TEXT(T, u.callback.action) };
 static const struct record_field fx_answer_v[] = { UINT(T, u.answer.id),
                                                    ENUM(T, u.answer.answer, HA_ANSWER_NONE + 1) };
+static const struct record_field fx_watchdog_v[] = {
+    ENUM(T, u.watchdog.op, HA_WATCHDOG_DISABLE + 1),
+    UINT(T, u.watchdog.timeout_ms),
+    UINT(T, u.watchdog.until_ms),
+};
 static const struct record_field fx_log_v[] = { ENUM(T, u.level, HA_CRITICAL + 1) };
 static const struct record_field fx_exit_v[] = { INT(T, u.exit_status) };
 #undef T
@@ -443,6 +460,6 @@ const struct record_fields record_effect_fields[HA_DO_EXIT + 1] = {
     [HA_DO_DCS] = FIELDS(fx_dcs_v),           [HA_DO_ASK_PEERS] = FIELDS(fx_peers_v),
     [HA_DO_CHECK_FOLLOW] = FIELDS(fx_node_v), [HA_DO_JOB] = FIELDS(fx_job_v),
     [HA_DO_SLOTS] = FIELDS(fx_slots_v),       [HA_DO_CALLBACK] = FIELDS(fx_callback_v),
-    [HA_DO_ANSWER] = FIELDS(fx_answer_v),     [HA_DO_LOG] = FIELDS(fx_log_v),
-    [HA_DO_EXIT] = FIELDS(fx_exit_v),
+    [HA_DO_ANSWER] = FIELDS(fx_answer_v),     [HA_DO_WATCHDOG] = FIELDS(fx_watchdog_v),
+    [HA_DO_LOG] = FIELDS(fx_log_v),           [HA_DO_EXIT] = FIELDS(fx_exit_v),
 };

@@ -386,6 +386,9 @@ void ha_fold(struct ha *ha, const struct ha_event *ev, struct ha_effects *fx)
     case HA_EV_WAKE:
         ha->cycle_due = true;
         break;
+    case HA_EV_WATCHDOG:
+        ha->watchdog = ev->u.watchdog;
+        break;
     case HA_EV_SHUTDOWN:
         ha->shutdown.asked = true;
         break;

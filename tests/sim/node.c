@@ -319,6 +319,12 @@ static void port_answer(void *data, uint32_t id, enum ha_answer answer, const ch
     sim_note(n->sim, n, SIM_NOTE_LOG, "request %u is answered %d %s", id, (int)answer, text);
 }
 
+static void port_watchdog(void *data, const struct ha_effect *e)
+{
+    (void)data;
+    (void)e;
+}
+
 static void port_log(void *data, enum ha_level level, enum ha_why why, const char *text)
 {
     struct sim_node *n = data;
@@ -408,6 +414,7 @@ static const struct pump_ports ports = {
     .slots = pm_port_slots,
     .callback = port_callback,
     .answer = port_answer,
+    .watchdog = port_watchdog,
     .log = port_log,
     .cycle_done = port_cycle_done,
     .exit = port_exit,

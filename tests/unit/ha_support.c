@@ -216,6 +216,7 @@ static void answer(struct w *w, const struct ha_effect *e, struct ha_event *ev, 
     case HA_DO_RESUME_REPLAY:
     case HA_DO_CALLBACK:
     case HA_DO_ANSWER:
+    case HA_DO_WATCHDOG:
     case HA_DO_LOG:
     case HA_DO_CYCLE_DONE:
     case HA_DO_EXIT:
