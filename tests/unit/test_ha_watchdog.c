@@ -3,8 +3,6 @@
 #include "agent/ha/explain.h"
 #include "tests/unit/ha_support.h"
 
-#include <stdlib.h>
-
 #define TIMEOUT 25000
 
 /* A node as it settles with a device, before its first cycle. */
@@ -72,9 +70,8 @@ static int done(void **state)
     return 0;
 }
 
-static bool before(const struct w *w, const struct ha_effect *a, const struct ha_effect *b)
+static bool before(const struct ha_effect *a, const struct ha_effect *b)
 {
-    (void)w;
     assert_non_null(a);
     assert_non_null(b);
     return a < b;
@@ -111,7 +108,7 @@ static void slow_renewal(struct w *w, uint64_t ms)
     w->hold[HA_DCS_RENEW] = false;
 }
 
-/* ---- activation ---------------------------------------------------------------------------- */
+/* ---- activation ------------------------------------------------------------------------------ */
 
 static void test_activate__a_primary_that_is_found_gets_one(void **state)
 {
@@ -140,7 +137,7 @@ static void test_activate__is_complete_before_the_promotion(void **state)
                      w->ha.lease_until_ms);
     assert_null(w_job(w, PM_JOB_PROMOTE));
     w_device(w);
-    assert_true(before(w, w_watchdog(w, HA_WATCHDOG_ACTIVATE), w_job(w, PM_JOB_PROMOTE)));
+    assert_true(before(w_watchdog(w, HA_WATCHDOG_ACTIVATE), w_job(w, PM_JOB_PROMOTE)));
     assert_string_equal(w_status(w), "promoted self to leader by acquiring session lock");
 }
 
@@ -259,7 +256,7 @@ static void test_activate__impossible_timing(void **state)
     assert_true(ha_watchdog_failed(&w->ha));
 }
 
-/* ---- keepalives ---------------------------------------------------------------------------- */
+/* ---- keepalives ------------------------------------------------------------------------------ */
 
 static void test_keepalive__with_each_proof_and_not_beyond_the_lease(void **state)
 {
@@ -328,7 +325,7 @@ static void test_keepalive__cannot_be_adjusted_and_is_left_alone(void **state)
     w_free(w);
 }
 
-/* ---- fencing ------------------------------------------------------------------------------- */
+/* ---- fencing --------------------------------------------------------------------------------- */
 
 static void test_fence__an_orderly_demotion_comes_before_the_reset(void **state)
 {
@@ -497,7 +494,7 @@ static void test_ttl__lowered_it_fires_before_the_shorter_lease_ends(void **stat
     w->policy.watchdog_timeout_ms = 15000;
     w->hold[HA_DCS_RENEW] = true;
     w_policy(w); /* the renewal is under way: the key may hang on 20 s from now on */
-    assert_true(before(w, w_watchdog(w, HA_WATCHDOG_KEEPALIVE), w_dcs(w, HA_DCS_RENEW)));
+    assert_true(before(w_watchdog(w, HA_WATCHDOG_KEEPALIVE), w_dcs(w, HA_DCS_RENEW)));
     assert_int_equal(w->device.fires_ms, w->now_ms + 15000);
     assert_int_equal(w->ha.watchdog.fires_ms, w->device.fires_ms);
     assert_null(w_watchdog(w, HA_WATCHDOG_DISABLE));
@@ -560,8 +557,7 @@ static void test_crash__required_and_missing_gives_the_key_up(void **state)
             assert_int_equal(w->did[i].u.job.role, PGV_ROLE_REPLICA);
 }
 
-/* ---- a device that goes away ------------------------------------------------------------------
- */
+/* ---- a device that goes away ----------------------------------------------------------------- */
 
 static void test_lost__required_is_activated_again_or_demotes(void **state)
 {
@@ -606,8 +602,7 @@ static void test_lost__keepalives_that_fail_end_in_an_orderly_demotion(void **st
     assert_non_null(w_job(w, PM_JOB_STOP));
 }
 
-/* ---- one that cannot be closed ------------------------------------------------------------------
- */
+/* ---- one that cannot be closed --------------------------------------------------------------- */
 
 static void test_stays__is_kept_alive_without_limit_until_it_guards_again(void **state)
 {
@@ -639,8 +634,7 @@ static void test_stays__is_kept_alive_without_limit_until_it_guards_again(void *
                      w->ha.lease_until_ms);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------
- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void shut_down(struct w *w)
 {
@@ -659,7 +653,7 @@ static void test_exit__stopped_it_is_disabled(void **state)
     assert_non_null(w_watchdog(w, HA_WATCHDOG_KEEPALIVE)); /* it stops for long */
     stopped(w);
     w_tick(w, 600);
-    assert_true(before(w, w_watchdog(w, HA_WATCHDOG_DISABLE), w_did(w, HA_DO_EXIT)));
+    assert_true(before(w_watchdog(w, HA_WATCHDOG_DISABLE), w_did(w, HA_DO_EXIT)));
     assert_false(w->device.running);
 }
 
@@ -679,7 +673,7 @@ static void test_exit__paused_it_is_disabled(void **state)
     w->policy.paused = true;
     w_policy(w);
     shut_down(w); /* its activation is not even answered */
-    assert_true(before(w, w_watchdog(w, HA_WATCHDOG_DISABLE), w_did(w, HA_DO_EXIT)));
+    assert_true(before(w_watchdog(w, HA_WATCHDOG_DISABLE), w_did(w, HA_DO_EXIT)));
     w_free(w);
 }
 
@@ -697,8 +691,7 @@ static void test_exit__a_stop_that_failed_leaves_it_armed(void **state)
     assert_true(w->device.running);
 }
 
-/* ---- the race, bootstrap
- * ------------------------------------------------------------------------- */
+/* ---- the race, bootstrap --------------------------------------------------------------------- */
 
 static void test_race__required_and_unusable_does_not_run(void **state)
 {
@@ -735,11 +728,13 @@ static void test_race__automatic_does_not_ask(void **state)
     assert_non_null(w_job(w, PM_JOB_PROMOTE));
 }
 
-static struct w *bootstrapped(bool usable)
+/* A new cluster is made, and all but its key stands. */
+static struct w *bootstrapped(bool usable, enum ha_outcome set_sysid)
 {
     struct w *w = with_device(W_EMPTY, HA_WATCHDOG_REQUIRED);
 
     w->device.usable = usable;
+    w->dcs[HA_DCS_SET_SYSID] = set_sysid;
     w_policy(w);
     w_facts(w);
     w_view(w);
@@ -761,19 +756,20 @@ static struct w *bootstrapped(bool usable)
 
 static void test_bootstrap__activated_before_the_key_is_taken(void **state)
 {
-    struct w *w = bootstrapped(true);
+    struct w *w = bootstrapped(true, HA_OK);
 
     (void)state;
-    assert_true(before(w, w_watchdog(w, HA_WATCHDOG_ACTIVATE), w_dcs(w, HA_DCS_TAKE)));
+    assert_true(before(w_watchdog(w, HA_WATCHDOG_ACTIVATE), w_dcs(w, HA_DCS_TAKE)));
     assert_int_equal(w_watchdog(w, HA_WATCHDOG_ACTIVATE)->u.watchdog.until_ms, 0);
-    assert_string_equal(w_status(w), "no action. I am (n1), the leader with the lock");
+    assert_non_null(w_why(w, HA_WHY_initialized));
     assert_true(ha_watchdog_guards(&w->ha));
+    assert_true(w->device.fires_ms < w->ha.lease_until_ms);
     w_free(w);
 }
 
 static void test_bootstrap__without_it_is_cancelled(void **state)
 {
-    struct w *w = bootstrapped(false);
+    struct w *w = bootstrapped(false, HA_OK);
 
     (void)state;
     assert_null(w_dcs(w, HA_DCS_TAKE));
@@ -784,40 +780,20 @@ static void test_bootstrap__without_it_is_cancelled(void **state)
 
 static void test_bootstrap__a_store_that_is_away_does_not_reset_it(void **state)
 {
-    struct w *w;
+    struct w *w = bootstrapped(true, HA_LOST);
 
     (void)state;
-    w = with_device(W_EMPTY, HA_WATCHDOG_REQUIRED);
-    w_free(w);
-    w = bootstrapped(true);
-    w_free(w);
-    w = with_device(W_EMPTY, HA_WATCHDOG_REQUIRED);
-    w->dcs[HA_DCS_SET_SYSID] = HA_LOST;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
-    w->view.initialize = DCS_INIT_BOOTSTRAPPING;
-    w->pg.dir = PM_DIR_OK;
-    w->pg.alive = w->pg.look_ok = true;
-    w->pg.state = PGV_STATE_RUNNING;
-    w->pg.role = PGV_ROLE_PRIMARY;
-    w->pg.timeline = 1;
-    memcpy(w->pg.sysid, "7000000000000000001", 20);
-    w_facts(w);
-    w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
-    w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
     assert_true(w->device.running);
     for (unsigned i = 0; i < 100; i++) {
         w_forget(w);
         w_tick(w, w->wake_ms > w->now_ms ? w->wake_ms - w->now_ms : 1);
         assert_true(w->now_ms < w->device.fires_ms);
     }
+    assert_null(w_dcs(w, HA_DCS_TAKE));
     w_free(w);
 }
 
-/* ---- telling
- * ------------------------------------------------------------------------------------- */
+/* ---- telling --------------------------------------------------------------------------------- */
 
 static enum ha_rule_verdict told(struct w *w, char **ret)
 {
