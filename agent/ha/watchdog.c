@@ -255,6 +255,7 @@ void ha_watchdog_told(struct ha *ha, const struct ha_watchdog *w, struct ha_effe
             break;
         }
     }
+    ha_renew_in_time(ha); /* if it was not kept alive, another attempt comes soon */
     if (guarded && !ha_watchdog_guards(ha)) {
         ha_log(fx, HA_WARNING, required(ha) ? HA_WHY_watchdog_lost_required : HA_WHY_watchdog_lost);
         ha->cycle_due = true; /* one attempt to have it again */

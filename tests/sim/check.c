@@ -271,7 +271,7 @@ void check_disarmed(struct sim *s, struct sim_node *n)
     /* Where it is not required, one that hears no keepalives, or cannot be shortened while the
      * store is slow, is given up instead of the leader. */
     bool given_up = n->watchdog.mode == HA_WATCHDOG_AUTOMATIC &&
-                    (n->watchdog.deaf || n->watchdog.device.fixed_ms);
+                    (recently(s, n->seen.device_us, 2 * SIM_S) || n->watchdog.device.fixed_ms);
 
     if (n->pg.writable && !given_up && guard(s, n) != SIM_GUARD_NONE)
         check_violation(s, n, SIM_RULE_disarmed, "%s", n->ha.status);
