@@ -365,6 +365,26 @@ static void test_fence__an_orderly_demotion_comes_before_the_reset(void **state)
     assert_non_null(w_watchdog(w, HA_WATCHDOG_DISABLE));
 }
 
+/* The key is lost and the race for it is not answered: the watchdog of the old lease counts. */
+static void test_fence__without_a_lease_as_well(void **state)
+{
+    struct w *w = *state;
+    uint64_t fires = w->device.fires_ms;
+
+    w->policy.retry_timeout_ms = 20000;
+    w_policy(w);
+    fires = w->device.fires_ms;
+    w->now_ms = fires - HA_DEMOTE_MARGIN_MS - 1000;
+    w->hold[HA_DCS_RENEW] = w->hold[HA_DCS_READ] = true;
+    w_leader(w, NULL);
+    w_view(w);
+    assert_int_equal(w->ha.lease_until_ms, 0);
+    assert_null(w_job(w, PM_JOB_STOP));
+    w_tick(w, 1000);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    assert_int_equal(w->now_ms, fires - HA_DEMOTE_MARGIN_MS);
+}
+
 static void test_fence__a_stop_that_hangs_leaves_it_armed(void **state)
 {
     struct w *w = *state;
@@ -976,6 +996,7 @@ int main(void)
         LEADER(test_keepalive__not_by_a_proof_that_comes_too_late),
         cmocka_unit_test(test_keepalive__cannot_be_adjusted_and_is_left_alone),
         LEADER(test_fence__an_orderly_demotion_comes_before_the_reset),
+        LEADER(test_fence__without_a_lease_as_well),
         LEADER(test_fence__a_stop_that_hangs_leaves_it_armed),
         cmocka_unit_test(test_renewal__comes_often_enough_for_a_short_timeout),
         LEADER(test_disable__at_the_shutdown_checkpoint),
