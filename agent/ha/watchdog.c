@@ -301,13 +301,11 @@ static bool to_disable(const struct ha *ha)
 {
     if (!counts(ha))
         return false;
-    if (ha->policy.paused || ha->policy.watchdog == HA_WATCHDOG_OFF)
+    if (ha->policy.paused || (!required(ha) && !ha_watchdog_wanted(ha)))
         return true;
     if (ha->bootstrapping)
         return !ha->pg.alive;
     /* A device that cannot be what is wanted would reset a machine that keeps its lease. */
-    if (!required(ha) && !ha_watchdog_wanted(ha))
-        return true;
     return !to_guard(ha) || (!required(ha) && ha->watchdog_ask.unfit && !ha->watchdog_ask.given_up);
 }
 

@@ -285,7 +285,11 @@ static void test_keepalive__with_each_proof_and_not_beyond_the_lease(void **stat
     assert_int_equal(e->u.watchdog.until_ms, w->ha.lease_until_ms);
     assert_int_equal(w->device.fires_ms, w->now_ms + TIMEOUT);
     assert_int_equal(w->ha.watchdog.fires_ms, w->device.fires_ms);
+    w->hold_watchdog = true;
     slow_renewal(w, 7500);
+    assert_true(w->ha.watchdog.fires_ms <= w->device.fires_ms); /* not too late, untold */
+    w->hold_watchdog = false;
+    w_device(w);
     assert_non_null(w_watchdog(w, HA_WATCHDOG_KEEPALIVE));
     assert_int_equal(w->device.fires_ms, w->now_ms + 22000);
     assert_true(w->device.fires_ms <= w->ha.lease_until_ms);
@@ -607,6 +611,24 @@ static void test_lost__required_is_activated_again_or_demotes(void **state)
     w_device(w);
     assert_non_null(w_job(w, PM_JOB_STOP));
     assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+    assert_string_equal(w_status(w), "Demoting self because watchdog could not be activated");
+}
+
+static void test_lost__during_an_outage_as_well(void **state)
+{
+    struct w *w = *state;
+
+    w->dcs[HA_DCS_RENEW] = w->dcs[HA_DCS_READ] = HA_LOST;
+    w_cycle(w);
+    w->device.running = false;
+    w_device(w);
+    assert_non_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE));
+    assert_true(ha_watchdog_guards(&w->ha));
+    assert_int_equal(w_watchdog(w, HA_WATCHDOG_ACTIVATE)->u.watchdog.until_ms,
+                     w->ha.lease_until_ms);
+    w->device.running = w->device.usable = false;
+    w_device(w);
+    assert_non_null(w_job(w, PM_JOB_STOP));
     assert_string_equal(w_status(w), "Demoting self because watchdog could not be activated");
 }
 
@@ -1010,6 +1032,7 @@ int main(void)
         LEADER(test_crash__required_is_activated_before_the_start_in_place),
         LEADER(test_crash__required_and_missing_gives_the_key_up),
         LEADER(test_lost__required_is_activated_again_or_demotes),
+        LEADER(test_lost__during_an_outage_as_well),
         AUTOMATIC(test_lost__automatic_warns_and_goes_on),
         LEADER(test_lost__keepalives_that_fail_end_in_an_orderly_demotion),
         AUTOMATIC(test_lost__automatic_closes_one_that_is_deaf),
