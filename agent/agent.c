@@ -676,6 +676,25 @@ static void port_answer(void *data, uint32_t id, enum ha_answer answer, const ch
     }
 }
 
+static uv_timer_t watchdog_timer;
+
+static void on_watchdog_timer(uv_timer_t *timer)
+{
+    struct agent *a = timer->data;
+    struct ha_event ev = { .type = HA_EV_WATCHDOG };
+
+    if (a->pump->phase == PHASE_RUN)
+        feed(a, &ev);
+}
+
+/* There is no device: it is not usable. */
+static void port_watchdog(void *data, const struct ha_effect *e)
+{
+    (void)data;
+    if (e->u.watchdog.op != HA_WATCHDOG_KEEPALIVE)
+        uv_timer_start(&watchdog_timer, on_watchdog_timer, 0, 0);
+}
+
 static void port_log(void *data, enum ha_level level, enum ha_why why, const char *text)
 {
     static const enum pgv_level levels[] = { [HA_DEBUG] = PGV_DEBUG,
@@ -769,6 +788,7 @@ static const struct pump_ports real_ports = {
     .slots = port_slots,
     .callback = port_callback,
     .answer = port_answer,
+    .watchdog = port_watchdog,
     .log = port_log,
     .cycle_done = port_cycle_done,
     .exit = port_exit,
@@ -1216,6 +1236,8 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     ask_timer.data = a;
     uv_timer_init(&a->loop, &skipped_timer);
     skipped_timer.data = a;
+    uv_timer_init(&a->loop, &watchdog_timer);
+    watchdog_timer.data = a;
     for (unsigned i = 0; i < 3; i++) {
         uv_signal_init(&a->loop, signals[i]);
         signals[i]->data = a;
