@@ -82,6 +82,7 @@ static struct agent_pump the_pump; /* one agent per process; large, so not on a 
 static struct recorder the_recorder;
 
 static void push_view(struct agent *a);
+static void tell_watchdog(struct agent *a);
 
 /*
  * One event for the brain. Whether the watched view still follows the store may have changed
@@ -98,11 +99,16 @@ static void feed(struct agent *a, struct ha_event *ev)
 
 /* ---- configuration becomes policy --------------------------------------------------------- */
 
+/* The device first: off is off, whatever the brain makes of it. */
 static void push_policy(struct agent *a)
 {
     static struct ha_policy policy;
     struct ha_event ev = { .type = HA_EV_POLICY };
+    struct watchdog_config watchdog;
 
+    agent_config_watchdog(&a->config, &watchdog);
+    if (watchdog_configure(&a->watchdog, &watchdog))
+        tell_watchdog(a);
     memset(&policy, 0, sizeof(policy));
     agent_config_policy(&a->config, &policy);
     ev.u.policy = &policy;
@@ -652,6 +658,7 @@ static void port_answer(void *data, uint32_t id, enum ha_answer answer, const ch
     }
 }
 
+/* What the device is like is told soon, but never inside the brain's step. */
 static uv_timer_t watchdog_timer;
 
 static void on_watchdog_timer(uv_timer_t *timer)
@@ -659,16 +666,24 @@ static void on_watchdog_timer(uv_timer_t *timer)
     struct agent *a = timer->data;
     struct ha_event ev = { .type = HA_EV_WATCHDOG };
 
-    if (a->pump->phase == PHASE_RUN)
-        feed(a, &ev);
+    if (a->pump->phase != PHASE_RUN)
+        return;
+    watchdog_state(&a->watchdog, &ev.u.watchdog);
+    feed(a, &ev);
 }
 
-/* There is no device: it is not usable. */
+static void tell_watchdog(struct agent *a)
+{
+    watchdog_timer.data = a;
+    uv_timer_start(&watchdog_timer, on_watchdog_timer, 0, 0);
+}
+
 static void port_watchdog(void *data, const struct ha_effect *e)
 {
-    (void)data;
-    if (e->u.watchdog.op != HA_WATCHDOG_KEEPALIVE)
-        uv_timer_start(&watchdog_timer, on_watchdog_timer, 0, 0);
+    struct agent *a = data;
+
+    if (watchdog_do(&a->watchdog, e))
+        tell_watchdog(a);
 }
 
 static void port_log(void *data, enum ha_level level, enum ha_why why, const char *text)
@@ -1212,7 +1227,6 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     uv_timer_init(&a->loop, &skipped_timer);
     skipped_timer.data = a;
     uv_timer_init(&a->loop, &watchdog_timer);
-    watchdog_timer.data = a;
     for (unsigned i = 0; i < 3; i++) {
         uv_signal_init(&a->loop, signals[i]);
         signals[i]->data = a;
@@ -1223,6 +1237,7 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     pgv_buf_init(&p->last_status, DOCUMENT_BYTES_MAX);
     pgv_buf_init(&p->last_history, DOCUMENT_BYTES_MAX);
     pgv_buf_init(&a->scheduled_restart_json, 16384);
+    watchdog_init(&a->watchdog, &watchdog_sys_real);
     ha_init(&a->ha);
     pump_init(&p->pump, &a->ha, &real_ports, a);
     init_recorder(a);
