@@ -25,6 +25,9 @@ void agent_config_warn_tags(const struct agent_config *c);
 /** agent/config_watchdog.c: the part of agent_config_check_local() about its section. */
 bool agent_config_check_watchdog(const struct pgv_value *local,
                                  struct pgv_error *err) PGV_MUST_CHECK;
+/** What a section (NULL: none) means with these times. */
+void agent_config_watchdog_of(const struct pgv_value *section, int64_t ttl_s, int64_t loop_wait_s,
+                              struct watchdog_config *ret);
 /** A mode that nobody knows, in the log. */
 void agent_config_warn_watchdog(const struct agent_config *c);
 

@@ -105,20 +105,26 @@ bool agent_config_check_watchdog(const struct pgv_value *local, struct pgv_error
     return true;
 }
 
-void agent_config_watchdog(const struct agent_config *c, struct watchdog_config *ret)
+void agent_config_watchdog_of(const struct pgv_value *section, int64_t ttl_s, int64_t loop_wait_s,
+                              struct watchdog_config *ret)
 {
-    const struct pgv_value *w = pgv_get(c->effective, "watchdog");
-    const char *device = pgv_stringz(pgv_get(w, "device"));
+    const char *device = pgv_stringz(pgv_get(section, "device"));
     int64_t margin =
-        pgv_int_like(pgv_get(w, "safety_margin"), NULL, WATCHDOG_SAFETY_MARGIN_S_DEFAULT);
+        pgv_int_like(pgv_get(section, "safety_margin"), NULL, WATCHDOG_SAFETY_MARGIN_S_DEFAULT);
 
     memset(ret, 0, sizeof(*ret));
-    (void)parse_mode(pgv_get(w, "mode"), &ret->mode);
-    ret->driver = parse_driver(pgv_get(w, "driver"));
+    (void)parse_mode(pgv_get(section, "mode"), &ret->mode);
+    ret->driver = parse_driver(pgv_get(section, "driver"));
     pgv_copy_cut(ret->device, sizeof(ret->device),
                  pgv_str(device ? device : WATCHDOG_DEVICE_DEFAULT));
-    ret->ttl_s = (int64_t)(c->ttl_ms / 1000);
-    ret->loop_wait_s = (int64_t)(c->loop_wait_ms / 1000);
-    ret->timeout_s = margin == -1 ? ret->ttl_s / 2 : ret->ttl_s - margin;
-    ret->slack_s = ret->timeout_s - ret->loop_wait_s;
+    ret->ttl_s = ttl_s;
+    ret->loop_wait_s = loop_wait_s;
+    ret->timeout_s = margin == -1 ? ttl_s / 2 : ttl_s - margin;
+    ret->slack_s = ret->timeout_s - loop_wait_s;
+}
+
+void agent_config_watchdog(const struct agent_config *c, struct watchdog_config *ret)
+{
+    agent_config_watchdog_of(pgv_get(c->effective, "watchdog"), (int64_t)(c->ttl_ms / 1000),
+                             (int64_t)(c->loop_wait_ms / 1000), ret);
 }
