@@ -243,6 +243,15 @@ static const struct record_field watchdog_v[] = {
 #undef T
 static const struct record_fields watchdog = FIELDS(watchdog_v);
 
+#define T struct ha_watchdog_ask
+static const struct record_field watchdog_ask_v[] = {
+    BOOL(T, told),    BOOL(T, waits), ENUM(T, what, HA_WATCHDOG_DISABLE + 1),
+    BOOL(T, stays),   BOOL(T, unfit), UINT(T, failed_ms),
+    UINT(T, kept_ms),
+};
+#undef T
+static const struct record_fields watchdog_ask = FIELDS(watchdog_ask_v);
+
 #define T struct ha_demotion
 static const struct record_field demotion_v[] = {
     BOOL(T, active),   BOOL(T, stopped),           BOOL(T, release),  BOOL(T, shutdown_seen),
@@ -254,10 +263,20 @@ static const struct record_fields demotion = FIELDS(demotion_v);
 
 #define T struct ha_cycle
 static const struct record_field cycle_v[] = {
-    BOOL(T, active),     UINT(T, since_ms),    MANY(T, dcs, RECORD_ALL, RECORD_ENUM, ASKS, NULL),
-    ENUM(T, look, ASKS), ENUM(T, peers, ASKS), ENUM(T, follow, ASKS),
-    INT(T, peers_for),   BOOL(T, fits),        BOOL(T, needs_restart),
-    BOOL(T, failed),     BOOL(T, regular),     BOOL(T, touched),
+    BOOL(T, active),
+    UINT(T, since_ms),
+    MANY(T, dcs, RECORD_ALL, RECORD_ENUM, ASKS, NULL),
+    ENUM(T, look, ASKS),
+    ENUM(T, peers, ASKS),
+    ENUM(T, follow, ASKS),
+    ENUM(T, watchdog, ASKS),
+    ENUM(T, watchdog_check, ASKS),
+    INT(T, peers_for),
+    BOOL(T, fits),
+    BOOL(T, needs_restart),
+    BOOL(T, failed),
+    BOOL(T, regular),
+    BOOL(T, touched),
     BOOL(T, resumed),
 };
 #undef T
@@ -331,6 +350,7 @@ static const struct record_field ha_v[] = {
     BOOL(T, history_due),
     UINT(T, history_timeline),
     STRUCT(T, watchdog, watchdog),
+    STRUCT(T, watchdog_ask, watchdog_ask),
     STRUCT(T, demotion, demotion),
     BOOL(T, shutdown.asked),
     BOOL(T, shutdown.stop_begun),

@@ -26,9 +26,10 @@ uint64_t ha_fence_at(const struct ha *ha)
     if (ha->demotion.active && ha->demotion.shutdown_seen)
         return UINT64_MAX; /* the last record is written: nothing can follow it */
     if (ha->lease_until_ms) {
-        uint64_t margin =
-            ha->job.kind == PM_JOB_STOP ? HA_IMMEDIATE_MARGIN_MS : HA_DEMOTE_MARGIN_MS;
-        return ha->lease_until_ms > margin ? ha->lease_until_ms - margin : 0;
+        uint64_t until = ha_proven_until(ha), margin;
+
+        margin = ha->job.kind == PM_JOB_STOP ? HA_IMMEDIATE_MARGIN_MS : HA_DEMOTE_MARGIN_MS;
+        return until > margin ? until - margin : 0;
     }
     /* Writable without a lease: we have just found it so (the agent was restarted), or the tables
      * are about to demote. The old lease, if there is one, cannot outlive its ttl. */
@@ -41,7 +42,7 @@ uint64_t ha_fence_at(const struct ha *ha)
 void ha_demote(struct ha *ha, struct ha_effects *fx, enum ha_demote mode, enum ha_why why,
                const char *name)
 {
-    uint64_t lease_until = ha->lease_until_ms;
+    uint64_t until = ha_proven_until(ha);
     bool immediate = mode == HA_DEMOTE_IMMEDIATE || mode == HA_DEMOTE_NOLOCK;
     struct ha_effect *e;
 
@@ -54,8 +55,8 @@ void ha_demote(struct ha *ha, struct ha_effects *fx, enum ha_demote mode, enum h
     e->u.job.checkpoint_first = mode == HA_DEMOTE_GRACEFUL;
     e->u.job.report_shutdown_checkpoint = mode == HA_DEMOTE_GRACEFUL;
     if (mode == HA_DEMOTE_OFFLINE)
-        e->u.job.immediate_at_ms = lease_until > ha->now_ms + HA_IMMEDIATE_MARGIN_MS
-                                       ? lease_until - HA_IMMEDIATE_MARGIN_MS
+        e->u.job.immediate_at_ms = until > ha->now_ms + HA_IMMEDIATE_MARGIN_MS
+                                       ? until - HA_IMMEDIATE_MARGIN_MS
                                        : ha->now_ms + HA_IMMEDIATE_MARGIN_MS;
     ha->job.mode = e->u.job.mode;
     memset(&ha->demotion, 0, sizeof(ha->demotion));
@@ -69,11 +70,14 @@ void ha_demote(struct ha *ha, struct ha_effects *fx, enum ha_demote mode, enum h
 
 /*
  * Looked at in every step, before everything else. The moment counts from when the last successful
- * renewal was sent; it passes while the machine sleeps.
+ * renewal was sent; it passes while the machine sleeps. A watchdog that fires before the lease ends
+ * is an earlier one.
  */
 void ha_fence(struct ha *ha, struct ha_effects *fx)
 {
-    uint64_t at;
+    uint64_t at, until = ha_proven_until(ha);
+    bool fires = until < ha->lease_until_ms;
+    enum ha_why why;
 
     if (ha->lease_until_ms || !ha_writable(ha))
         ha->primary_since_ms = 0;
@@ -89,14 +93,15 @@ void ha_fence(struct ha *ha, struct ha_effects *fx)
         ha_log(fx, HA_WARNING, HA_WHY_lease_unproven);
         ha_demote(ha, fx, again ? HA_DEMOTE_NOLOCK : HA_DEMOTE_OFFLINE, HA_WHY_lease_unproven,
                   "demotion");
-    } else if (ha->job.kind == PM_JOB_STOP ||
-               ha->now_ms + HA_IMMEDIATE_MARGIN_MS >= ha->lease_until_ms) {
-        ha_log(fx, HA_WARNING, HA_WHY_lease_over);
-        ha_demote(ha, fx, HA_DEMOTE_NOLOCK, HA_WHY_lease_over, "demotion");
+    } else if (ha->job.kind == PM_JOB_STOP || ha->now_ms + HA_IMMEDIATE_MARGIN_MS >= until) {
+        why = fires ? HA_WHY_watchdog_fires : HA_WHY_lease_over;
+        ha_log(fx, HA_WARNING, why);
+        ha_demote(ha, fx, HA_DEMOTE_NOLOCK, why, "demotion");
         ha->offline = true;
     } else {
-        ha_log(fx, HA_WARNING, HA_WHY_lease_ends);
-        ha_demote(ha, fx, HA_DEMOTE_OFFLINE, HA_WHY_lease_ends, "demotion");
+        why = fires ? HA_WHY_watchdog_fires : HA_WHY_lease_ends;
+        ha_log(fx, HA_WARNING, why);
+        ha_demote(ha, fx, HA_DEMOTE_OFFLINE, why, "demotion");
     }
 }
 
@@ -146,6 +151,13 @@ void ha_demotion_go_on(struct ha *ha, struct ha_effects *fx)
     }
 }
 
+static void leave(struct ha *ha, struct ha_effects *fx)
+{
+    ha_watchdog_leave(ha, fx);
+    ha->exiting = true;
+    ha_emit(fx, HA_DO_EXIT, HA_WHY_shutdown)->u.exit_status = ha->shutdown.exit_status;
+}
+
 /*
  * The end of the agent (ha contract §23). Unless paused, PostgreSQL is stopped; a leader gives its
  * key up as soon as a standby has everything, and keeps the lease alive until then.
@@ -163,8 +175,7 @@ void ha_shutdown_go_on(struct ha *ha, struct ha_effects *fx)
             ha_emit(fx, HA_DO_CANCEL_JOB, HA_WHY_shutdown);
             ha->job.cancel_asked = true;
         }
-        ha->exiting = true;
-        ha_emit(fx, HA_DO_EXIT, HA_WHY_shutdown)->u.exit_status = ha->shutdown.exit_status;
+        leave(ha, fx);
         return;
     }
     if (!ha->shutdown.stop_begun) {
@@ -185,7 +196,8 @@ void ha_shutdown_go_on(struct ha *ha, struct ha_effects *fx)
     if (ha->demotion.active) {
         if (!ha->demotion.stopped && ha->demotion.release_ask == HA_ASK_NOT && ha_has_lock(ha) &&
             ha->lease_until_ms &&
-            ha->now_ms + ha->policy.ttl_ms >= ha->lease_until_ms + ha->policy.loop_wait_ms)
+            (ha->now_ms + ha->policy.ttl_ms >= ha->lease_until_ms + ha->policy.loop_wait_ms ||
+             ha->now_ms >= ha_watchdog_renew_at(ha)))
             ha_tell_dcs(ha, fx, HA_DCS_RENEW, HA_WHY_renew);
         return;
     }
@@ -200,8 +212,6 @@ void ha_shutdown_go_on(struct ha *ha, struct ha_effects *fx)
             ha->now_ms + 3000; /* a store that is gone must not hold the exit up */
         return;
     }
-    if (!ha->dcs_inflight[HA_DCS_TOUCH]) {
-        ha->exiting = true;
-        ha_emit(fx, HA_DO_EXIT, HA_WHY_shutdown)->u.exit_status = ha->shutdown.exit_status;
-    }
+    if (!ha->dcs_inflight[HA_DCS_TOUCH])
+        leave(ha, fx);
 }

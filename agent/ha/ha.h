@@ -320,13 +320,25 @@ struct ha_demotion {
     enum ha_ask release_ask;
 };
 
+/** What the watchdog was told; one question at a time. */
+struct ha_watchdog_ask {
+    bool told; /* ha->watchdog was */
+    bool waits;
+    enum ha_watchdog_op what;
+    bool stays;         /* it could not be disabled: kept alive as long as we live */
+    bool unfit;         /* it runs, but its time-out is not what this configuration needs */
+    uint64_t failed_ms; /* the last activation, if it gave no watchdog that guards */
+    uint64_t kept_ms;   /* the last keepalive */
+};
+
 /** Answers of this cycle's questions; all HA_ASK_NOT when it begins. */
 struct ha_cycle {
     bool active;
     uint64_t since_ms;
     enum ha_ask dcs[HA_DCS_OPS];
     enum ha_ask look, peers, follow;
-    int peers_for; /* enum ha_peers_for of the question that peers answers */
+    enum ha_ask watchdog, watchdog_check; /* its activation; is it usable? */
+    int peers_for;                        /* enum ha_peers_for of the question that peers answers */
     bool fits, needs_restart;
     bool failed;  /* the store did not answer in this cycle */
     bool regular; /* begun by the timer */
@@ -403,6 +415,7 @@ struct ha {
     uint32_t history_timeline; /* already published for */
 
     struct ha_watchdog watchdog; /* as last told, and what the keepalives since must have done */
+    struct ha_watchdog_ask watchdog_ask;
 
     struct ha_demotion demotion;
     struct {
@@ -449,6 +462,8 @@ bool ha_is_leader(const struct ha *ha, uint64_t now_ms);
 bool ha_has_lock(const struct ha *ha);
 /** The role as others may see it. */
 enum pgv_role ha_role(const struct ha *ha);
+/** A watchdog is required and cannot be had, as far as known: what peers are told. */
+bool ha_watchdog_failed(const struct ha *ha);
 /** This node must not say checkpoint_after_promote is done yet. */
 bool ha_checkpoint_pending(const struct ha *ha);
 /** Slots this node should have (dcs contract §7). Pure; also used by tests and tools. */
