@@ -678,6 +678,18 @@ static void tell_watchdog(struct agent *a)
     uv_timer_start(&watchdog_timer, on_watchdog_timer, 0, 0);
 }
 
+/* Whether a device can be had may change by itself, and peers are told. */
+static void look_at_watchdog(struct agent *a)
+{
+    struct ha_watchdog now;
+
+    if (a->ha.policy.watchdog != HA_WATCHDOG_REQUIRED || a->ha.watchdog.running)
+        return;
+    watchdog_state(&a->watchdog, &now);
+    if (now.usable != a->ha.watchdog.usable)
+        tell_watchdog(a);
+}
+
 static void port_watchdog(void *data, const struct ha_effect *e)
 {
     struct agent *a = data;
@@ -733,6 +745,7 @@ static void port_cycle_done(void *data, enum ha_why why, const char *text)
     (void)why;
     note_memory(p);
     settle(a);
+    look_at_watchdog(a);
     a->cycles++;
     a->cycle_us_last = (pgv_clock_ms() - a->ha.cycle.since_ms) * 1000;
     measure_observe(&a->measures[MEASURE_CYCLE], a->cycle_us_last);

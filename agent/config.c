@@ -232,8 +232,8 @@ bool agent_config_check_local(const struct pgv_value *local, struct pgv_error *e
     if (!check_address(rest, "listen", "restapi.listen", true, err) ||
         !check_address(rest, "connect_address", "restapi.connect_address", false, err) ||
         !check_credentials(local, "restapi", err) || !check_credentials(local, "ctl", err) ||
-        !check_postgresql(local, err) || !agent_config_check_watchdog(local, err) || !check_store(local, err) ||
-        !check_bootstrap(local, err))
+        !check_postgresql(local, err) || !agent_config_check_watchdog(local, err) ||
+        !check_store(local, err) || !check_bootstrap(local, err))
         return false;
     /* An incomplete section is no Citus and is ignored, as Patroni does. */
     if (pgv_is(pgv_get(citus, "group"), PGV_INT) && pgv_is(pgv_get(citus, "database"), PGV_STRING))

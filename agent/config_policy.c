@@ -139,7 +139,7 @@ void agent_config_policy(const struct agent_config *c, struct ha_policy *ret)
 
     agent_config_watchdog(c, &watchdog);
     ret->watchdog = watchdog.mode;
-    ret->watchdog_timeout_ms = watchdog.slack_s < 0 ? 0 : to_ms(watchdog.timeout_s);
+    ret->watchdog_timeout_ms = watchdog.possible ? to_ms(watchdog.timeout_s) : 0;
     ret->maximum_lag_bytes = lag < 0 ? 0 : (uint64_t)lag;
     pgv_copy_cut(ret->name, sizeof(ret->name), pgv_str(c->name));
     pgv_tags_read(c->tags, &ret->tags);

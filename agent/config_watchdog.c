@@ -121,6 +121,7 @@ void agent_config_watchdog_of(const struct pgv_value *section, int64_t ttl_s, in
     ret->loop_wait_s = loop_wait_s;
     ret->timeout_s = margin == -1 ? ttl_s / 2 : ttl_s - margin;
     ret->slack_s = ret->timeout_s - loop_wait_s;
+    ret->possible = ret->slack_s >= 0 && ret->timeout_s >= HA_WATCHDOG_TIMEOUT_MIN_MS / 1000;
 }
 
 void agent_config_watchdog(const struct agent_config *c, struct watchdog_config *ret)

@@ -473,11 +473,11 @@ static void watchdog_times(const struct pgv_value *local, long long ttl, long lo
     agent_config_watchdog_of(pgv_get(local, "watchdog"), ttl, wait, &w);
     if (w.mode == HA_WATCHDOG_OFF)
         return;
-    if (w.slack_s < 0)
+    if (!w.possible)
         pgv_buf_printf(b,
                        "  the agent hangs: no watchdog helps, as its time-out of %lld s is less "
-                       "than loop_wait%s\n",
-                       (long long)w.timeout_s,
+                       "than loop_wait or than %d s%s\n",
+                       (long long)w.timeout_s, HA_WATCHDOG_TIMEOUT_MIN_MS / 1000,
                        w.mode == HA_WATCHDOG_REQUIRED ? "; as it is required, nobody can lead"
                                                       : "");
     else

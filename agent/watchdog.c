@@ -258,7 +258,6 @@ static void keepalive_failed(struct watchdog *w, const struct pgv_error *err)
         return;
     (void)w->sys->close(w->fd);
     forget_device(w);
-    w->retry_ms = w->sys->now_ms() + WATCHDOG_RETRY_MS;
 }
 
 static bool open_device(struct watchdog *w, struct pgv_error *err)
@@ -309,9 +308,9 @@ static void say_impossible(struct watchdog *w)
     w->said_impossible = true;
     pgv_log(PGV_WARNING, "watchdog",
             "Watchdog not supported because leader TTL %lld leaves a time-out of %lld seconds, "
-            "less than loop_wait %lld",
+            "less than loop_wait %lld or less than %d",
             (long long)w->config.ttl_s, (long long)w->config.timeout_s,
-            (long long)w->config.loop_wait_s);
+            (long long)w->config.loop_wait_s, HA_WATCHDOG_TIMEOUT_MIN_MS / 1000);
 }
 
 static void say_not_activated(struct watchdog *w, const struct pgv_error *err)
@@ -326,58 +325,33 @@ static void say_not_activated(struct watchdog *w, const struct pgv_error *err)
             "Could not activate %s: %s", name, err->msg);
 }
 
-static void say_unsafe(const struct watchdog *w)
-{
-    bool required = w->config.mode == HA_WATCHDOG_REQUIRED;
-    char name[WATCHDOG_NAME_BYTES];
-
-    watchdog_name(w, name);
-    pgv_log(required ? PGV_ERROR : PGV_WARNING, "watchdog",
-            "%s counts %u seconds, but only %lld would be safe%s", name, w->timeout_s,
-            (long long)w->config.timeout_s,
-            required ? "; as a watchdog is required, this node cannot be primary" : "");
-}
-
-/* Opened, and it must not stay so. One that cannot be closed counts on and is kept. */
-static void give_up(struct watchdog *w)
-{
-    w->unfit = true;
-    if (w->closable)
-        close_device(w);
-}
-
-/* It counts with the time-out it has got: is that one to live with? */
+/* It counts with the time-out it has got. One that would reset a machine that keeps its lease, or
+ * too late, is not used; one that cannot be closed either is the brain's to keep alive. */
 static void judge(struct watchdog *w, bool shortened)
 {
     const struct watchdog_config *c = &w->config;
+    bool too_short = !shortened && w->timeout_s < c->loop_wait_s;
     char name[WATCHDOG_NAME_BYTES];
 
     watchdog_name(w, name);
     if (!w->closable)
         pgv_log(PGV_WARNING, "watchdog",
                 "%s cannot be stopped once it counts: it will reset this machine some time after "
-                "the leader key is lost, even if PostgreSQL has been stopped by then",
+                "the agent has ended, even if PostgreSQL has been stopped by then",
                 name);
-    if (!shortened && w->timeout_s < c->loop_wait_s) {
-        pgv_log(PGV_ERROR, "watchdog",
-                "%s counts %u seconds, less than loop_wait of %lld seconds%s", name, w->timeout_s,
-                (long long)c->loop_wait_s, w->closable ? "; it is not used" : "");
-        give_up(w);
-    } else if (w->timeout_s > c->timeout_s) {
-        say_unsafe(w);
-        if (c->mode == HA_WATCHDOG_REQUIRED)
-            give_up(w);
-    }
-    if (w->running)
+    if (!too_short && w->timeout_s <= c->timeout_s) {
         pgv_log(PGV_INFO, "watchdog",
                 "%s activated with %u second timeout, timing slack %lld seconds", name,
                 w->timeout_s, (long long)c->slack_s);
-}
-
-/* It has not failed with this configuration, or some time has passed. */
-static bool may_open(const struct watchdog *w)
-{
-    return !w->unfit && w->sys->now_ms() >= w->retry_ms;
+        return;
+    }
+    pgv_log(c->mode == HA_WATCHDOG_REQUIRED ? PGV_ERROR : PGV_WARNING, "watchdog",
+            "%s counts %u seconds, which is %s %lld seconds: it is not used", name, w->timeout_s,
+            too_short ? "less than loop_wait of" : "more than the wanted",
+            (long long)(too_short ? c->loop_wait_s : c->timeout_s));
+    w->unfit = true;
+    if (w->closable)
+        close_device(w);
 }
 
 static void activate(struct watchdog *w, uint64_t want_ms, uint64_t until_ms)
@@ -387,9 +361,9 @@ static void activate(struct watchdog *w, uint64_t want_ms, uint64_t until_ms)
     struct pgv_error err;
     bool shortened;
 
-    if (c->mode == HA_WATCHDOG_OFF || c->driver == WATCHDOG_NONE || !may_open(w))
+    if (c->mode == HA_WATCHDOG_OFF || c->driver == WATCHDOG_NONE || w->unfit)
         return;
-    if (c->slack_s < 0 || want_ms == 0) {
+    if (!c->possible) {
         say_impossible(w);
         return;
     }
@@ -397,15 +371,13 @@ static void activate(struct watchdog *w, uint64_t want_ms, uint64_t until_ms)
         return;
     if (!open_device(w, &err)) {
         say_not_activated(w, &err);
-        if (err.sys != ENOENT && err.sys != EACCES)
-            w->retry_ms = w->sys->now_ms() + WATCHDOG_RETRY_MS;
+        w->unfit = err.code == PGV_EINVALID;
         return;
     }
     if (!get_support(w, &err) ||
         !(w->adjustable ? set_timeout(w, seconds, &err) : get_timeout(w, &err)) || !ping(w, &err)) {
         say_not_activated(w, &err);
         w->unfit = !is_gone(&err);
-        w->retry_ms = w->sys->now_ms() + WATCHDOG_RETRY_MS;
         close_device(w);
         return;
     }
@@ -424,15 +396,19 @@ static void disable(struct watchdog *w)
 
     if (!w->running)
         return;
-    if (!w->closable) { /* as much time as there is, for whoever can still do something */
-        watchdog_name(w, name);
-        if (!ping(w, &err))
-            pgv_log(PGV_ERROR, "watchdog", "%s: %s", name, err.msg);
-        pgv_log(PGV_WARNING, "watchdog",
-                "%s cannot be stopped: it will reset this machine in %u seconds", name,
-                w->timeout_s);
+    if (w->closable) {
+        close_device(w);
+        return;
     }
-    close_device(w);
+    /* It stays open: as much time as there is, for whoever can still do something. */
+    if (!ping(w, &err)) {
+        keepalive_failed(w, &err);
+        return;
+    }
+    watchdog_name(w, name);
+    pgv_log(PGV_WARNING, "watchdog",
+            "%s cannot be stopped: without another keepalive it resets this machine in %u seconds",
+            name, w->timeout_s);
 }
 
 /* ---- keep alive ------------------------------------------------------------------------------ */
@@ -467,8 +443,7 @@ static void say_kept_back(struct watchdog *w, const char *why)
  * for any lease was told of when it was activated: it is better than none. */
 static bool outlives(const struct watchdog *w, uint64_t from_ms, uint64_t until_ms)
 {
-    return until_ms && w->full_s <= w->config.timeout_s &&
-           from_ms + w->call_ms + (uint64_t)w->timeout_s * 1000 > until_ms;
+    return until_ms && from_ms + w->call_ms + (uint64_t)w->timeout_s * 1000 > until_ms;
 }
 
 /* A driver that rounds up is asked for less and less. False: it is gone. */
@@ -544,16 +519,10 @@ static bool keepalive(struct watchdog *w, uint64_t want_ms, uint64_t until_ms)
         return true;
     if (is_another(w)) {
         disable(w);
+        if (w->running) /* it counts on, and nobody will keep it alive */
+            close_device(w);
         activate(w, want_ms, until_ms);
         return false;
-    }
-    if (want_ms == 0) {
-        say_impossible(w);
-        if (w->closable) {
-            disable(w);
-            return false;
-        }
-        want_ms = (uint64_t)w->full_s * 1000; /* stopping is impossible, so go on */
     }
     return keep_alive(w, want_ms, until_ms);
 }
@@ -573,12 +542,11 @@ bool watchdog_configure(struct watchdog *w, const struct watchdog_config *c)
         return false;
     memcpy(&w->config, c, sizeof(*c));
     w->unfit = w->said_impossible = false;
-    w->retry_ms = 0;
     w->said[0] = '\0';
-    if (c->mode == HA_WATCHDOG_OFF || c->driver == WATCHDOG_NONE)
+    if (w->running && !c->possible)
+        say_impossible(w);
+    if (c->mode == HA_WATCHDOG_OFF || c->driver == WATCHDOG_NONE || !c->possible)
         disable(w);
-    else if (w->running && !w->adjustable && w->timeout_s > c->timeout_s)
-        say_unsafe(w);
     return true;
 }
 
@@ -608,8 +576,8 @@ static bool is_usable(const struct watchdog *w)
 {
     const struct watchdog_config *c = &w->config;
 
-    return w->running || (c->mode != HA_WATCHDOG_OFF && c->driver != WATCHDOG_NONE &&
-                          c->slack_s >= 0 && may_open(w) && w->sys->access(c->device, W_OK) == 0);
+    return w->running || (c->mode != HA_WATCHDOG_OFF && c->driver != WATCHDOG_NONE && c->possible &&
+                          !w->unfit && w->sys->access(c->device, W_OK) == 0);
 }
 
 void watchdog_state(const struct watchdog *w, struct ha_watchdog *ret)
@@ -627,5 +595,5 @@ bool watchdog_is_healthy(const struct watchdog *w)
     const struct watchdog_config *c = &w->config;
 
     return c->mode != HA_WATCHDOG_REQUIRED ||
-           (c->slack_s >= 0 && is_usable(w) && (!w->running || (int64_t)w->full_s <= c->timeout_s));
+           (c->possible && is_usable(w) && (!w->running || (int64_t)w->full_s <= c->timeout_s));
 }

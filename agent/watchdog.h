@@ -23,9 +23,6 @@
 #define WATCHDOG_NAME_BYTES (WATCHDOG_PATH_BYTES + 80)
 /** A call into the driver that takes longer is told: it holds up the loop. */
 #define WATCHDOG_SLOW_MS 100
-/** After a failure that a look at the device's file does not foresee: busy, say. Until then it is
- * not usable, so that such a node does not take the leader key again and again in vain. */
-#define WATCHDOG_RETRY_MS 60000
 
 enum watchdog_driver {
     WATCHDOG_NONE,    /* nobody knows this driver: there never is a device */
@@ -40,7 +37,8 @@ struct watchdog_config {
     char device[WATCHDOG_PATH_BYTES];
     int64_t ttl_s, loop_wait_s;
     int64_t timeout_s; /* wanted */
-    int64_t slack_s;   /* timeout_s - loop_wait_s; negative: no watchdog with these times */
+    int64_t slack_s;   /* timeout_s - loop_wait_s */
+    bool possible;     /* with these times, that is */
 };
 
 /** What the kernel does for us, so that a test can be the device. Each returns as its namesake. */
@@ -75,7 +73,6 @@ struct watchdog {
     uint64_t pinged_ms;   /* when the call of the last keepalive began */
     uint64_t fires_ms;    /* no later than it would without another one */
     uint64_t call_ms;     /* the last call into the driver took so long */
-    uint64_t retry_ms;    /* not to be opened before then */
     bool unfit;           /* opened in vain: not again with this configuration */
     bool said_impossible; /* once a configuration */
     bool said_kept_back;
@@ -85,9 +82,9 @@ struct watchdog {
 /** Nothing is opened. @sys: watchdog_sys_real. A zeroed one is off, and stays so. */
 void watchdog_init(struct watchdog *w, const struct watchdog_sys *sys);
 /**
- * At the start and at each change of the configuration. Mode off, or a driver nobody knows, closes
- * at once; another device is changed to at the next keepalive, so that there is none without its
- * time-out. True: the brain should be told.
+ * At the start and at each change of the configuration. One that must not be used any more is
+ * disabled at once; another device is changed to at the next keepalive. True: the brain should be
+ * told.
  */
 bool watchdog_configure(struct watchdog *w, const struct watchdog_config *c);
 /** HA_DO_WATCHDOG. True: the brain should be told, later. */

@@ -117,6 +117,7 @@ static void test_get_patroni__watchdog_failed(void **state)
     memset(&c, 0, sizeof(c));
     c.mode = HA_WATCHDOG_REQUIRED;
     c.driver = WATCHDOG_LINUX;
+    c.possible = true;
     snprintf(c.device, sizeof(c.device), "%s/none", world.dir);
     (void)watchdog_configure(&world.a.watchdog, &c);
     assert_int_equal(get("/patroni"), 200);
