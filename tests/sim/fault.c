@@ -173,6 +173,21 @@ static void shut_down(struct sim *s, struct sim_node *n, uint64_t back_us)
     node_feed(s, n, &ev);
 }
 
+void machine_power(struct sim *s, struct sim_node *n, bool on)
+{
+    if (on) {
+        cut(s, n, false, true, true, true);
+        node_start(s, n, 2 * SIM_S);
+        return;
+    }
+    if (n->paused)
+        node_thaw(s, n, true, 0);
+    node_kill(s, n);
+    watchdog_power_lost(n);
+    pg_crash(s, n, "power lost");
+    cut(s, n, true, true, true, true);
+}
+
 static void apply(struct sim *s, const struct sim_fault *f, bool begin)
 {
     struct sim_node *n = f->node >= 0 ? &s->nodes[f->node] : NULL;
@@ -312,16 +327,7 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         }
         break;
     case SIM_FAULT_MACHINE_CRASH:
-        if (begin) {
-            if (n->paused)
-                node_thaw(s, n, true, 0);
-            node_kill(s, n);
-            pg_crash(s, n, "power lost");
-            cut(s, n, true, true, true, true);
-        } else {
-            cut(s, n, false, true, true, true);
-            node_start(s, n, 2 * SIM_S);
-        }
+        machine_power(s, n, !begin);
         break;
     case SIM_FAULT_WALL_STEP:
         n->wall_off_us += f->arg * (int64_t)SIM_S;
@@ -396,6 +402,21 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
             break; /* a second cluster would be made beside the first */
         s->check.strangers = true;
         store_delete_initialize(s);
+        break;
+    case SIM_FAULT_WATCHDOG_GONE:
+        watchdog_goes_away(n, begin);
+        break;
+    case SIM_FAULT_WATCHDOG_BUSY:
+        n->watchdog.busy = begin;
+        break;
+    case SIM_FAULT_WATCHDOG_DEAF:
+        n->watchdog.deaf = begin;
+        break;
+    case SIM_FAULT_WATCHDOG_MODE:
+        n->watchdog.mode = (enum ha_watchdog_mode)f->arg;
+        n->seen.mode_us = s->now_us;
+        if (hears(n))
+            node_push_policy(s, n);
         break;
     case SIM_FAULT_FOREIGN_DATA:
         if (n->pg.dir == PM_DIR_OK) {
