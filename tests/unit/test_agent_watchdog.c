@@ -633,6 +633,8 @@ static void test_watchdog_do__a_late_renewal_shortens_it_for_once(void **state)
     said_nothing();
     assert_false(act(HA_WATCHDOG_KEEPALIVE, 25000, 0)); /* nothing to guard: as long as it takes */
     was_done("1");
+    assert_true(act(HA_WATCHDOG_KEEPALIVE, 25000, now_ms));
+    said("is not kept alive for now"); /* that is another time */
 }
 
 static void test_watchdog_do__a_late_renewal_shortens_the_activation(void **state)
