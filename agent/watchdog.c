@@ -397,7 +397,9 @@ static void disable(struct watchdog *w)
     if (!w->running)
         return;
     if (w->closable) {
+        watchdog_name(w, name);
         close_device(w);
+        pgv_log(PGV_INFO, "watchdog", "%s is off", name);
         return;
     }
     /* It stays open: as much time as there is, for whoever can still do something. */

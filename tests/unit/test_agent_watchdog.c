@@ -840,7 +840,7 @@ static void test_watchdog_do__disable(void **state)
     activated();
     assert_true(act(HA_WATCHDOG_DISABLE, 0, 0));
     was_done("V close");
-    said_nothing();
+    said("INFO: iTCO_wdt is off");
     assert_false(state_now().running);
 
     activated();
