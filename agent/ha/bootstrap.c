@@ -203,6 +203,7 @@ static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
 enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
 {
     static const enum ha_dcs_op writes[] = { HA_DCS_SET_SYSID, HA_DCS_SET_CONFIG };
+    enum ha_ask watched;
     struct ha_effect *e;
 
     if (!ha->bootstrapping)
@@ -219,18 +220,12 @@ enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
         ha_start_job(ha, fx, PM_JOB_POST_BOOTSTRAP, HA_WHY_post_bootstrap, "post_bootstrap");
         return ha_end(ha, fx, HA_WHY_post_bootstrap);
     }
-    switch (ha_watchdog_activate(ha, fx)) {
-    case HA_ASK_WAITS:
+    watched = ha_watchdog_activate(ha, fx);
+    if (watched == HA_ASK_WAITS)
         return HA_WAIT;
-    case HA_ASK_REFUSED:
-    case HA_ASK_LOST:
-    case HA_ASK_NOT:
-        if (!ha_watchdog_lacks(ha, HA_ASK_REFUSED))
-            break;
+    if (ha_watchdog_lacks(ha, watched)) {
         ha_log(fx, HA_ERROR, HA_WHY_watchdog_bootstrap);
         return cancel_initialization(ha, fx);
-    case HA_ASK_OK:
-        break;
     }
     /* The identity and the configuration must stand before anybody can see a leader. */
     for (unsigned i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {

@@ -86,6 +86,8 @@ void ha_fence(struct ha *ha, struct ha_effects *fx)
     at = ha_fence_at(ha);
     if (ha->now_ms < at)
         return;
+    if (fires)
+        ha_watchdog_fenced(ha);
     if (!ha->lease_until_ms) {
         /* A stop that is under way and has not ended the writes is not enough any more. */
         bool again = ha->job.kind == PM_JOB_STOP;

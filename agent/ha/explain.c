@@ -182,7 +182,7 @@ static void watchdog(const struct ha *ha, uint64_t now_ms, struct ha_rules *r)
              "time to be one");
     else if (ha_watchdog_rests(ha, now_ms))
         rule(r, "watchdog", HA_RULE_FAIL,
-             "a watchdog is required, and its activation has failed: no new attempt within ttl");
+             "a watchdog is required, and it has failed a moment ago: no new attempt within ttl");
     else
         rule(r, "watchdog", ha->watchdog_ask.told ? pass_if(ha->watchdog.usable) : HA_RULE_UNKNOWN,
              "a watchdog is required, its device %s",

@@ -93,11 +93,14 @@ bool ha_watchdog_ready(const struct ha *ha);
 bool ha_watchdog_rests(const struct ha *ha, uint64_t now_ms);
 /** Until when we may be primary: the lease ends, or the watchdog fires. 0: no lease. */
 uint64_t ha_proven_until(const struct ha *ha);
+/** Fencing is about to act because it fires before the lease ends. */
+void ha_watchdog_fenced(struct ha *ha);
 /** By then the lease should be renewed, for one slow renewal to do no harm. */
 uint64_t ha_watchdog_renew_at(const struct ha *ha);
 /** May we race? Asked once per cycle; at once OK unless it is required. */
 enum ha_ask ha_watchdog_check(struct ha *ha, struct ha_effects *fx);
-/** Before leading: once per cycle. REFUSED: there is none; ha_watchdog_lacks() says what of it. */
+/** Before leading: once per cycle. REFUSED: there is none; ha_watchdog_lacks() says what of it.
+ * LOST: there was not time enough left of the lease. */
 enum ha_ask ha_watchdog_activate(struct ha *ha, struct ha_effects *fx);
 /** Refused, and without it this node must not lead. */
 bool ha_watchdog_lacks(const struct ha *ha, enum ha_ask activated);

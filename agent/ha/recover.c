@@ -175,6 +175,8 @@ static enum ha_flow holder(struct ha *ha, struct ha_effects *fx, uint64_t *ret_t
 
         if (watched == HA_ASK_WAITS)
             return HA_WAIT;
+        if (watched == HA_ASK_LOST)
+            return ha_dcs_failed(ha, fx);
         if (ha_watchdog_lacks(ha, watched)) {
             ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_watchdog_not_promoted);
             ha->lease_until_ms = 0;

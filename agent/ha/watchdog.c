@@ -11,6 +11,9 @@
  */
 #include "agent/ha/internal.h"
 
+/** So long before fencing a deaf device that is not required is closed. */
+#define GIVE_UP_MS 1000
+
 uint64_t ha_watchdog_wanted(const struct ha *ha)
 {
     const struct ha_policy *p = &ha->policy;
@@ -60,6 +63,21 @@ uint64_t ha_proven_until(const struct ha *ha)
     uint64_t until = ha->lease_until_ms;
 
     return until && counts(ha) && ha->watchdog.fires_ms < until ? ha->watchdog.fires_ms : until;
+}
+
+/* It was not kept alive although the lease was proven: it is deaf, or too slow for this store. */
+static bool deaf(const struct ha *ha)
+{
+    uint64_t ttl = ha->policy.ttl_ms, timeout = ha->watchdog.timeout_ms;
+
+    return counts(ha) && ttl > timeout &&
+           ha->lease_until_ms > ha->watchdog.fires_ms + (ttl - timeout);
+}
+
+void ha_watchdog_fenced(struct ha *ha)
+{
+    if (deaf(ha))
+        ha->watchdog_ask.failed_ms = ha->now_ms;
 }
 
 /* How long it must be left alone between two keepalives for one slow renewal to do no harm. */
@@ -129,7 +147,7 @@ void ha_watchdog_new_policy(struct ha *ha, struct ha_effects *fx)
 {
     uint64_t wanted = ha_watchdog_wanted(ha);
 
-    ha->watchdog_ask.unfit = false;
+    ha->watchdog_ask.unfit = ha->watchdog_ask.given_up = false;
     ha->watchdog_ask.failed_ms = 0;
     /* The next renewal is for a shorter lease: it must fire before that ends, answered or not. */
     if (wanted && wanted < ha->watchdog.timeout_ms && ha->watchdog.adjustable)
@@ -158,7 +176,9 @@ enum ha_ask ha_watchdog_activate(struct ha *ha, struct ha_effects *fx)
 
     if (ha_watchdog_ready(ha))
         return HA_ASK_OK;
-    if (!ha_watchdog_wanted(ha))
+    if (ha->lease_until_ms && !ha_is_leader(ha, ha->now_ms + HA_DEMOTE_MARGIN_MS))
+        return HA_ASK_LOST;
+    if (!ha_watchdog_wanted(ha) || ha_watchdog_rests(ha, ha->now_ms))
         return HA_ASK_REFUSED;
     if (*ask == HA_ASK_NOT) {
         struct ha_effect *e;
@@ -204,7 +224,7 @@ void ha_watchdog_told(struct ha *ha, const struct ha_watchdog *w, struct ha_effe
     a->told = true;
     a->waits = false;
     if (!w->running)
-        a->stays = false;
+        a->stays = a->given_up = false;
     if (asked) {
         switch (a->what) {
         case HA_WATCHDOG_CHECK:
@@ -215,7 +235,7 @@ void ha_watchdog_told(struct ha *ha, const struct ha_watchdog *w, struct ha_effe
             activated(ha);
             return;
         case HA_WATCHDOG_DISABLE:
-            a->stays = w->running;
+            a->stays = w->running && !a->given_up;
             if (a->stays)
                 ha_log(fx, HA_WARNING, HA_WHY_watchdog_stays);
             return;
@@ -251,6 +271,14 @@ static bool without_limit(const struct ha *ha)
     return ha->watchdog_ask.stays || (ha->bootstrapping && !ha->dcs_inflight[HA_DCS_TAKE]);
 }
 
+/* Where it is not required, a deaf one is not worth a demotion: it is closed a little before
+ * fencing would look at it. One that does not even close is left to fencing. */
+static bool to_give_up(const struct ha *ha)
+{
+    return !required(ha) && !ha->watchdog_ask.given_up && deaf(ha) &&
+           ha->now_ms + HA_DEMOTE_MARGIN_MS + GIVE_UP_MS >= ha->watchdog.fires_ms;
+}
+
 static bool to_disable(const struct ha *ha)
 {
     if (!counts(ha))
@@ -260,7 +288,7 @@ static bool to_disable(const struct ha *ha)
     if (ha->bootstrapping)
         return !ha->pg.alive;
     /* A device that cannot be what is wanted would reset a machine that keeps its lease. */
-    return !to_guard(ha) || (!required(ha) && ha->watchdog_ask.unfit);
+    return !to_guard(ha) || (!required(ha) && ha->watchdog_ask.unfit && !ha->watchdog_ask.given_up);
 }
 
 static uint64_t keepalive_at(const struct ha *ha)
@@ -272,10 +300,18 @@ void ha_watchdog_go_on(struct ha *ha, struct ha_effects *fx)
 {
     if (!ha->watchdog.running || ha->watchdog_ask.waits)
         return;
-    if (to_disable(ha))
+    if (to_give_up(ha)) {
+        ha->watchdog_ask.given_up = ha->watchdog_ask.unfit = true;
+        ha_log(fx, HA_WARNING, HA_WHY_watchdog_lost);
+        tell(ha, fx, HA_WATCHDOG_DISABLE, HA_WHY_watchdog_lost);
+        return;
+    }
+    if (to_disable(ha)) {
+        ha->watchdog_ask.given_up = false;
         tell(ha, fx, HA_WATCHDOG_DISABLE, HA_WHY_watchdog_disable);
-    else if (without_limit(ha) && ha->now_ms >= keepalive_at(ha))
+    } else if (without_limit(ha) && ha->now_ms >= keepalive_at(ha)) {
         keep_alive(ha, fx, 0, HA_WHY_watchdog_unlimited);
+    }
 }
 
 uint64_t ha_watchdog_at(const struct ha *ha)
@@ -284,6 +320,9 @@ uint64_t ha_watchdog_at(const struct ha *ha)
         return UINT64_MAX;
     if (without_limit(ha))
         return keepalive_at(ha);
+    if (deaf(ha) && !required(ha) && !ha->watchdog_ask.given_up &&
+        ha->watchdog.fires_ms > HA_DEMOTE_MARGIN_MS + GIVE_UP_MS)
+        return ha->watchdog.fires_ms - HA_DEMOTE_MARGIN_MS - GIVE_UP_MS;
     /* The moment from which on to_guard() gives a server up that does not run. */
     if (!ha->bootstrapping && !may_write(ha) && ha->watchdog.fires_ms > HA_DEMOTE_MARGIN_MS)
         return ha->watchdog.fires_ms - HA_DEMOTE_MARGIN_MS;

@@ -21,6 +21,7 @@ const char *const sim_odd_names[SIM_ODDS] = {
     [SIM_ODD_DEAD] = "agent dead or just started",
     [SIM_ODD_PAUSED_MACHINE] = "machine woke up after its lease",
     [SIM_ODD_STOLEN] = "machine stopped together with its clock",
+    [SIM_ODD_STUCK] = "PostgreSQL does not end",
     [SIM_ODD_SESSION] = "the store dropped a live session",
     [SIM_ODD_PAUSE_MODE] = "the cluster is or was just paused by people",
 };
@@ -112,6 +113,8 @@ static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd 
         *ret = SIM_ODD_FROZEN;
     } else if (recently(s, n->thawed_us, WAKE_GRACE_US)) {
         *ret = n->thawed_machine ? SIM_ODD_PAUSED_MACHINE : SIM_ODD_FROZEN;
+    } else if (n->pg.stuck || recently(s, n->seen.stuck_us, WAKE_GRACE_US)) {
+        *ret = SIM_ODD_STUCK;
     } else if (n->seen.key_lost == SIM_LOSS_REVOKED && recently(s, n->seen.key_until_us, ttl_us)) {
         *ret = SIM_ODD_SESSION;
     } else {
@@ -154,6 +157,8 @@ static bool guard_fails(const struct sim_node *n, enum sim_odd why, enum sim_gua
     case SIM_ODD_PAUSED_MACHINE:
     case SIM_ODD_STOLEN:
         return g == SIM_GUARD_HARDWARE;
+    case SIM_ODD_STUCK:
+        return true;
     case SIM_ODD_SESSION:
     case SIM_ODD_PAUSE_MODE:
     case SIM_ODDS:
@@ -169,6 +174,7 @@ static void check_two(struct sim *s)
     unsigned n = 0;
     enum sim_odd why = SIM_ODD_FROZEN;
     enum sim_guard g = SIM_GUARD_NONE;
+    int w_lost = SIM_LOSS_NONE;
 
     for (unsigned i = 0; i < s->n; i++)
         if (takes_writes(&s->nodes[i]))
@@ -187,6 +193,7 @@ static void check_two(struct sim *s)
             return;
         }
         g = guard(s, w[i]);
+        w_lost = w[i]->seen.key_lost;
         if (guard_fails(w[i], why, g)) {
             check_violation(s, w[i], SIM_RULE_guard_late, "%s (%s)", sim_odd_names[why],
                             sim_guard_names[g]);
@@ -194,6 +201,9 @@ static void check_two(struct sim *s)
         }
     }
     if (!c->two) {
+        if (g != SIM_GUARD_NONE && why != SIM_ODD_PAUSE_MODE &&
+            w_lost != SIM_LOSS_EXPIRED) /* that is why the watchdog had no reason to fire */
+            why = SIM_ODD_SESSION;
         c->two = true;
         c->two_why = why;
         c->two_since_us = s->now_us;
@@ -258,7 +268,9 @@ void check_reset(struct sim *s, struct sim_node *n)
 
 void check_disarmed(struct sim *s, struct sim_node *n)
 {
-    if (n->pg.writable && guard(s, n) != SIM_GUARD_NONE)
+    bool given_up = n->watchdog.deaf && n->watchdog.mode == HA_WATCHDOG_AUTOMATIC;
+
+    if (n->pg.writable && !given_up && guard(s, n) != SIM_GUARD_NONE)
         check_violation(s, n, SIM_RULE_disarmed, "%s", n->ha.status);
 }
 

@@ -412,6 +412,10 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
     case SIM_FAULT_WATCHDOG_DEAF:
         n->watchdog.deaf = begin;
         break;
+    case SIM_FAULT_PG_STUCK:
+        n->pg.stuck = begin;
+        n->seen.stuck_us = s->now_us;
+        break;
     case SIM_FAULT_WATCHDOG_MODE:
         n->watchdog.mode = (enum ha_watchdog_mode)f->arg;
         n->seen.mode_us = s->now_us;

@@ -308,7 +308,7 @@ static void on_sigint(struct sim *s, struct sim_node *n, const struct sim_ev *ev
 
     if (ev->a != pg->life || pg->proc == PG_DOWN)
         return;
-    if (pg->backends_hang) {
+    if (pg->backends_hang || pg->stuck) {
         sim_in(s, 100 * SIM_MS, SIM_MACHINE, n, on_sigint, pg->life, 0, 0);
         return;
     }
@@ -328,6 +328,10 @@ static void on_sigquit(struct sim *s, struct sim_node *n, const struct sim_ev *e
 {
     if (ev->a != n->pg.life || n->pg.proc == PG_DOWN)
         return;
+    if (n->pg.stuck) {
+        sim_in(s, 100 * SIM_MS, SIM_MACHINE, n, on_sigquit, n->pg.life, 0, 0);
+        return;
+    }
     pg_stop_sessions(s, n);
     sim_in(s, sim_lat(s, SIM_MS, 20 * SIM_MS), SIM_MACHINE, n, on_down, n->pg.life, 0, 0);
 }

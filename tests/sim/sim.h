@@ -286,6 +286,7 @@ struct sim_pg {
     unsigned fail_bootstraps, fail_post_bootstraps;
     bool replay_paused;    /* until somebody resumes it; then it ends */
     bool foreign;          /* the data is another cluster's */
+    bool stuck;            /* no signal reaches it */
     bool stop_hangs, hung; /* hung: new connections and queries get no answer */
     uint64_t pre_promote_us, promote_us, recovery_us, stop_us, lag_us;
     bool disk_gone, dir_hidden;
@@ -468,6 +469,7 @@ struct sim_node {
         uint64_t pause_us; /* it believed in a pause until then */
         uint64_t agent_up_us;
         uint64_t unguarded_us; /* takes writes without a watchdog since then; 0: does not */
+        uint64_t stuck_us;     /* PostgreSQL heeded no signals until then */
         uint64_t mode_us;      /* watchdog.mode was changed */
         uint64_t device_us;    /* something befell its watchdog, which lasts until then */
     } seen;
@@ -604,6 +606,7 @@ enum sim_odd {
     SIM_ODD_DEAD,
     SIM_ODD_PAUSED_MACHINE,
     SIM_ODD_STOLEN,
+    SIM_ODD_STUCK,
     SIM_ODD_SESSION,
     SIM_ODD_PAUSE_MODE,
     SIM_ODDS

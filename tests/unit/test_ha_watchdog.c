@@ -173,6 +173,7 @@ static void test_activate__standby_without_gives_the_key_up(void **state)
     /* And does not take it again at once, whatever the device says. */
     w->device.usable = true;
     w->hold_watchdog = false;
+    w_device(w); /* the question after a regular cycle */
     w_forget(w);
     w_leader(w, NULL);
     w_view(w);
@@ -600,6 +601,79 @@ static void test_lost__keepalives_that_fail_end_in_an_orderly_demotion(void **st
     w->device.fires_ms = fires;
     w_device(w);
     assert_non_null(w_job(w, PM_JOB_STOP));
+    /* A device that is deaf is none: somebody else takes over. */
+    w_forget(w);
+    stopped(w);
+    assert_non_null(w_watchdog(w, HA_WATCHDOG_DISABLE));
+    w->pg.alive = w->pg.look_ok = w->pg.in_recovery = true;
+    w->pg.state = PGV_STATE_RUNNING;
+    w->pg.role = PGV_ROLE_REPLICA;
+    w_facts(w);
+    w_job_end(w, PM_JOB_START, PM_DONE);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    assert_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE));
+    assert_string_equal(w_status(w), "Not promoting self because watchdog could not be activated");
+}
+
+static void test_lost__automatic_closes_one_that_is_deaf(void **state)
+{
+    struct w *w = *state;
+    uint64_t fires = w->device.fires_ms;
+
+    w_cycle(w);
+    w->device.fires_ms = fires;
+    w_device(w);
+    assert_true(w->wake_ms < fires - HA_DEMOTE_MARGIN_MS);
+    w_forget(w);
+    while (w->now_ms < fires + 1000) {
+        if (w->device.running && w->device.fires_ms != fires) {
+            w->device.fires_ms = fires;
+            w_device(w);
+        }
+        w_tick(w, w->wake_ms > w->now_ms ? w->wake_ms - w->now_ms : 1);
+    }
+    assert_non_null(w_watchdog(w, HA_WATCHDOG_DISABLE));
+    assert_non_null(w_why(w, HA_WHY_watchdog_lost));
+    assert_false(w->device.running);
+    assert_null(w_job(w, PM_JOB_STOP));
+    w_forget(w);
+    w_cycle(w);
+    assert_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE)); /* once was enough */
+    assert_string_equal(w_status(w), "no action. I am (n1), the leader with the lock");
+}
+
+static void test_lost__one_that_is_deaf_and_does_not_close_demotes(void **state)
+{
+    struct w *w = *state;
+    uint64_t fires = w->device.fires_ms;
+
+    w->device_stays = true;
+    w_cycle(w);
+    while (!w_job(w, PM_JOB_STOP)) {
+        assert_true(w->now_ms < fires);
+        if (w->device.fires_ms != fires) {
+            w->device.fires_ms = fires;
+            w_device(w);
+        }
+        w_tick(w, w->wake_ms > w->now_ms ? w->wake_ms - w->now_ms : 1);
+    }
+    assert_non_null(w_watchdog(w, HA_WATCHDOG_DISABLE));
+    assert_int_equal(w->now_ms, fires - HA_DEMOTE_MARGIN_MS);
+}
+
+static void test_activate__not_under_a_lease_that_is_nearly_over(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_DCS };
+
+    w->hold[HA_DCS_ACQUIRE] = w->hold[HA_DCS_RENEW] = true;
+    w_view(w);
+    ev.u.dcs.op = HA_DCS_ACQUIRE;
+    ev.u.dcs.sent_ms = w->now_ms;
+    w->now_ms += w->policy.ttl_ms - HA_DEMOTE_MARGIN_MS;
+    w_event(w, &ev);
+    assert_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE));
+    assert_null(w_job(w, PM_JOB_PROMOTE));
 }
 
 /* ---- one that cannot be closed --------------------------------------------------------------- */
@@ -878,6 +952,9 @@ int main(void)
         LEADER(test_lost__required_is_activated_again_or_demotes),
         AUTOMATIC(test_lost__automatic_warns_and_goes_on),
         LEADER(test_lost__keepalives_that_fail_end_in_an_orderly_demotion),
+        AUTOMATIC(test_lost__automatic_closes_one_that_is_deaf),
+        AUTOMATIC(test_lost__one_that_is_deaf_and_does_not_close_demotes),
+        ORPHAN(test_activate__not_under_a_lease_that_is_nearly_over),
         LEADER(test_stays__is_kept_alive_without_limit_until_it_guards_again),
         LEADER(test_exit__stopped_it_is_disabled),
         cmocka_unit_test(test_exit__paused_it_is_disabled),
