@@ -48,6 +48,7 @@ struct agent_pump {
     struct pump pump;
     enum phase phase;
     int timer_fd;
+    uint64_t timer_ms; /* what it is set to; 0: it has run out */
     uv_poll_t timer;
     uv_timer_t start_timer;
     uv_signal_t sighup, sigterm, sigint;
@@ -295,6 +296,9 @@ static void port_wake_at(void *data, uint64_t at_ms)
 
     if (at_ms == 0)
         at_ms = 1;
+    if (at_ms == a->pump->timer_ms)
+        return;
+    a->pump->timer_ms = at_ms;
     at.it_value.tv_sec = (time_t)(at_ms / 1000);
     at.it_value.tv_nsec = (long)(at_ms % 1000) * 1000000;
     (void)PGV_EXPECT(timerfd_settime(a->pump->timer_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0);
@@ -807,6 +811,7 @@ static void on_timer(uv_poll_t *timer, int status, int events)
     (void)events;
     if (read(a->pump->timer_fd, &ticks, sizeof(ticks)) < 0 && errno == EAGAIN)
         return;
+    a->pump->timer_ms = 0;
     if (a->pump->phase != PHASE_RUN)
         return;
     feed(a, &(struct ha_event){ .type = HA_EV_TICK });

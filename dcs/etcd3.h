@@ -281,6 +281,7 @@ struct etcd3_watch {
     uint64_t expect_since_ms; /* 0: nothing is missing */
     uint64_t floor_rev;       /* the store's revision when the last probe went out */
     uint64_t heard_ms, began_ms, pause_ms;
+    uint64_t proved_ms; /* when an answer to a leader last told that nothing is missing */
     uint64_t due_ms; /* when to look again */
 };
 
@@ -384,6 +385,7 @@ struct etcd3 {
     uint64_t view_retry_ms;
 
     struct etcd3_lease lease;
+    uint64_t led_ms; /* when the leader key was last proven ours; 0: never */
     struct etcd3_watch watch;
     struct pgv_buf touched;                /* the member document as last written … */
     char touched_lease[DCS_VERSION_BYTES]; /* … and under which lease; empty: not yet */

@@ -29,6 +29,8 @@
 #define TEXT_BYTES_MAX (8u << 20) /* of one document of the stream */
 #define CONNECT_MS 3000           /* until the stream is established */
 #define PROBE_MS 5000
+#define PROBE_LEADER_MS 11000 /* at most, see silence_ms() */
+#define RENEWAL_SLACK_MS 1000
 #define PROBE_DEADLINE_MS 2000
 #define PAUSE_FIRST_MS 50
 #define PAUSE_MAX_MS 2000
@@ -149,14 +151,31 @@ void etcd3_watch_expect(struct etcd3 *e, uint64_t revision)
     etcd3_arm(e);
 }
 
+/*
+ * How long silence is believed. Where a leader's renewal tells in each cycle that nothing is
+ * missing, there is nothing to ask in between. In a store that others write to, too, it never tells
+ * that.
+ */
+static uint64_t silence_ms(const struct etcd3 *e, uint64_t now_ms)
+{
+    uint64_t cycle_ms = e->dcs->config.loop_wait_ms + RENEWAL_SLACK_MS;
+
+    if (!e->watch.proved_ms || now_ms - e->watch.proved_ms > cycle_ms || cycle_ms < PROBE_MS)
+        return PROBE_MS;
+    return cycle_ms < PROBE_LEADER_MS ? cycle_ms : PROBE_LEADER_MS;
+}
+
 void etcd3_watch_heard(struct etcd3 *e, uint64_t revision)
 {
     struct etcd3_watch *w = &e->watch;
     uint64_t now_ms = pgv_clock_ms();
 
-    if (w->state == ETCD3_WATCH_LIVE && w->due_ms != UINT64_MAX && !w->expect_since_ms &&
-        revision == w->rev && revision == e->revision_seen && w->due_ms > now_ms)
-        w->due_ms = now_ms + PROBE_MS;
+    if (w->state != ETCD3_WATCH_LIVE || w->due_ms == UINT64_MAX || w->expect_since_ms ||
+        revision != w->rev || revision != e->revision_seen || w->due_ms <= now_ms)
+        return;
+    if (e->led_ms && now_ms - e->led_ms <= e->dcs->config.loop_wait_ms + RENEWAL_SLACK_MS)
+        w->proved_ms = now_ms;
+    w->due_ms = now_ms + silence_ms(e, now_ms);
 }
 
 static void delivered(struct etcd3 *e, uint64_t revision)
@@ -368,7 +387,7 @@ static void on_piece(struct httpc_req *r, struct pgv_str piece)
         pgv_buf_consume(&w->text, n);
     }
     if (w->state == ETCD3_WATCH_LIVE)
-        w->due_ms = w->heard_ms + PROBE_MS;
+        w->due_ms = w->heard_ms + silence_ms(e, w->heard_ms);
     etcd3_arm(e);
 }
 
@@ -427,6 +446,7 @@ static void on_probe(struct etcd3_call *c, const struct pgv_error *err)
     struct etcd3 *e = c->e;
     struct etcd3_watch *w = &e->watch;
     const struct pgv_value *kvs = pgv_get(c->answer.body, "kvs");
+    uint64_t now_ms;
 
     if (err) {
         etcd3_node_failed(e, w->node, w->serial, err->msg); /* which cuts the stream */
@@ -444,7 +464,8 @@ static void on_probe(struct etcd3_call *c, const struct pgv_error *err)
     if (etcd3_u64(pgv_get(c->answer.body, "count")) != e->cache.n_live &&
         c->answer.revision >= e->cache.complete_rev)
         etcd3_watch_expect(e, w->rev + 1);
-    w->due_ms = pgv_clock_ms() + PROBE_MS;
+    now_ms = pgv_clock_ms();
+    w->due_ms = now_ms + silence_ms(e, now_ms);
     etcd3_arm(e);
 }
 

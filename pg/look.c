@@ -35,6 +35,7 @@ enum {
     COL_CONNINFO,
     COL_RECEIVER_STATE,
     COL_RESTORE_COMMAND,
+    COL_SLOTS, /* in a look's query only */
 };
 
 const char *pm_look_sql(struct postmaster_impl *im)
@@ -144,7 +145,7 @@ bool pm_look_take(struct postmaster_impl *im, const PGresult *res)
     uint64_t written;
     int64_t start;
 
-    if (PQntuples(res) != 1 || PQnfields(res) != COL_RESTORE_COMMAND + 1)
+    if (PQntuples(res) != 1 || PQnfields(res) < COL_RESTORE_COMMAND + 1)
         return false;
     take_receiver(im, res);
     f->look_ok = f->accepting = true;
@@ -288,6 +289,8 @@ static void on_row(struct pgsql_query *q, const PGresult *res, const struct pgv_
     struct pm_look *l = &im->look;
 
     if (!err && im->pm->facts.alive) {
+        if (PQnfields(res) > COL_SLOTS)
+            pgslots_take(&im->slots, pgsql_field(res, 0, COL_SLOTS));
         if (!pm_look_take(im, res)) {
             struct pgv_error odd = { 0 };
 
@@ -309,12 +312,32 @@ static void on_row(struct pgsql_query *q, const PGresult *res, const struct pgv_
     identify_or_finish(im);
 }
 
+/* The monitoring query with the slots, where they are looked after at the end of the cycle: one
+ * question instead of two. */
+static const char *sql_of_look(struct postmaster_impl *im)
+{
+    const struct postmaster_facts *f = &im->pm->facts;
+    char slots[PGSLOTS_SQL_BYTES];
+
+    im->look.query.keep = "look";
+    if (!im->has_config_key || f->state != PGV_STATE_RUNNING || f->major_version < 90400)
+        return pm_look_sql(im);
+    im->look.query.keep = "look_slots";
+    if (im->slots_sql_version != f->major_version) {
+        pgslots_sql(f->major_version, slots);
+        (void)snprintf(im->slots_sql, sizeof(im->slots_sql), "SELECT l.*, %s FROM (%s) l", slots,
+                       pm_look_sql(im));
+        im->slots_sql_version = f->major_version;
+    }
+    return im->slots_sql;
+}
+
 static void submit(struct postmaster_impl *im)
 {
     struct pm_look *l = &im->look;
 
     l->query.data = im;
-    l->query.sql = pm_look_sql(im);
+    l->query.sql = sql_of_look(im);
     if (!l->retried)
         l->query.deadline_ms = pgv_clock_ms() + QUERY_MS;
     pgsql_submit(&im->conn.heartbeat, &l->query, on_row);
@@ -341,7 +364,7 @@ void postmaster_look(struct postmaster *pm, void (*on_look)(struct postmaster *p
         return;
     im->look_due = false;
     *l = (struct pm_look){ .active = true, .cb = on_look };
-    pm_read_dir(im);
+    pm_read_dir_again(im);
     (void)pm_server_find(im);
     if (pm_prepared(im, prepare_done))
         l->prepare_done = true;

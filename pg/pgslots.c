@@ -4,6 +4,8 @@
  *
  *     load → drop what must not be → create, advance or renew what should → load again if changed
  *
+ * The first load is left out where the monitoring query of a moment ago has brought the rows along.
+ *
  * A statement the server refuses is logged and the next one follows; the next sync sees what is
  * left to do. A connection that breaks ends the sync.
  */
@@ -21,8 +23,24 @@
 
 enum { STEP_LOAD, STEP_DROP, STEP_WANTED, STEP_RENEW, STEP_RELOAD };
 
-/** Columns: name, type, xmin, restart_lsn, confirmed_flush_lsn, plugin, database, wal_status. Slots
- *  that the server itself keeps in step with the primary's (failover, from 17) are not ours. */
+/** Rows older than this are not acted upon. */
+#define FRESH_MS 1000
+#define JSON_BYTES_MAX (1u << 20)
+
+enum {
+    COL_NAME,
+    COL_TYPE,
+    COL_XMIN,
+    COL_RESTART_LSN,
+    COL_CONFIRMED_LSN,
+    COL_PLUGIN,
+    COL_DATABASE,
+    COL_WAL_STATUS,
+    COLUMNS,
+};
+
+/** Slots that the server itself keeps in step with the primary's (failover, from 17) are not ours.
+ */
 static const char *load_sql(int version)
 {
     if (version >= 170000)
@@ -34,8 +52,9 @@ static const char *load_sql(int version)
                " database, wal_status FROM pg_catalog.pg_replication_slots WHERE NOT temporary";
     if (version >= 100000)
         return "SELECT slot_name, slot_type, xmin, restart_lsn, confirmed_flush_lsn, plugin,"
-               " database, NULL FROM pg_catalog.pg_replication_slots WHERE NOT temporary";
-    return "SELECT slot_name, slot_type, xmin, restart_lsn, NULL, plugin, database, NULL"
+               " database, NULL::text FROM pg_catalog.pg_replication_slots WHERE NOT temporary";
+    return "SELECT slot_name, slot_type, xmin, restart_lsn, NULL::text, plugin, database, "
+           "NULL::text"
            " FROM pg_catalog.pg_replication_slots";
 }
 
@@ -73,6 +92,7 @@ static void finish(struct pgslots *s, bool ok)
     void (*cb)(struct pgslots * s, bool ok) = s->cb;
 
     s->busy = false;
+    s->fresh_until_ms = 0; /* acted upon once */
     cb(s, ok && !s->failed);
 }
 
@@ -92,23 +112,76 @@ static void submit(struct pgslots *s, const char *sql, const char *name, pgsql_c
 
 /* ------------------------------------------------------------------------------------- loading */
 
-static void read_row(const PGresult *res, int i, struct pgslots_row *ret)
+/** A NULL has no address. */
+static void take_row(struct pgslots *s, const struct pgv_str v[COLUMNS])
 {
     struct pgslots_row row = { 0 };
     uint64_t lsn;
     int column;
 
-    pgv_copy_cut(row.state.name, sizeof(row.state.name), pgsql_field(res, i, 0));
-    row.state.physical = pgv_str_eqz(pgsql_field(res, i, 1), "physical");
-    row.has_xmin = !pgsql_is_null(res, i, 2);
-    column = row.state.physical || pgsql_is_null(res, i, 4) ? 3 : 4;
-    row.has_lsn =
-        !pgsql_is_null(res, i, column) && pgv_parse_lsn(pgsql_field(res, i, column), &lsn);
+    pgv_copy_cut(row.state.name, sizeof(row.state.name), v[COL_NAME]);
+    row.state.physical = pgv_str_eqz(v[COL_TYPE], "physical");
+    row.has_xmin = v[COL_XMIN].p != NULL;
+    column = row.state.physical || !v[COL_CONFIRMED_LSN].p ? COL_RESTART_LSN : COL_CONFIRMED_LSN;
+    row.has_lsn = v[column].p && pgv_parse_lsn(v[column], &lsn);
     row.state.lsn = row.has_lsn ? lsn : 0;
-    pgv_copy_cut(row.plugin, sizeof(row.plugin), pgsql_field(res, i, 5));
-    pgv_copy_cut(row.database, sizeof(row.database), pgsql_field(res, i, 6));
-    row.lost = pgv_str_eqz(pgsql_field(res, i, 7), "lost");
-    *ret = row;
+    pgv_copy_cut(row.plugin, sizeof(row.plugin), v[COL_PLUGIN]);
+    pgv_copy_cut(row.database, sizeof(row.database), v[COL_DATABASE]);
+    row.lost = pgv_str_eqz(v[COL_WAL_STATUS], "lost");
+    s->v[s->n++] = row;
+}
+
+/** How many of @rows there is room for. */
+static unsigned room_for(size_t rows)
+{
+    if (rows <= POSTMASTER_SLOTS_MAX)
+        return (unsigned)rows;
+    pgv_log(PGV_WARNING, "pg", "there are %zu replication slots, only %d are looked after", rows,
+            POSTMASTER_SLOTS_MAX);
+    return POSTMASTER_SLOTS_MAX;
+}
+
+void pgslots_sql(int version, char ret[PGSLOTS_SQL_BYTES])
+{
+    (void)snprintf(ret, PGSLOTS_SQL_BYTES,
+                   "(SELECT pg_catalog.json_agg(pg_catalog.json_build_array"
+                   "(s1, s2, s3::text, s4::text, s5::text, s6, s7, s8))"
+                   " FROM (%s) s (s1, s2, s3, s4, s5, s6, s7, s8))",
+                   load_sql(version));
+}
+
+void pgslots_take(struct pgslots *s, struct pgv_str json)
+{
+    struct pgv_value *rows = NULL;
+    struct pgv_arena a;
+    struct pgv_error err;
+    unsigned max;
+
+    if (s->busy)
+        return;
+    s->fresh_until_ms = 0;
+    pgv_arena_init(&a, JSON_BYTES_MAX);
+    if (json.n == 0 || pgv_json_parse(&a, json, &rows, &err)) {
+        max = room_for(pgv_is(rows, PGV_LIST) ? rows->u.c.n : 0);
+        s->n = 0;
+        PGV_EACH(row, rows)
+        {
+            struct pgv_str v[COLUMNS] = { 0 };
+            unsigned i = 0;
+
+            PGV_EACH(cell, row)
+            {
+                if (i < COLUMNS && pgv_is(cell, PGV_STRING))
+                    v[i] = pgv_string(cell);
+                i++;
+            }
+            if (i == COLUMNS && s->n < max)
+                take_row(s, v);
+        }
+        s->loaded = true;
+        s->fresh_until_ms = pgv_clock_ms() + FRESH_MS;
+    }
+    pgv_arena_done(&a);
 }
 
 /** The connection is gone, or we are told to stop: no use in going on. */
@@ -130,7 +203,7 @@ static bool over(struct pgslots *s, const struct pgv_error *err, const char *wha
 static void on_loaded(struct pgsql_query *q, const PGresult *res, const struct pgv_error *err)
 {
     struct pgslots *s = q->data;
-    int rows;
+    unsigned rows;
 
     s->name[0] = '\0';
     if (over(s, err, "load"))
@@ -140,15 +213,16 @@ static void on_loaded(struct pgsql_query *q, const PGresult *res, const struct p
         finish(s, false);
         return;
     }
-    rows = PQntuples(res);
-    if (rows > POSTMASTER_SLOTS_MAX) {
-        pgv_log(PGV_WARNING, "pg", "there are %d replication slots, only %d are looked after", rows,
-                POSTMASTER_SLOTS_MAX);
-        rows = POSTMASTER_SLOTS_MAX;
+    rows = room_for((size_t)PQntuples(res));
+    s->n = 0;
+    for (unsigned i = 0; i < rows; i++) {
+        struct pgv_str v[COLUMNS] = { 0 };
+
+        for (int k = 0; k < COLUMNS; k++)
+            if (!pgsql_is_null(res, (int)i, k))
+                v[k] = pgsql_field(res, (int)i, k);
+        take_row(s, v);
     }
-    s->n = (unsigned)rows;
-    for (int i = 0; i < rows; i++)
-        read_row(res, i, &s->v[i]);
     s->loaded = true;
     if (s->step == STEP_RELOAD) {
         finish(s, true);
@@ -344,8 +418,15 @@ bool pgslots_sync(struct pgslots *s, const struct pgslots_args *args,
     s->drop_others = args->drop_others;
     s->may_clean = args->clean_xmin;
     s->changed = s->failed = false;
-    s->step = STEP_LOAD;
-    submit(s, load_sql(s->version), NULL, on_loaded);
+    s->at = 0;
+    if (s->loaded && pgv_clock_ms() < s->fresh_until_ms) {
+        s->step = STEP_DROP;
+        s->name[0] = '\0';
+        proceed(s);
+    } else {
+        s->step = STEP_LOAD;
+        submit(s, load_sql(s->version), NULL, on_loaded);
+    }
     return true;
 }
 

@@ -35,6 +35,7 @@ struct pgslots {
     struct pgslots_ignore ignore[PGSLOTS_IGNORE_MAX];
     unsigned n_wanted, n_ignore, at;
     int version, step;
+    uint64_t fresh_until_ms; /* what the monitoring query brought along counts as loaded */
     bool busy, drop_others, may_clean, changed, failed;
     char name[PGV_SLOT_NAME_BYTES], lsn[24]; /* parameters of the statement under way */
 };
@@ -51,8 +52,15 @@ struct pgslots_args {
 };
 /** @sql belongs to the owner and is used for one statement after the other. */
 void pgslots_init(struct pgslots *s, struct pgsql *sql);
+#define PGSLOTS_SQL_BYTES 640
+/** A column for the monitoring query: all slots as JSON, from 9.4. */
+void pgslots_sql(int version, char ret[PGSLOTS_SQL_BYTES]);
+/** What that column held; the empty text: no slots. Takes the place of the next sync's load, if that
+ *  comes within a second. Nothing is done while a sync is under way. */
+void pgslots_take(struct pgslots *s, struct pgv_str json);
 /** Load, drop, create, advance. False and nothing done when one is under way or before 9.4.
- *  @cb once, later; ok is false when the server could not be asked or refused something. */
+ *  @cb once, perhaps in here, when nothing was to be asked; ok is false when the server could not be
+ *  asked or refused something. */
 bool pgslots_sync(struct pgslots *s, const struct pgslots_args *args,
                   void (*cb)(struct pgslots *s, bool ok));
 /** @cb comes with false, later. */

@@ -48,6 +48,7 @@ static void unwatch(struct pgsql *s)
 {
     if (s->poll_open) {
         s->poll_open = false;
+        s->polled = 0;
         s->poll_closing = true;
         uv_close((uv_handle_t *)&s->poll, on_poll_closed);
     }
@@ -62,7 +63,8 @@ static void drop(struct pgsql *s)
     PQfinish(s->conn);
     s->conn = NULL;
     s->state = IDLE;
-    s->connected = s->stale = false;
+    s->connected = s->stale = s->preparing = false;
+    s->n_kept = 0;
     s->server_version = 0;
     s->backend_pid = 0;
 }
@@ -100,8 +102,11 @@ static void watch(struct pgsql *s, int events)
     } else {
         rc = 0;
     }
+    if (rc == 0 && s->polled == events)
+        return; /* libuv would take it out of epoll and put it back */
     if (rc == 0)
         rc = uv_poll_start(&s->poll, events, on_poll);
+    s->polled = rc == 0 ? events : 0;
     if (rc != 0) {
         (void)pgv_fail(&s->lost, PGV_EUNREACHABLE, "cannot watch the connection: %s",
                        uv_strerror(rc));
@@ -204,6 +209,7 @@ static void connect_step(struct pgsql *s)
 
     if (s->poll_open)
         (void)uv_poll_stop(&s->poll);
+    s->polled = 0;
     status = PQconnectPoll(s->conn);
     switch (status) {
     case PGRES_POLLING_READING:
@@ -258,15 +264,31 @@ static void flush(struct pgsql *s)
         watch(s, rc > 0 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
 }
 
+static bool is_kept(const struct pgsql *s, const char *name)
+{
+    for (unsigned i = 0; i < s->n_kept; i++)
+        if (strcmp(s->kept[i], name) == 0)
+            return true;
+    return false;
+}
+
 static void send_first(struct pgsql *s)
 {
     struct pgsql_query *q = s->first;
+    bool keep = q->keep && !s->replication;
     int rc;
 
-    if (q->n_params == 0)
+    PGV_ASSERT(!keep || q->n_params == 0);
+    if (keep && is_kept(s, q->keep)) {
+        rc = PQsendQueryPrepared(s->conn, q->keep, 0, NULL, NULL, NULL, 0);
+    } else if (keep && s->n_kept < PGSQL_KEPT_MAX) {
+        rc = PQsendPrepare(s->conn, q->keep, q->sql, 0, NULL);
+        s->preparing = rc == 1;
+    } else if (q->n_params == 0) {
         rc = PQsendQuery(s->conn, q->sql);
-    else
+    } else {
         rc = PQsendQueryParams(s->conn, q->sql, (int)q->n_params, NULL, q->params, NULL, NULL, 0);
+    }
     if (rc != 1) {
         broke(s, "cannot send");
         return;
@@ -285,6 +307,12 @@ static bool is_fatal(const PGresult *res)
     return severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
 }
 
+/* It is not kept any more, or its columns have changed: for a new connection it is made anew. */
+static bool is_lost(const char *sqlstate)
+{
+    return strcmp(sqlstate, "26000") == 0 || strcmp(sqlstate, "0A000") == 0;
+}
+
 /* The server is ready for the next one, or the connection is @torn: end the query that ran. */
 static void complete(struct pgsql *s, bool torn)
 {
@@ -298,6 +326,16 @@ static void complete(struct pgsql *s, bool torn)
     if (status != PGRES_FATAL_ERROR && status != PGRES_BAD_RESPONSE && !torn) {
         s->result = NULL;
         s->state = READY;
+        if (s->preparing) {
+            PQclear(res);
+            s->preparing = q->sent = false;
+            if (s->stale)
+                drop(s);
+            else
+                s->kept[s->n_kept++] = q->keep;
+            kick(s); /* which sends it */
+            return;
+        }
         if (s->stale)
             drop(s);
         finish(s, q, res, NULL);
@@ -307,7 +345,9 @@ static void complete(struct pgsql *s, bool torn)
      * a connection problem; any other is the server's answer. */
     sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
     text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-    dead = torn || !sqlstate || is_fatal(res) || PQstatus(s->conn) == CONNECTION_BAD;
+    s->preparing = false;
+    dead = torn || !sqlstate || is_fatal(res) || PQstatus(s->conn) == CONNECTION_BAD ||
+           (q->keep && is_lost(sqlstate));
     pgv_copy_cut(q->sqlstate, sizeof(q->sqlstate), pgv_str(sqlstate));
     if (!text) {
         struct pgv_str line = first_line(PQerrorMessage(s->conn));
@@ -363,6 +403,8 @@ static void on_poll(uv_poll_t *uv, int status, int events)
     struct pgsql *s = uv->data;
     PGnotify *notify;
 
+    if (status < 0)
+        s->polled = 0; /* libuv has stopped it */
     if (s->state == CONNECTING) {
         connect_step(s); /* libpq finds out itself what is wrong with the socket */
         return;

@@ -32,10 +32,17 @@ typedef void (*pgsql_cb)(struct pgsql_query *q, const PGresult *res, const struc
 #define PGSQL_CONNECT_MS_MAX 3000
 #define PGSQL_CONNINFO_BYTES_MAX 8192
 
+/** Names in use on one connection; further ones are not kept. */
+#define PGSQL_KEPT_MAX 4
+
 struct pgsql_query {
     void *data;
     const char
         *sql; /* borrowed until the callback; may hold several statements only when n_params is 0 */
+    /** A name under which the server keeps the statement, so that it is planned once for each
+     *  connection: one text for each name, which lives as long as the connection; no parameters.
+     *  NULL: not kept. */
+    const char *keep;
     const char *params[PGSQL_PARAMS_MAX]; /* text parameters $1…, borrowed; NULL is SQL null */
     unsigned n_params;
     uint64_t deadline_ms; /* pgv_clock_ms() moment, must be given */
@@ -64,8 +71,12 @@ struct pgsql {
     struct pgv_error lost; /* why queries marked lost are */
     uint64_t connect_until_ms;
     int state, fd, events;
+    int polled; /* what the poll handle waits for; 0: it stands */
     unsigned uv_open;
     bool poll_open, poll_closing, stale, closing;
+    bool preparing; /* what is under way is the first query's preparation */
+    unsigned n_kept;
+    const char *kept[PGSQL_KEPT_MAX];
     void (*close_cb)(struct pgsql *s);
 };
 

@@ -252,17 +252,57 @@ void pm_set_pending(struct postmaster_impl *im, const struct postmaster_pending 
     pm_changed(im);
 }
 
+/** What the directory's times cannot tell, such as a version file that was written over, is found
+ *  this much later. */
+#define DIR_BELIEVED_MS 60000
+/** An entry that comes or goes within the same tick of the file system's clock leaves no new time.
+ */
+#define DIR_SETTLES_NS 1000000000
+
+static int64_t ns_of(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void stamp_dir(struct postmaster_impl *im)
+{
+    struct timespec now;
+    struct stat st;
+
+    im->dir_stamp.read_ms = 0;
+    if (stat(im->conf->data_dir, &st) != 0 || clock_gettime(CLOCK_REALTIME, &now) != 0 ||
+        ns_of(now) - ns_of(st.st_ctim) < DIR_SETTLES_NS)
+        return;
+    im->dir_stamp.dev = (uint64_t)st.st_dev;
+    im->dir_stamp.ino = (uint64_t)st.st_ino;
+    im->dir_stamp.ctime_ns = ns_of(st.st_ctim);
+    im->dir_stamp.read_ms = pgv_clock_ms();
+}
+
+void pm_read_dir_again(struct postmaster_impl *im)
+{
+    struct stat st;
+
+    if (im->pm->facts.dir != PM_DIR_OK || !im->dir_stamp.read_ms ||
+        pgv_clock_ms() - im->dir_stamp.read_ms >= DIR_BELIEVED_MS ||
+        stat(im->conf->data_dir, &st) != 0 || (uint64_t)st.st_dev != im->dir_stamp.dev ||
+        (uint64_t)st.st_ino != im->dir_stamp.ino || ns_of(st.st_ctim) != im->dir_stamp.ctime_ns)
+        pm_read_dir(im);
+}
+
 void pm_read_dir(struct postmaster_impl *im)
 {
     struct postmaster_facts *f = &im->pm->facts, before = *f;
     char path[PGCONF_PATH_BYTES + 32], why[sizeof(f->dir_error)];
     enum postmaster_dir dir;
 
+    stamp_dir(im); /* before its entries are read: what changes meanwhile changes it again */
     dir = pgdata_state(im->conf->data_dir, why);
     if (dir == PM_DIR_UNREADABLE && (errno == ENOMEM || errno == EMFILE || errno == ENFILE)) {
         /* The kernel wants a descriptor before it looks for the name, so this comes before any word
          * on whether the directory is there. */
         pgv_log(PGV_WARNING, "pg", "cannot look into the data directory now: %s", why);
+        im->dir_stamp.read_ms = 0;
         return; /* what was known stands */
     }
     f->dir = dir;

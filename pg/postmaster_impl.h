@@ -268,6 +268,11 @@ struct postmaster_impl {
     struct pgslots_ignore ignore[PGSLOTS_IGNORE_MAX];
     struct pgconf_address addr;
     char data_dir_real[PATH_MAX];
+    struct { /* the data directory as it was when its entries were last read */
+        uint64_t dev, ino;
+        int64_t ctime_ns;
+        uint64_t read_ms; /* 0: the next change may not show in its time */
+    } dir_stamp;
     char postgres_path[PGCONF_PATH_BYTES];
     struct pgv_arena params_arena, recovery_arena;
     struct pgv_value *params;          /* server parameters as last written or loaded; or NULL */
@@ -308,7 +313,8 @@ struct postmaster_impl {
     bool bootstrapping;     /* callbacks are suppressed, the system identifier counts as empty */
     bool custom_bootstrap;  /* from the custom method until post_bootstrap is through */
     char sql[PM_SQL_BYTES]; /* the monitoring query of sql_version */
-    int sql_version;
+    char slots_sql[PM_SQL_BYTES]; /* the same with the slots */
+    int sql_version, slots_sql_version;
 
     struct {
         bool on, asking;
@@ -368,6 +374,8 @@ bool pm_is_starting(const struct postmaster_impl *im);
 void pm_set_pending(struct postmaster_impl *im, const struct postmaster_pending *v, unsigned n);
 /** Data directory: state, version, signal files; cheap. */
 void pm_read_dir(struct postmaster_impl *im);
+/** The same, unless the directory's own times say that no entry came or went since the last time. */
+void pm_read_dir_again(struct postmaster_impl *im);
 /** Role from the data directory: uninitialized, replica or primary. Contract pg §2. */
 enum pgv_role pm_role_of_dir(const struct postmaster_impl *im);
 void pm_env(const struct postmaster_impl *im, struct pgfiles_env *ret);

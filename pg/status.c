@@ -274,6 +274,7 @@ void postmaster_status(struct postmaster *pm, struct postmaster_status_req *r,
     st->stale = st->retried = false;
     st->query.data = im;
     st->query.sql = status_sql(im);
+    st->query.keep = "status";
     st->query.deadline_ms = now + QUERY_MS;
     pgsql_submit(&im->conn.restapi, &st->query, on_row);
 }

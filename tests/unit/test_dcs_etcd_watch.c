@@ -162,15 +162,15 @@ static bool probed(void *data)
 
 static void test_watch__silence_is_right_while_the_store_stands_still(void **state)
 {
-    fake_put_kv("leader", "n1", 9, OUR_LEASE);
     client_open(&c, "n1", fakes_open(1, NULL), true, 20000);
+    dcs_set_times(&c.dcs, 20000, 6000, 10000); /* a member asks for its lease every 3 s */
     wait_until(fake_watch_is_open, &c, 3000, "the watch");
     must(&c, DCS_TOUCH_MEMBER, "{}");
     fake_push(fake_event(fake_kv("members/n1", "{}", 101, OUR_LEASE), false), 4096);
     fake_put_kv("members/n1", "{}", 101, OUR_LEASE);
     n_fake_seen = 0;
     assert_false(happens_within(probed, NULL, 3500));
-    must(&c, DCS_RENEW_LEADER, NULL);
+    must(&c, DCS_TOUCH_MEMBER, "{}");
     assert_false(happens_within(probed, NULL, 3500));
     assert_true(happens_within(probed, NULL, 3000));
     assert_int_equal(fake_count(-1, "/kv/range", NULL), 1);
@@ -179,8 +179,35 @@ static void test_watch__silence_is_right_while_the_store_stands_still(void **sta
     n_fake_seen = 0;
     assert_false(happens_within(probed, NULL, 3500));
     fake_revision++;
-    must(&c, DCS_RENEW_LEADER, NULL);
+    must(&c, DCS_TOUCH_MEMBER, "{}");
     assert_true(happens_within(probed, NULL, 3000));
+    (void)state;
+}
+
+static void test_watch__a_leaders_renewals_stand_for_probes(void **state)
+{
+    fake_put_kv("leader", "n1", 9, OUR_LEASE);
+    client_open(&c, "n1", fakes_open(1, NULL), true, 20000);
+    dcs_set_times(&c.dcs, 20000, 7000, 10000);
+    wait_until(fake_watch_is_open, &c, 3000, "the watch");
+    must(&c, DCS_RENEW_LEADER, NULL);
+    must(&c, DCS_RENEW_LEADER, NULL);
+    n_fake_seen = 0;
+    for (unsigned i = 0; i < 2; i++) { /* in each cycle */
+        assert_false(happens_within(probed, NULL, 6500));
+        must(&c, DCS_RENEW_LEADER, NULL);
+    }
+    assert_false(happens_within(probed, NULL, 6500));
+    assert_true(happens_within(probed, NULL, 3000)); /* it renews no more */
+
+    /* others write to the store as well: its renewals prove nothing */
+    n_fake_seen = 0;
+    for (unsigned i = 0; i < 3 && !probed(NULL); i++) {
+        fake_revision++;
+        must(&c, DCS_RENEW_LEADER, NULL);
+        (void)happens_within(probed, NULL, 3000);
+    }
+    assert_true(probed(NULL));
     (void)state;
 }
 
@@ -262,6 +289,7 @@ int main(void)
         T(test_watch__what_is_known_otherwise_must_arrive),
         T(test_watch__silence_is_looked_into),
         T(test_watch__silence_is_right_while_the_store_stands_still),
+        T(test_watch__a_leaders_renewals_stand_for_probes),
         T(test_watch__after_a_stall_of_our_own_it_begins_anew),
         T(test_read__an_answer_overtaken_by_the_watch_takes_nothing_back),
         T(test_read__a_store_that_went_back_is_believed),

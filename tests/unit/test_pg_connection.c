@@ -301,6 +301,56 @@ static void test_query__killed_backend(void **state)
     close_and_wait(&s);
 }
 
+static void test_query__kept_by_the_server(void **state)
+{
+    static const char *const names[] = { "a", "b", "c", "d", "e" };
+    struct pgsql s;
+    struct ask kept = { .q.keep = "look" }, bad = { .q.keep = "bad" }, other = { 0 }, more = { 0 };
+    pid_t pid;
+
+    NEED_POSTGRES();
+    open_to(&s, "postgres");
+    for (unsigned i = 0; i < 3; i++) {
+        ask(&s, &kept, "SELECT 40 + 2");
+        assert_string_equal(kept.value, "42");
+        ask(&s, &other,
+            "SELECT string_agg(name || ':' || generic_plans + custom_plans, ',')"
+            " FROM pg_prepared_statements"
+            " WHERE current_setting('server_version_num')::int >= 140000");
+        if (s.server_version >= 140000)
+            assert_string_equal(other.value, i == 0 ? "look:1" : i == 1 ? "look:2" : "look:3");
+    }
+    ask(&s, &bad, "SELECT * FROM no_such_table");
+    assert_int_equal(bad.code, PGV_ECONFLICT);
+    assert_string_equal(bad.q.sqlstate, "42P01");
+    ask(&s, &kept, "SELECT 40 + 2");
+    assert_string_equal(kept.value, "42");
+    /* one that is lost costs the connection, and the next has it again */
+    pid = s.backend_pid;
+    ask(&s, &other, "DEALLOCATE ALL");
+    ask(&s, &kept, "SELECT 40 + 2");
+    assert_int_equal(kept.code, PGV_EUNREACHABLE);
+    ask(&s, &kept, "SELECT 40 + 2");
+    assert_string_equal(kept.value, "42");
+    assert_int_not_equal(s.backend_pid, pid);
+    /* another connection while it is being prepared */
+    pgsql_disconnect(&s);
+    submit(&s, &kept, "SELECT current_database()", 20000);
+    while (!s.preparing)
+        (void)uv_run(pg_site_loop(), UV_RUN_ONCE);
+    s.stale = true;
+    finish(&kept);
+    assert_string_equal(kept.value, "postgres");
+    assert_true(s.n_kept == 1 && !s.stale);
+    /* more names than there is room for are run all the same */
+    for (unsigned i = 0; i < 5; i++) {
+        more.q.keep = names[i];
+        ask(&s, &more, "SELECT 7");
+        assert_string_equal(more.value, "7");
+    }
+    close_and_wait(&s);
+}
+
 static void test_set_conninfo__changes_after_the_running_query(void **state)
 {
     struct pgsql s;
@@ -386,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_connect__refused_tells_why),
         cmocka_unit_test(test_query__deadline_and_cancel),
         cmocka_unit_test(test_query__killed_backend),
+        cmocka_unit_test(test_query__kept_by_the_server),
         cmocka_unit_test(test_set_conninfo__changes_after_the_running_query),
         cmocka_unit_test(test_close__after_any_number_of_turns),
     };

@@ -208,6 +208,45 @@ static void test_look__sees_a_primary(void **state)
     assert_true(f->rewind_possible); /* wal_log_hints is on by default */
 }
 
+static void look_after(unsigned ms)
+{
+    uint64_t at_ms = pgv_clock_ms() + ms;
+
+    while (pgv_clock_ms() < at_ms)
+        usleep(10000);
+    pg_look(&primary);
+}
+
+/* The directory is read again only when its times have changed. */
+static void test_look__sees_what_comes_and_goes_in_the_directory(void **state)
+{
+    const struct postmaster_facts *f = &primary.pm.facts;
+    char label[300];
+    FILE *file;
+
+    NEED_POSTGRES();
+    (void)snprintf(label, sizeof(label), "%s/backup_label", primary.data_dir);
+    for (unsigned settled = 0; settled < 2; settled++) {
+        look_after(settled ? 1100 : 0);
+        assert_false(f->backup_label);
+        assert_true((file = fopen(label, "w")) != NULL);
+        assert_int_equal(fclose(file), 0);
+        pg_look(&primary);
+        assert_true(f->backup_label);
+        look_after(settled ? 1100 : 0);
+        assert_int_equal(unlink(label), 0);
+        pg_look(&primary);
+        assert_false(f->backup_label);
+    }
+    look_after(1100);
+    assert_int_equal(chmod(primary.data_dir, 0), 0);
+    pg_look(&primary);
+    assert_int_equal(f->dir, geteuid() == 0 ? PM_DIR_OK : PM_DIR_UNREADABLE);
+    assert_int_equal(chmod(primary.data_dir, 0700), 0);
+    pg_look(&primary);
+    assert_int_equal(f->dir, PM_DIR_OK);
+}
+
 static void test_look__survives_a_killed_backend(void **state)
 {
     char text[256];
@@ -924,6 +963,7 @@ int main(void)
         cmocka_unit_test(test_start__refuses_a_second_job),
         cmocka_unit_test(test_status__a_burst_costs_one_query),
         cmocka_unit_test(test_look__sees_a_primary),
+        cmocka_unit_test(test_look__sees_what_comes_and_goes_in_the_directory),
         cmocka_unit_test(test_look__survives_a_killed_backend),
         cmocka_unit_test(test_kill__is_known_at_once_and_restarts_fast),
         cmocka_unit_test(test_kill__a_busy_backend_does_not_hold_it_up),

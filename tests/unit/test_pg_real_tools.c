@@ -314,6 +314,72 @@ static void test_slots__in_use_cannot_be_dropped(void **state)
     assert_null(slot("busy"));
 }
 
+/* What the monitoring query brings along, for the next sync. */
+static void take_slots(void)
+{
+    char column[PGSLOTS_SQL_BYTES], text[PGSLOTS_SQL_BYTES + 16], json[256];
+
+    pgslots_sql(primary.pm.facts.server_version, column);
+    (void)snprintf(text, sizeof(text), "SELECT %s", column);
+    pg_sql(&primary, text, json);
+    pgslots_take(&slots, pgv_str(json));
+}
+
+static void sync_at_once(const struct postmaster_slot *wanted, unsigned n)
+{
+    struct pgslots_args args = { .version = primary.pm.facts.server_version,
+                                 .wanted = wanted,
+                                 .n_wanted = n,
+                                 .drop_others = true };
+
+    ended = slots_ok = false;
+    assert_true(pgslots_sync(&slots, &args, on_slots));
+    assert_true(ended && slots_ok); /* nothing was asked, nor to be done */
+}
+
+static void test_slots__come_with_the_monitoring_query(void **state)
+{
+    static const struct postmaster_slot one[] = { { "n2", 0, 1 } };
+    static const struct postmaster_slot two[] = { { "n2", 0, 1 }, { "n3", 0, 1 } };
+    struct pgslots_row loaded;
+    uint64_t stale_ms;
+
+    NEED_POSTGRES();
+    sync_slots(one, 1, NULL, 0, true);
+    loaded = *slot("n2");
+    slots.n = 0;
+    take_slots();
+    assert_int_equal(slots.n, 1);
+    assert_memory_equal(slot("n2"), &loaded, sizeof(loaded));
+    sync_at_once(one, 1);
+    /* used once: the next one asks again, and sees what has changed */
+    check_sql("SELECT pg_drop_replication_slot('n2') IS NOT NULL", "t");
+    sync_slots(two, 2, NULL, 0, true);
+    assert_true(slots_ok && slot("n2") && slot("n3"));
+    /* what is missing is made, what is too much goes */
+    take_slots();
+    sync_slots(one, 1, NULL, 0, true);
+    assert_true(slots_ok && slot("n2") && !slot("n3"));
+    check_sql("SELECT string_agg(slot_name, ',') FROM pg_replication_slots", "n2");
+    sync_slots(NULL, 0, NULL, 0, true);
+    take_slots();
+    assert_int_equal(slots.n, 0);
+    sync_at_once(NULL, 0);
+    /* old news and what cannot be read are not acted upon */
+    take_slots();
+    stale_ms = pgv_clock_ms() + 1100;
+    while (pgv_clock_ms() < stale_ms)
+        usleep(10000);
+    check_sql("SELECT slot_name FROM pg_create_physical_replication_slot('old')", "old");
+    sync_slots(NULL, 0, NULL, 0, true);
+    check_sql("SELECT count(*) FROM pg_replication_slots", "0");
+    take_slots();
+    pgslots_take(&slots, PGV_STR("[["));
+    check_sql("SELECT slot_name FROM pg_create_physical_replication_slot('old')", "old");
+    sync_slots(NULL, 0, NULL, 0, true);
+    check_sql("SELECT count(*) FROM pg_replication_slots", "0");
+}
+
 static void test_slots__canceled_and_refused(void **state)
 {
     static const struct postmaster_slot bad[] = { { "Bad Name", 0, 0 },
@@ -811,6 +877,7 @@ int main(void)
         cmocka_unit_test(test_slots__without_a_position_are_renewed),
         cmocka_unit_test(test_slots__logical_ones_are_left_alone),
         cmocka_unit_test(test_slots__in_use_cannot_be_dropped),
+        cmocka_unit_test(test_slots__come_with_the_monitoring_query),
         cmocka_unit_test(test_slots__canceled_and_refused),
         cmocka_unit_test(test_post__makes_roles_without_a_trace),
         cmocka_unit_test(test_post__fails_when_the_script_or_the_server_does),
