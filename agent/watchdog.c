@@ -224,20 +224,22 @@ static void forget_device(struct watchdog *w)
     w->said_kept_back = false;
 }
 
-/* The magic character, then the end. */
-static void close_device(struct watchdog *w)
+/* The magic character, then the end. False: it may count on. */
+static bool close_device(struct watchdog *w)
 {
     char name[WATCHDOG_NAME_BYTES];
     struct pgv_error err;
+    bool told = put(w, "V", "it could not be told to stop", &err);
 
     watchdog_name(w, name);
-    if (!put(w, "V", "it could not be told to stop", &err)) {
+    if (!told) {
         w->n_failures++;
         pgv_log(PGV_ERROR, "watchdog", "%s may reset this machine: %s", name, err.msg);
     }
     if (w->sys->close(w->fd) != 0)
         pgv_log(PGV_ERROR, "watchdog", "closing %s: %s", name, strerror(errno));
     forget_device(w);
+    return told;
 }
 
 /* The device is not there any more: nothing could be told to it. */
@@ -351,7 +353,7 @@ static void judge(struct watchdog *w, bool shortened)
             (long long)(too_short ? c->loop_wait_s : c->timeout_s));
     w->unfit = true;
     if (w->closable)
-        close_device(w);
+        (void)close_device(w);
 }
 
 static void activate(struct watchdog *w, uint64_t want_ms, uint64_t until_ms)
@@ -378,7 +380,7 @@ static void activate(struct watchdog *w, uint64_t want_ms, uint64_t until_ms)
         !(w->adjustable ? set_timeout(w, seconds, &err) : get_timeout(w, &err)) || !ping(w, &err)) {
         say_not_activated(w, &err);
         w->unfit = !is_gone(&err);
-        close_device(w);
+        (void)close_device(w);
         return;
     }
     w->said[0] = '\0';
@@ -398,8 +400,8 @@ static void disable(struct watchdog *w)
         return;
     if (w->closable) {
         watchdog_name(w, name);
-        close_device(w);
-        pgv_log(PGV_INFO, "watchdog", "%s is off", name);
+        if (close_device(w))
+            pgv_log(PGV_INFO, "watchdog", "%s is off", name);
         return;
     }
     /* It stays open: as much time as there is, for whoever can still do something. */
@@ -522,7 +524,7 @@ static bool keepalive(struct watchdog *w, uint64_t want_ms, uint64_t until_ms)
     if (is_another(w)) {
         disable(w);
         if (w->running) /* it counts on, and nobody will keep it alive */
-            close_device(w);
+            (void)close_device(w);
         activate(w, want_ms, until_ms);
         return false;
     }
