@@ -258,30 +258,21 @@ class TestAutomatic:
         mine, other = cluster.watchdogs[old.name], cluster.replicas()[0]
         sampler, writer = cluster.sampler(), cluster.writer()
         mine.wait_keepalives(2)
-        resets = []
-
-        def reset():
-            pids = process.tree(old.agent.pid) + process.tree(old.postmaster_pid())
-            process.kill_all(pids)
-            resets.append(now())
-
-        mine.on_fire = reset
+        machine = process.tree(old.agent.pid) + process.tree(old.postmaster_pid())
+        mine.on_fire = lambda: process.kill_all(machine)  # what is born later goes with its postmaster
         lease = KeyWatch(cluster.etcd, cluster.key("leader"))
         old.freeze_agent()
         frozen = now()
         gone = lease.gone_at(frozen)
         lease.close()
-        new = cluster.wait_new_leader(old, 60)
-        assert new is other
+        assert cluster.wait_new_leader(old, 60) is other
         writer.wait_writes(5)
         writer.stop()
         sampler.stop()
         sampler.assert_never_two()
-        assert len(resets) == 1
         pinged = max(at for at, token in mine.events if token == "1")
-        assert resets[0] - pinged < 18 + 1
-        assert resets[0] < gone, (resets[0] - pinged, gone - pinged)
-        assert writer.missing(new) == []
+        assert 18 <= mine.fired - pinged < 18 + 0.5
+        assert mine.fired < gone, (mine.fired - pinged, gone - pinged)
         old.agent.wait(10)
         mine.on_fire = None
         old.start()
@@ -294,6 +285,5 @@ class TestAutomatic:
         leader.kill_agent()
         wait_for(lambda: mine.fired, 30, "the watchdog's end")
         assert "V" not in mine.story(since)
-        assert mine.fired - max(at for at, token in mine.events if token == "1") < 18 + 1
         process.kill_all(process.tree(leader.postmaster_pid()))
         cluster.wait_new_leader(leader, 60)
