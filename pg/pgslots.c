@@ -91,6 +91,10 @@ static void finish(struct pgslots *s, bool ok)
 {
     void (*cb)(struct pgslots * s, bool ok) = s->cb;
 
+    /* A whole sync without a statement: the server may have its connection back. */
+    if (!s->asked && s->sql->connected)
+        pgsql_disconnect(s->sql);
+
     s->busy = false;
     s->fresh_until_ms = 0; /* acted upon once */
     cb(s, ok && !s->failed);
@@ -105,6 +109,7 @@ static void submit(struct pgslots *s, const char *sql, const char *name, pgsql_c
         pgv_copy_cut(s->name, sizeof(s->name), pgv_str(name));
         s->query.params[s->query.n_params++] = s->name;
     }
+    s->asked = true;
     if (sql == advance_sql)
         s->query.params[s->query.n_params++] = s->lsn;
     pgsql_submit(s->sql, &s->query, cb);
@@ -417,7 +422,7 @@ bool pgslots_sync(struct pgslots *s, const struct pgslots_args *args,
         memcpy(s->ignore, args->ignore, s->n_ignore * sizeof(s->ignore[0]));
     s->drop_others = args->drop_others;
     s->may_clean = args->clean_xmin;
-    s->changed = s->failed = false;
+    s->changed = s->failed = s->asked = false;
     s->at = 0;
     if (s->loaded && pgv_clock_ms() < s->fresh_until_ms) {
         s->step = STEP_DROP;

@@ -36,7 +36,7 @@ struct pgslots {
     unsigned n_wanted, n_ignore, at;
     int version, step;
     uint64_t fresh_until_ms; /* what the monitoring query brought along counts as loaded */
-    bool busy, drop_others, may_clean, changed, failed;
+    bool busy, drop_others, may_clean, changed, failed, asked;
     char name[PGV_SLOT_NAME_BYTES], lsn[24]; /* parameters of the statement under way */
 };
 

@@ -242,40 +242,41 @@ static void each_pid(bool (*each)(pid_t pid, void *data), void *data)
 }
 
 struct family {
-    pid_t pid[PM_FAMILY_MAX], ppid[PM_FAMILY_MAX];
-    unsigned n;
+    pid_t root, *pid;
+    unsigned n, max;
+    bool grown;
 };
 
-static bool note_parent(pid_t pid, void *data)
+static bool belongs(const struct family *f, pid_t pid)
+{
+    for (unsigned i = 0; i < f->n; i++)
+        if (f->pid[i] == pid)
+            return true;
+    return pid == f->root;
+}
+
+static bool note_descendant(pid_t pid, void *data)
 {
     struct family *f = data;
     struct pm_proc p;
 
-    if (read_stat(pid, &p)) {
-        f->pid[f->n] = pid;
-        f->ppid[f->n] = p.ppid;
-        f->n++;
+    if (!belongs(f, pid) && read_stat(pid, &p) && belongs(f, p.ppid)) {
+        f->pid[f->n++] = pid;
+        f->grown = true;
     }
-    return f->n < PM_FAMILY_MAX;
+    return f->n < f->max;
 }
 
 unsigned pm_proc_descendants(pid_t root, pid_t *ret, unsigned max)
 {
-    /* Static: this runs when a postmaster must be killed, which must not fail for want of memory.
-     */
-    static struct family all;
-    unsigned n = 0;
-    pid_t parent = root;
+    struct family f = { .root = root, .pid = ret, .max = max };
 
-    all.n = 0;
-    each_pid(note_parent, &all);
-    for (unsigned done = 0;; parent = ret[done++]) {
-        for (unsigned i = 0; i < all.n && n < max; i++)
-            if (all.ppid[i] == parent && all.pid[i] != parent)
-                ret[n++] = all.pid[i];
-        if (done >= n)
-            return n;
-    }
+    /* Children are mostly younger than their parents and stand behind them: two rounds do. */
+    do {
+        f.grown = false;
+        each_pid(note_descendant, &f);
+    } while (f.grown && f.n < f.max);
+    return f.n;
 }
 
 struct leftovers {

@@ -72,7 +72,7 @@ enum pm_verdict pm_judge(const struct pm_proc *proc, const struct pm_pidfile *fi
                          const struct pm_whose *whose);
 
 #define PM_FAMILY_MAX 4096
-/** Pids of all descendants of @root, breadth first, at most @max. */
+/** Pids of descendants of @root, at most @max, which is not 0; each after its parent. */
 unsigned pm_proc_descendants(pid_t root, pid_t *ret, unsigned max);
 /**
  * Backends that outlived their postmaster: processes of the postgres binary working in the data

@@ -59,8 +59,16 @@ static enum ha_flow bootstrap(struct ha *ha, struct ha_effects *fx)
 
     if (asked || (ha_unlocked(ha) && ha->view.initialize == DCS_INIT_ABSENT &&
                   !ha->policy.tags.nofailover && ha->policy.can_bootstrap)) {
+        enum ha_ask usable = asked ? HA_ASK_OK : ha_watchdog_check(ha, fx);
+
         if (ha->policy.sync_requested)
             return ha_end(ha, fx, HA_WHY_unsupported_sync);
+        if (usable == HA_ASK_WAITS)
+            return HA_WAIT;
+        if (usable != HA_ASK_OK) { /* a cluster that could not be led: let another make it */
+            ha_log(fx, HA_WARNING, HA_WHY_watchdog_unusable);
+            return ha_end(ha, fx, HA_WHY_wait_bootstrap);
+        }
         switch (ha_ask_dcs(ha, fx, HA_DCS_INITIALIZE, HA_WHY_bootstrap)) {
         case HA_ASK_NOT:
         case HA_ASK_WAITS:

@@ -82,6 +82,8 @@ void ha_demotion_go_on(struct ha *ha, struct ha_effects *fx);
 void ha_shutdown_go_on(struct ha *ha, struct ha_effects *fx);
 uint64_t ha_fence_at(const struct ha *ha); /* clock moment; UINT64_MAX: none */
 
+/** The next regular cycle comes before the watchdog must be kept alive. */
+void ha_renew_in_time(struct ha *ha); /* step.c */
 /* watchdog.c */
 /** Time-out; 0: no watchdog with this configuration. */
 uint64_t ha_watchdog_wanted(const struct ha *ha);

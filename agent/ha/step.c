@@ -134,10 +134,18 @@ static uint64_t earliest(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+void ha_renew_in_time(struct ha *ha)
+{
+    uint64_t at = ha_watchdog_renew_at(ha);
+
+    if (at < ha->now_ms + RENEWALS_APART_MS)
+        at = ha->now_ms + RENEWALS_APART_MS;
+    ha->next_run_ms = earliest(ha->next_run_ms, at);
+}
+
 static void cycle_ended(struct ha *ha, struct ha_effects *fx)
 {
     struct ha_cycle *cy = &ha->cycle;
-    uint64_t renew;
 
     slots(ha, fx);
     if (!cy->failed)
@@ -148,10 +156,7 @@ static void cycle_ended(struct ha *ha, struct ha_effects *fx)
     if (ha->have_view && ha_unlocked(ha) && ha->pg.alive && !ha->policy.paused &&
         ha->next_run_ms > ha->now_ms + LEADERLESS_RETRY_MS)
         ha->next_run_ms = ha->now_ms + LEADERLESS_RETRY_MS;
-    renew = ha_watchdog_renew_at(ha);
-    if (renew < ha->now_ms + RENEWALS_APART_MS)
-        renew = ha->now_ms + RENEWALS_APART_MS;
-    ha->next_run_ms = earliest(ha->next_run_ms, renew);
+    ha_renew_in_time(ha);
     if (cy->regular && !ha->policy.paused)
         (void)ha_watchdog_check(ha, fx); /* for those who ask; the next race asks again */
     if (ha_is_primary(ha) && ha->pg.state == PGV_STATE_RUNNING) {

@@ -13,6 +13,8 @@
 
 /** So long before fencing a deaf device that is not required is closed. */
 #define GIVE_UP_MS 1000
+/** And left alone for so many times ttl. */
+#define UNFIT_RESTS_TTLS 10
 
 uint64_t ha_watchdog_wanted(const struct ha *ha)
 {
@@ -169,6 +171,16 @@ enum ha_ask ha_watchdog_check(struct ha *ha, struct ha_effects *fx)
     return *ask == HA_ASK_NOT ? HA_ASK_WAITS : *ask;
 }
 
+/* Where it is not required: one that could not be had may be there in the next regular cycle; one
+ * that was of no use will be of none for a while. */
+static bool try_again(const struct ha *ha)
+{
+    const struct ha_watchdog_ask *a = &ha->watchdog_ask;
+
+    return ha->cycle.regular &&
+           (!a->unfit || ha->now_ms >= a->failed_ms + UNFIT_RESTS_TTLS * ha->policy.ttl_ms);
+}
+
 enum ha_ask ha_watchdog_activate(struct ha *ha, struct ha_effects *fx)
 {
     struct ha_watchdog_ask *a = &ha->watchdog_ask;
@@ -183,8 +195,8 @@ enum ha_ask ha_watchdog_activate(struct ha *ha, struct ha_effects *fx)
     if (*ask == HA_ASK_NOT) {
         struct ha_effect *e;
 
-        if (!required(ha) && (a->unfit || (a->failed_ms && !ha->cycle.regular)))
-            return HA_ASK_REFUSED; /* another attempt with the regular cycle */
+        if (!required(ha) && a->failed_ms && !try_again(ha))
+            return HA_ASK_REFUSED;
         if (a->waits)
             return HA_ASK_WAITS;
         e = tell(ha, fx, HA_WATCHDOG_ACTIVATE, HA_WHY_watchdog_activate);
@@ -243,6 +255,7 @@ void ha_watchdog_told(struct ha *ha, const struct ha_watchdog *w, struct ha_effe
             break;
         }
     }
+    ha_renew_in_time(ha); /* if it was not kept alive, another attempt comes soon */
     if (guarded && !ha_watchdog_guards(ha)) {
         ha_log(fx, HA_WARNING, required(ha) ? HA_WHY_watchdog_lost_required : HA_WHY_watchdog_lost);
         ha->cycle_due = true; /* one attempt to have it again */
@@ -288,6 +301,8 @@ static bool to_disable(const struct ha *ha)
     if (ha->bootstrapping)
         return !ha->pg.alive;
     /* A device that cannot be what is wanted would reset a machine that keeps its lease. */
+    if (!required(ha) && !ha_watchdog_wanted(ha))
+        return true;
     return !to_guard(ha) || (!required(ha) && ha->watchdog_ask.unfit && !ha->watchdog_ask.given_up);
 }
 
@@ -302,6 +317,7 @@ void ha_watchdog_go_on(struct ha *ha, struct ha_effects *fx)
         return;
     if (to_give_up(ha)) {
         ha->watchdog_ask.given_up = ha->watchdog_ask.unfit = true;
+        ha->watchdog_ask.failed_ms = ha->now_ms;
         ha_log(fx, HA_WARNING, HA_WHY_watchdog_lost);
         tell(ha, fx, HA_WATCHDOG_DISABLE, HA_WHY_watchdog_lost);
         return;

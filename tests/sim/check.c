@@ -268,7 +268,10 @@ void check_reset(struct sim *s, struct sim_node *n)
 
 void check_disarmed(struct sim *s, struct sim_node *n)
 {
-    bool given_up = n->watchdog.deaf && n->watchdog.mode == HA_WATCHDOG_AUTOMATIC;
+    /* Where it is not required, one that hears no keepalives, or cannot be shortened while the
+     * store is slow, is given up instead of the leader. */
+    bool given_up = n->watchdog.mode == HA_WATCHDOG_AUTOMATIC &&
+                    (recently(s, n->seen.device_us, 2 * SIM_S) || n->watchdog.device.fixed_ms);
 
     if (n->pg.writable && !given_up && guard(s, n) != SIM_GUARD_NONE)
         check_violation(s, n, SIM_RULE_disarmed, "%s", n->ha.status);

@@ -176,7 +176,7 @@ static void make_watchdogs(struct sim_plan *p, struct sim_rng *r)
                                              : HA_WATCHDOG_REQUIRED;
     p->safety_margin = sim_rng_permille(r, 700)   ? 5
                        : sim_rng_permille(r, 700) ? -1
-                                                  : (int)sim_rng_range(r, 0, 8);
+                                                  : (int)sim_rng_range(r, 0, 16);
     for (unsigned i = 0; i < p->nodes; i++) {
         struct sim_device *d = &p->devices[i];
         bool must = i < 2 && p->watchdog == HA_WATCHDOG_REQUIRED;

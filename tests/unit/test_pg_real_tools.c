@@ -334,7 +334,8 @@ static void sync_at_once(const struct postmaster_slot *wanted, unsigned n)
 
     ended = slots_ok = false;
     assert_true(pgslots_sync(&slots, &args, on_slots));
-    assert_true(ended && slots_ok); /* nothing was asked, nor to be done */
+    assert_true(ended && slots_ok); /* nothing was asked, nor to be done, */
+    assert_false(sql.connected);    /* so the connection may go */
 }
 
 static void test_slots__come_with_the_monitoring_query(void **state)
