@@ -1012,6 +1012,7 @@ void agent_reload(struct agent *a)
     if (!taken || a->pump->phase != PHASE_RUN)
         goto out;
     reconfigure_recorder(a);
+    watchdog_look_again(&a->watchdog);
     push_policy(a);
     reconfigure_postgresql(a, true);
     apply_times(a);

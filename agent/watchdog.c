@@ -189,6 +189,7 @@ static bool set_timeout(struct watchdog *w, unsigned seconds, struct pgv_error *
     } else if (w->sys->ioctl(w->fd, WDIOC_SETTIMEOUT, &asked) != 0) {
         ok = pgv_fail_sys(err, errno, "a time-out of %u seconds cannot be set", seconds);
     } else {
+        w->timeout_s = asked > 0 ? (unsigned)asked : seconds; /* as the driver wrote back */
         ok = get_timeout(w, err);
     }
     note_call(w, since_ms);
@@ -274,6 +275,7 @@ static bool open_device(struct watchdog *w, struct pgv_error *err)
     w->running = true;
     w->driver = c->driver;
     pgv_copy_cut(w->device, sizeof(w->device), pgv_str(c->device));
+    w->closable = true; /* until it says otherwise */
     w->timeout_s = TESTING_TIMEOUT_S;
     w->fires_ms = w->sys->now_ms() + TESTING_TIMEOUT_S * 1000;
     if (w->sys->mode_of(w->fd, &mode) != 0 ||
@@ -328,7 +330,8 @@ static void say_not_activated(struct watchdog *w, const struct pgv_error *err)
 }
 
 /* It counts with the time-out it has got. One that would reset a machine that keeps its lease, or
- * too late, is not used; one that cannot be closed either is the brain's to keep alive. */
+ * too late, is not used. What cannot be closed stays open, here as above: it is the brain's to keep
+ * it alive. */
 static void judge(struct watchdog *w, bool shortened)
 {
     const struct watchdog_config *c = &w->config;
@@ -356,6 +359,24 @@ static void judge(struct watchdog *w, bool shortened)
         (void)close_device(w);
 }
 
+/* It is open, and should count as long as allowed. */
+static bool arm(struct watchdog *w, unsigned seconds, struct pgv_error *err)
+{
+    char name[WATCHDOG_NAME_BYTES];
+
+    if (!get_support(w, err))
+        return false;
+    if (w->adjustable && !set_timeout(w, seconds, err)) {
+        if (is_gone(err))
+            return false;
+        w->n_failures++;
+        watchdog_name(w, name);
+        pgv_log(PGV_WARNING, "watchdog", "%s: %s; it is taken as it is", name, err->msg);
+        w->adjustable = false;
+    }
+    return (w->adjustable || get_timeout(w, err)) && ping(w, err);
+}
+
 static void activate(struct watchdog *w, uint64_t want_ms, uint64_t until_ms)
 {
     const struct watchdog_config *c = &w->config;
@@ -376,11 +397,12 @@ static void activate(struct watchdog *w, uint64_t want_ms, uint64_t until_ms)
         w->unfit = err.code == PGV_EINVALID;
         return;
     }
-    if (!get_support(w, &err) ||
-        !(w->adjustable ? set_timeout(w, seconds, &err) : get_timeout(w, &err)) || !ping(w, &err)) {
+    if (!arm(w, seconds, &err)) {
         say_not_activated(w, &err);
         w->unfit = !is_gone(&err);
-        (void)close_device(w);
+        w->full_s = w->timeout_s;
+        if (w->closable || !w->unfit)
+            (void)close_device(w);
         return;
     }
     w->said[0] = '\0';
@@ -443,8 +465,7 @@ static void say_kept_back(struct watchdog *w, const char *why)
             "%s is not kept alive for now, as it would outlive the lease: %s", name, why);
 }
 
-/* Would it fire after the lease has ended, if it counted anew from then on? One that is too long
- * for any lease was told of when it was activated: it is better than none. */
+/* Would it fire after the lease has ended, if it counted anew from then on? */
 static bool outlives(const struct watchdog *w, uint64_t from_ms, uint64_t until_ms)
 {
     return until_ms && from_ms + w->call_ms + (uint64_t)w->timeout_s * 1000 > until_ms;
@@ -552,6 +573,12 @@ bool watchdog_configure(struct watchdog *w, const struct watchdog_config *c)
     if (c->mode == HA_WATCHDOG_OFF || c->driver == WATCHDOG_NONE || !c->possible)
         disable(w);
     return true;
+}
+
+void watchdog_look_again(struct watchdog *w)
+{
+    w->unfit = false;
+    w->said[0] = '\0';
 }
 
 bool watchdog_do(struct watchdog *w, const struct ha_effect *e)

@@ -87,6 +87,8 @@ void watchdog_init(struct watchdog *w, const struct watchdog_sys *sys);
  * told.
  */
 bool watchdog_configure(struct watchdog *w, const struct watchdog_config *c);
+/** Somebody may have mended it: what was given up is tried once more. */
+void watchdog_look_again(struct watchdog *w);
 /** HA_DO_WATCHDOG. True: the brain should be told, later. */
 bool watchdog_do(struct watchdog *w, const struct ha_effect *e);
 /** What there is to tell by HA_EV_WATCHDOG. */

@@ -399,6 +399,24 @@ static void cannot_get(void)
     device.get_errno = EIO;
 }
 
+static void cannot_set_20(void)
+{
+    cannot_set();
+    device.timeout_s = 20;
+}
+
+static void cannot_set_forever(void)
+{
+    cannot_set();
+    device.nowayout = true;
+}
+
+static void cannot_get_forever(void)
+{
+    cannot_get();
+    device.nowayout = true;
+}
+
 static void cannot_ping(void)
 {
     device.write_errno = EIO;
@@ -456,9 +474,16 @@ static void test_watchdog_do__activation_that_fails(void **state)
           "WARNING: Could not activate Linux watchdog device: it is no character device" },
         { "silent", silent, true, false, false, false, "open V close",
           "it does not say what it can do" },
-        { "set fails", cannot_set, true, false, false, false, "open set:25 V close",
-          "a time-out of 25 seconds cannot be set" },
+        { "set fails", cannot_set, true, false, false, false, "open set:25 1 V close",
+          "WARNING: iTCO_wdt: a time-out of 25 seconds cannot be set: Input/output error; it is "
+          "taken as it is" },
+        { "set fails, 20 would do", cannot_set_20, true, true, true, true, "open set:25 1",
+          "INFO: iTCO_wdt activated with 20 second timeout" },
+        { "set fails, unstoppable", cannot_set_forever, true, true, true, false, "open set:25 1",
+          "ERROR: iTCO_wdt counts 60 seconds, which is more than" },
         { "get fails", cannot_get, false, false, false, true, "open set:25 V close",
+          "DEBUG: Could not activate iTCO_wdt: its time-out cannot be read" },
+        { "get fails, unstoppable", cannot_get_forever, false, true, true, true, "open set:25",
           "DEBUG: Could not activate iTCO_wdt: its time-out cannot be read" },
         { "ping fails", cannot_ping, true, false, false, false, "open set:25 1 V close",
           "no keepalive could be sent" },
@@ -517,6 +542,10 @@ static void test_watchdog_do__what_failed_is_tried_again_when_it_may_help(void *
     now_ms += 3600000;
     (void)act(HA_WATCHDOG_ACTIVATE, 25000, now_ms + 30000);
     was_done("");
+    watchdog_look_again(&w); /* or somebody says that it was mended */
+    assert_true(state_now().usable);
+    (void)act(HA_WATCHDOG_ACTIVATE, 25000, now_ms + 30000);
+    was_done("open 1 V close");
     config.ttl_s = 90;
     config.timeout_s = 85;
     config.slack_s = 75;
@@ -563,7 +592,7 @@ static void test_watchdog_do__times_that_leave_no_room(void **state)
     (void)watchdog_configure(&w, &config);
     (void)act(HA_WATCHDOG_ACTIVATE, 69995000, now_ms + 70000000);
     said("a time-out of 69995 seconds is more than 65534");
-    was_done("open V close");
+    was_done("open 1"); /* 60 s is shorter, and longer than loop_wait */
 }
 
 /* ---- keep alive --------------------------------------------------------------------------------
@@ -832,6 +861,19 @@ static void test_watchdog_configure__another_device(void **state)
 /* ---- disable -----------------------------------------------------------------------------------
  */
 
+/* What the driver wrote back counts when it cannot be asked: a longer one must not be missed. */
+static void test_watchdog_do__a_time_out_that_cannot_be_read_back(void **state)
+{
+    (void)state;
+    activated();
+    (void)act(HA_WATCHDOG_KEEPALIVE, 25000, now_ms + 18500);
+    device.get_errno = EIO;
+    (void)keepalive();
+    was_done("set:18 1 set:25 1");
+    assert_int_equal(state_now().fires_ms, now_ms + 25000);
+    assert_int_equal(device.fires_ms, now_ms + 25000);
+}
+
 static void test_watchdog_do__disable(void **state)
 {
     (void)state;
@@ -1009,6 +1051,7 @@ int main(void)
         TEST(test_watchdog_configure__off_is_off_at_once),
         TEST(test_watchdog_configure__other_times_come_with_the_next_keepalive),
         TEST(test_watchdog_configure__another_device),
+        TEST(test_watchdog_do__a_time_out_that_cannot_be_read_back),
         TEST(test_watchdog_do__disable),
         TEST(test_watchdog_do__what_cannot_be_stopped_is_kept),
         PIPE_TEST(test_watchdog_do__testing_driver),
