@@ -2,9 +2,10 @@
 /*
  * pg/status.c - the query behind the REST status document and the health checks.
  *
- * Load balancers come in bursts: whoever asks while the query runs shares its answer, and whoever
- * asks within PM_STATUS_FRESH_MS of an answer gets that one. The end of the server or a change of
- * state or role makes it stale at once. Contract rest §4.2.
+ * Load balancers come in bursts: whoever asks within PM_STATUS_FRESH_MS of an answer gets that one,
+ * and from the middle of that time on has the next one fetched for those who come later, so that
+ * under steady load nobody waits. Else those who ask while the query runs share its answer. The end
+ * of the server or a change of state or role makes it stale at once. Contract rest §4.2.
  */
 #include "pg/postmaster_impl.h"
 
@@ -219,7 +220,7 @@ static void on_row(struct pgsql_query *q, const PGresult *res, const struct pgv_
         if (err && err->code != PGV_ECANCELED)
             pgv_log(PGV_WARNING, "pg", "get_postgresql_status: %s", err->msg);
     }
-    st->fresh_until_ms = st->now.ok ? pgv_clock_ms() + PM_STATUS_FRESH_MS : 0;
+    st->fresh_until_ms = st->now.ok && !st->stale ? pgv_clock_ms() + PM_STATUS_FRESH_MS : 0;
     all_ready(im);
 }
 
@@ -244,6 +245,19 @@ void pm_status_forget(struct postmaster_impl *im)
     im->status.stale = im->status.active;
 }
 
+static void fetch(struct postmaster_impl *im, uint64_t now_ms)
+{
+    struct pm_status *st = &im->status;
+
+    st->active = true;
+    st->stale = st->retried = false;
+    st->query.data = im;
+    st->query.sql = status_sql(im);
+    st->query.keep = "status";
+    st->query.deadline_ms = now_ms + QUERY_MS;
+    pgsql_submit(&im->conn.restapi, &st->query, on_row);
+}
+
 void postmaster_status(struct postmaster *pm, struct postmaster_status_req *r,
                        void (*cb)(struct postmaster_status_req *r,
                                   const struct postmaster_status *st))
@@ -252,31 +266,26 @@ void postmaster_status(struct postmaster *pm, struct postmaster_status_req *r,
     struct pm_status *st = &im->status;
     const struct postmaster_facts *f = &pm->facts;
     uint64_t now = pgv_clock_ms();
-    bool askable = f->state == PGV_STATE_RUNNING || f->state == PGV_STATE_RESTARTING ||
-                   f->state == PGV_STATE_STARTING;
+    bool serves = f->alive && f->accepting &&
+                  (f->state == PGV_STATE_RUNNING || f->state == PGV_STATE_RESTARTING ||
+                   f->state == PGV_STATE_STARTING);
 
     PGV_ASSERT(!im->closing);
     r->cb = cb;
     r->next = st->first;
     st->first = r;
-    if (st->active)
-        return;
-    if (!askable || !f->alive || !f->accepting) {
+    if (serves && now < st->fresh_until_ms) {
+        all_ready(im);
+        if (!st->active && now + PM_STATUS_FRESH_MS / 2 >= st->fresh_until_ms)
+            fetch(im, now);
+    } else if (st->active) {
+        /* shares its answer */
+    } else if (!serves) {
         st->now = (struct postmaster_status){ 0 };
         all_ready(im);
-        return;
+    } else {
+        fetch(im, now);
     }
-    if (now < st->fresh_until_ms) {
-        all_ready(im);
-        return;
-    }
-    st->active = true;
-    st->stale = st->retried = false;
-    st->query.data = im;
-    st->query.sql = status_sql(im);
-    st->query.keep = "status";
-    st->query.deadline_ms = now + QUERY_MS;
-    pgsql_submit(&im->conn.restapi, &st->query, on_row);
 }
 
 static void unlink_from(struct postmaster_status_req **at, struct postmaster_status_req *r)

@@ -190,6 +190,42 @@ static void test_status__a_burst_costs_one_query(void **state)
     assert_int_equal(primary.answers, answers_wanted);
 }
 
+static void turn_for(unsigned ms)
+{
+    uint64_t until_ms = pgv_clock_ms() + ms;
+
+    while (pgv_clock_ms() < until_ms)
+        (void)uv_run(pg_site_loop(), UV_RUN_NOWAIT);
+}
+
+static void test_status__under_steady_load_nobody_waits(void **state)
+{
+    struct postmaster_status_req late = { .data = &primary };
+    uint64_t since_ms;
+    char pid[256];
+
+    NEED_POSTGRES();
+    pg_sql(&primary, "SELECT pid FROM pg_stat_activity WHERE application_name = 'Patroni restapi'",
+           pid);
+    turn_for(60);
+    ask_status(&primary, 1);
+    since_ms = pgv_clock_ms();
+    assert_int_equal(kill(atoi(pid), SIGSTOP), 0); /* the next query will not be answered */
+    turn_for(30);
+    ask_status(&primary, 1); /* from what is there, while the next is fetched */
+    assert_true(primary.status.ok);
+    ask_status(&primary, 1);
+    assert_in_range(pgv_clock_ms() - since_ms, 30, 1000); /* not until the query fails */
+    turn_for(30);
+    answers_wanted = primary.answers + 1;
+    postmaster_status(&primary.pm, &late, on_status); /* too old now */
+    turn_for(20);
+    assert_int_equal(primary.answers, answers_wanted - 1);
+    assert_int_equal(kill(atoi(pid), SIGCONT), 0);
+    pg_until(has_answers, &primary, "status");
+    assert_true(primary.status.ok);
+}
+
 /* ---- looks ---- */
 
 static void test_look__sees_a_primary(void **state)
@@ -962,6 +998,7 @@ int main(void)
         cmocka_unit_test(test_start__waits_until_it_accepts),
         cmocka_unit_test(test_start__refuses_a_second_job),
         cmocka_unit_test(test_status__a_burst_costs_one_query),
+        cmocka_unit_test(test_status__under_steady_load_nobody_waits),
         cmocka_unit_test(test_look__sees_a_primary),
         cmocka_unit_test(test_look__sees_what_comes_and_goes_in_the_directory),
         cmocka_unit_test(test_look__survives_a_killed_backend),
