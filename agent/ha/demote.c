@@ -16,8 +16,15 @@
 /** How soon the standbys are asked again whether they have the shutdown checkpoint. */
 #define ASK_AGAIN_MS 25
 
+static uint64_t before(uint64_t at_ms, uint64_t margin_ms)
+{
+    return at_ms > margin_ms ? at_ms - margin_ms : 0;
+}
+
 uint64_t ha_fence_at(const struct ha *ha)
 {
+    uint64_t margin, unproven, fires;
+
     /* In pause nothing is ever stopped; a cluster that is only being made has nobody to fight. */
     if (ha->policy.paused || ha->bootstrapping || !ha_writable(ha))
         return UINT64_MAX;
@@ -25,18 +32,17 @@ uint64_t ha_fence_at(const struct ha *ha)
         return UINT64_MAX; /* there is nothing stricter */
     if (ha->demotion.active && ha->demotion.shutdown_seen)
         return UINT64_MAX; /* the last record is written: nothing can follow it */
-    if (ha->lease_until_ms) {
-        uint64_t until = ha_proven_until(ha), margin;
-
-        margin = ha->job.kind == PM_JOB_STOP ? HA_IMMEDIATE_MARGIN_MS : HA_DEMOTE_MARGIN_MS;
-        return until > margin ? until - margin : 0;
-    }
+    margin = ha->job.kind == PM_JOB_STOP ? HA_IMMEDIATE_MARGIN_MS : HA_DEMOTE_MARGIN_MS;
+    if (ha->lease_until_ms)
+        return before(ha_proven_until(ha), margin);
     /* Writable without a lease: we have just found it so (the agent was restarted), or the tables
      * are about to demote. The old lease, if there is one, cannot outlive its ttl. */
-    if (ha->primary_since_ms)
-        return ha->primary_since_ms + ha->policy.retry_timeout_ms +
-               (ha->job.kind == PM_JOB_STOP ? HA_DEMOTE_MARGIN_MS - HA_IMMEDIATE_MARGIN_MS : 0);
-    return UINT64_MAX;
+    if (!ha->primary_since_ms)
+        return UINT64_MAX;
+    unproven = ha->primary_since_ms + ha->policy.retry_timeout_ms + HA_DEMOTE_MARGIN_MS - margin;
+    fires = ha_watchdog_fires(ha);
+    return fires != UINT64_MAX && before(fires, margin) < unproven ? before(fires, margin)
+                                                                   : unproven;
 }
 
 void ha_demote(struct ha *ha, struct ha_effects *fx, enum ha_demote mode, enum ha_why why,

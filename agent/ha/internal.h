@@ -93,6 +93,8 @@ bool ha_watchdog_guards(const struct ha *ha);
 bool ha_watchdog_ready(const struct ha *ha);
 /** Its activation has failed a moment ago; in required mode only. */
 bool ha_watchdog_rests(const struct ha *ha, uint64_t now_ms);
+/** Clock moment at which it resets the machine; UINT64_MAX: never. */
+uint64_t ha_watchdog_fires(const struct ha *ha);
 /** Until when we may be primary: the lease ends, or the watchdog fires. 0: no lease. */
 uint64_t ha_proven_until(const struct ha *ha);
 /** Fencing is about to act because it fires before the lease ends. */

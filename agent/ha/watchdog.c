@@ -60,11 +60,16 @@ bool ha_watchdog_failed(const struct ha *ha)
             ha_watchdog_rests(ha, ha->now_ms));
 }
 
+uint64_t ha_watchdog_fires(const struct ha *ha)
+{
+    return counts(ha) ? ha->watchdog.fires_ms : UINT64_MAX;
+}
+
 uint64_t ha_proven_until(const struct ha *ha)
 {
-    uint64_t until = ha->lease_until_ms;
+    uint64_t until = ha->lease_until_ms, fires = ha_watchdog_fires(ha);
 
-    return until && counts(ha) && ha->watchdog.fires_ms < until ? ha->watchdog.fires_ms : until;
+    return fires < until ? fires : until;
 }
 
 /* It was not kept alive although the lease was proven: it is deaf, or too slow for this store. */
@@ -296,13 +301,11 @@ static bool to_disable(const struct ha *ha)
 {
     if (!counts(ha))
         return false;
-    if (ha->policy.paused || ha->policy.watchdog == HA_WATCHDOG_OFF)
+    if (ha->policy.paused || (!required(ha) && !ha_watchdog_wanted(ha)))
         return true;
     if (ha->bootstrapping)
         return !ha->pg.alive;
     /* A device that cannot be what is wanted would reset a machine that keeps its lease. */
-    if (!required(ha) && !ha_watchdog_wanted(ha))
-        return true;
     return !to_guard(ha) || (!required(ha) && ha->watchdog_ask.unfit && !ha->watchdog_ask.given_up);
 }
 

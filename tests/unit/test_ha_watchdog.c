@@ -285,7 +285,11 @@ static void test_keepalive__with_each_proof_and_not_beyond_the_lease(void **stat
     assert_int_equal(e->u.watchdog.until_ms, w->ha.lease_until_ms);
     assert_int_equal(w->device.fires_ms, w->now_ms + TIMEOUT);
     assert_int_equal(w->ha.watchdog.fires_ms, w->device.fires_ms);
+    w->hold_watchdog = true;
     slow_renewal(w, 7500);
+    assert_true(w->ha.watchdog.fires_ms <= w->device.fires_ms); /* not too late, untold */
+    w->hold_watchdog = false;
+    w_device(w);
     assert_non_null(w_watchdog(w, HA_WATCHDOG_KEEPALIVE));
     assert_int_equal(w->device.fires_ms, w->now_ms + 22000);
     assert_true(w->device.fires_ms <= w->ha.lease_until_ms);
@@ -363,6 +367,26 @@ static void test_fence__an_orderly_demotion_comes_before_the_reset(void **state)
     w_tick(w, 500);
     stopped(w);
     assert_non_null(w_watchdog(w, HA_WATCHDOG_DISABLE));
+}
+
+/* The key is lost and the race for it is not answered: the watchdog of the old lease counts. */
+static void test_fence__without_a_lease_as_well(void **state)
+{
+    struct w *w = *state;
+    uint64_t fires = w->device.fires_ms;
+
+    w->policy.retry_timeout_ms = 20000;
+    w_policy(w);
+    fires = w->device.fires_ms;
+    w->now_ms = fires - HA_DEMOTE_MARGIN_MS - 1000;
+    w->hold[HA_DCS_RENEW] = w->hold[HA_DCS_READ] = true;
+    w_leader(w, NULL);
+    w_view(w);
+    assert_int_equal(w->ha.lease_until_ms, 0);
+    assert_null(w_job(w, PM_JOB_STOP));
+    w_tick(w, 1000);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    assert_int_equal(w->now_ms, fires - HA_DEMOTE_MARGIN_MS);
 }
 
 static void test_fence__a_stop_that_hangs_leaves_it_armed(void **state)
@@ -587,6 +611,24 @@ static void test_lost__required_is_activated_again_or_demotes(void **state)
     w_device(w);
     assert_non_null(w_job(w, PM_JOB_STOP));
     assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+    assert_string_equal(w_status(w), "Demoting self because watchdog could not be activated");
+}
+
+static void test_lost__during_an_outage_as_well(void **state)
+{
+    struct w *w = *state;
+
+    w->dcs[HA_DCS_RENEW] = w->dcs[HA_DCS_READ] = HA_LOST;
+    w_cycle(w);
+    w->device.running = false;
+    w_device(w);
+    assert_non_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE));
+    assert_true(ha_watchdog_guards(&w->ha));
+    assert_int_equal(w_watchdog(w, HA_WATCHDOG_ACTIVATE)->u.watchdog.until_ms,
+                     w->ha.lease_until_ms);
+    w->device.running = w->device.usable = false;
+    w_device(w);
+    assert_non_null(w_job(w, PM_JOB_STOP));
     assert_string_equal(w_status(w), "Demoting self because watchdog could not be activated");
 }
 
@@ -976,6 +1018,7 @@ int main(void)
         LEADER(test_keepalive__not_by_a_proof_that_comes_too_late),
         cmocka_unit_test(test_keepalive__cannot_be_adjusted_and_is_left_alone),
         LEADER(test_fence__an_orderly_demotion_comes_before_the_reset),
+        LEADER(test_fence__without_a_lease_as_well),
         LEADER(test_fence__a_stop_that_hangs_leaves_it_armed),
         cmocka_unit_test(test_renewal__comes_often_enough_for_a_short_timeout),
         LEADER(test_disable__at_the_shutdown_checkpoint),
@@ -989,6 +1032,7 @@ int main(void)
         LEADER(test_crash__required_is_activated_before_the_start_in_place),
         LEADER(test_crash__required_and_missing_gives_the_key_up),
         LEADER(test_lost__required_is_activated_again_or_demotes),
+        LEADER(test_lost__during_an_outage_as_well),
         AUTOMATIC(test_lost__automatic_warns_and_goes_on),
         LEADER(test_lost__keepalives_that_fail_end_in_an_orderly_demotion),
         AUTOMATIC(test_lost__automatic_closes_one_that_is_deaf),
