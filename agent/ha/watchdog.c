@@ -30,7 +30,7 @@ static bool required(const struct ha *ha)
     return ha->policy.watchdog == HA_WATCHDOG_REQUIRED;
 }
 
-/* It runs on although there is nothing to guard: its time is not that of the lease. */
+/* What could not be closed runs on, and is kept alive by other rules than the lease's. */
 static bool counts(const struct ha *ha)
 {
     return ha->watchdog.running && !ha->watchdog_ask.stays;
@@ -77,8 +77,9 @@ static bool deaf(const struct ha *ha)
 {
     uint64_t ttl = ha->policy.ttl_ms, timeout = ha->watchdog.timeout_ms;
 
-    return counts(ha) && ttl > timeout &&
-           ha->lease_until_ms > ha->watchdog.fires_ms + (ttl - timeout);
+    /* Kept alive, it fires so long before the lease ends, and a second at most for rounding. */
+    return counts(ha) && ttl >= timeout &&
+           ha->lease_until_ms > ha->watchdog.fires_ms + (ttl - timeout) + 1000;
 }
 
 void ha_watchdog_fenced(struct ha *ha)
