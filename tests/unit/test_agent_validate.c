@@ -277,7 +277,8 @@ static void test_agent_validate_times__in_words(void **state)
         { "watchdog: {safety_margin: -1}\n",
           "15 s after the last renewal of the lease, that is 15 s" },
         { "watchdog: {mode: required, safety_margin: 25}\n",
-          "its time-out of 5 s is less than loop_wait or than 6 s; as it is required, nobody can lead" },
+          "its time-out of 5 s is less than loop_wait or than 6 s; as it is required, nobody can "
+          "lead" },
     };
 
     (void)state;
