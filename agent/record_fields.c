@@ -245,9 +245,9 @@ static const struct record_fields watchdog = FIELDS(watchdog_v);
 
 #define T struct ha_watchdog_ask
 static const struct record_field watchdog_ask_v[] = {
-    BOOL(T, told),      BOOL(T, waits),   ENUM(T, what, HA_WATCHDOG_DISABLE + 1),
-    BOOL(T, stays),     BOOL(T, unfit),   BOOL(T, given_up),
-    UINT(T, failed_ms), UINT(T, kept_ms),
+    BOOL(T, told),     BOOL(T, waits),     ENUM(T, what, HA_WATCHDOG_DISABLE + 1),
+    BOOL(T, stays),    BOOL(T, unfit),     BOOL(T, unheard),
+    BOOL(T, given_up), UINT(T, failed_ms), UINT(T, kept_ms),
 };
 #undef T
 static const struct record_fields watchdog_ask = FIELDS(watchdog_ask_v);

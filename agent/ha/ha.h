@@ -327,6 +327,7 @@ struct ha_watchdog_ask {
     enum ha_watchdog_op what;
     bool stays;         /* it could not be disabled: kept alive as long as we live */
     bool unfit;         /* it runs, but its time-out is not what this configuration needs */
+    bool unheard;       /* the last keepalive was left out, or failed */
     bool given_up;      /* it is being closed because it hears no keepalives */
     uint64_t failed_ms; /* the last activation, if it gave no watchdog that guards */
     uint64_t kept_ms;   /* the last keepalive */

@@ -75,11 +75,8 @@ uint64_t ha_proven_until(const struct ha *ha)
 /* It was not kept alive although the lease was proven: it is deaf, or too slow for this store. */
 static bool deaf(const struct ha *ha)
 {
-    uint64_t ttl = ha->policy.ttl_ms, timeout = ha->watchdog.timeout_ms;
-
-    /* Kept alive, it fires so long before the lease ends, and a second at most for rounding. */
-    return counts(ha) && ttl >= timeout &&
-           ha->lease_until_ms > ha->watchdog.fires_ms + (ttl - timeout) + 1000;
+    return counts(ha) && ha->watchdog_ask.unheard &&
+           ha->lease_until_ms > ha->watchdog.fires_ms + HA_DEMOTE_MARGIN_MS;
 }
 
 void ha_watchdog_fenced(struct ha *ha)
@@ -133,12 +130,15 @@ static void keep_alive(struct ha *ha, struct ha_effects *fx, uint64_t until_ms, 
     e->u.watchdog.timeout_ms = wanted ? wanted : timeout;
     e->u.watchdog.until_ms = until_ms;
     ha->watchdog_ask.kept_ms = ha->now_ms;
+    ha->watchdog_ask.unheard = false;
     if (d->adjustable && wanted && wanted < timeout)
         timeout = wanted;
     if (!until_ms || ha->now_ms + timeout <= until_ms)
         d->fires_ms = ha->now_ms + timeout;
     else if (d->adjustable) /* in whole seconds, counted from a little later */
         d->fires_ms = until_ms > 1000 ? until_ms - 1000 : 0;
+    else
+        ha->watchdog_ask.unheard = true;
 }
 
 void ha_watchdog_proven(struct ha *ha, struct ha_effects *fx)
@@ -227,10 +227,21 @@ static void activated(struct ha *ha)
     struct ha_watchdog_ask *a = &ha->watchdog_ask;
     bool guards = ha_watchdog_guards(ha);
 
+    a->unheard = false;
     a->failed_ms = guards ? 0 : ha->now_ms;
     a->unfit = ha->watchdog.running && !guards;
     if (ha->cycle.active && ha->cycle.watchdog == HA_ASK_WAITS)
         ha->cycle.watchdog = guards ? HA_ASK_OK : HA_ASK_REFUSED;
+}
+
+/* Has the last keepalive left no trace? */
+static bool unheard(const struct ha *ha)
+{
+    uint64_t at = ha->watchdog_ask.kept_ms + ha->watchdog.timeout_ms;
+
+    if (ha->lease_until_ms && at > ha->lease_until_ms)
+        at = ha->lease_until_ms; /* shortened, to whole seconds */
+    return ha->watchdog.running && ha->watchdog.fires_ms + 2000 < at;
 }
 
 void ha_watchdog_told(struct ha *ha, const struct ha_watchdog *w, struct ha_effects *fx)
@@ -261,6 +272,7 @@ void ha_watchdog_told(struct ha *ha, const struct ha_watchdog *w, struct ha_effe
             break;
         }
     }
+    a->unheard = unheard(ha);
     ha_renew_in_time(ha); /* if it was not kept alive, another attempt comes soon */
     if (guarded && !ha_watchdog_guards(ha)) {
         ha_log(fx, HA_WARNING, required(ha) ? HA_WHY_watchdog_lost_required : HA_WHY_watchdog_lost);

@@ -114,6 +114,7 @@ MUTATIONS = [
     ("bootstrapped_without_one", "bootstrap.c", "    watched = ha_watchdog_activate(ha, fx);", "    watched = HA_ASK_OK;"),
     ("deaf_device_takes_the_leader_down", "watchdog.c", "    return !required(ha) && !ha->watchdog_ask.given_up && deaf(ha) &&", "    return false &&"),
     ("deaf_device_leads_again", "watchdog.c", "    if (deaf(ha))\n        ha->watchdog_ask.failed_ms", "    if (false)\n        ha->watchdog_ask.failed_ms"),
+    ("unheard_is_not_noted", "watchdog.c", "    return ha->watchdog.running && ha->watchdog.fires_ms + 2000 < at;", "    return at == 1;"),
     ("bootstrap_in_vain", "bootstrap.c", "        enum ha_ask usable = asked ? HA_ASK_OK : ha_watchdog_check(ha, fx);", "        enum ha_ask usable = HA_ASK_OK;"),
     ("bootstrap_is_reset", "watchdog.c", "(ha->bootstrapping && !ha->dcs_inflight[HA_DCS_TAKE]);", "false;"),
     ("exit_leaves_it_armed", "watchdog.c", "    if (ha->policy.paused || !may_write(ha))\n        tell", "    if (false)\n        tell"),

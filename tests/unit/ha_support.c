@@ -180,6 +180,7 @@ static bool device(struct w *w, const struct ha_effect *e)
     struct ha_watchdog *d = &w->device;
     uint64_t timeout = d->adjustable ? e->u.watchdog.timeout_ms : d->timeout_ms;
     uint64_t until = e->u.watchdog.until_ms, left;
+    bool same;
 
     switch (e->u.watchdog.op) {
     case HA_WATCHDOG_CHECK:
@@ -191,10 +192,11 @@ static bool device(struct w *w, const struct ha_effect *e)
         /* fall through */
     case HA_WATCHDOG_KEEPALIVE:
         assert_true(d->running);
+        same = d->timeout_ms == timeout;
         d->timeout_ms = timeout;
         if (!until || w->now_ms + timeout <= until) {
             d->fires_ms = w->now_ms + timeout;
-            return e->u.watchdog.op == HA_WATCHDOG_ACTIVATE;
+            return !same || e->u.watchdog.op == HA_WATCHDOG_ACTIVATE;
         }
         left = (until - w->now_ms) / 1000 * 1000;
         if (d->adjustable)

@@ -703,6 +703,29 @@ static void test_lost__automatic_closes_one_that_is_deaf(void **state)
     assert_true(ha_watchdog_guards(&w->ha));
 }
 
+/* A longer lease that is still proven is no keepalive that was not heard. */
+static void test_lost__an_outage_after_a_shorter_ttl_is_none(void **state)
+{
+    struct w *w = *state;
+
+    w->policy.ttl_ms = 52000;
+    w->policy.watchdog_timeout_ms = 47000;
+    w_policy(w);
+    w_cycle(w);
+    w->dcs[HA_DCS_RENEW] = w->dcs[HA_DCS_READ] = HA_LOST;
+    w->policy.ttl_ms = 36000;
+    w->policy.watchdog_timeout_ms = 31000;
+    w_forget(w);
+    w_policy(w);
+    assert_non_null(w_watchdog(w, HA_WATCHDOG_KEEPALIVE));
+    while (!w_job(w, PM_JOB_STOP)) {
+        assert_null(w_watchdog(w, HA_WATCHDOG_DISABLE));
+        w_forget(w);
+        w_tick(w, w->wake_ms > w->now_ms ? w->wake_ms - w->now_ms : 1);
+    }
+    assert_int_equal(w->now_ms, w->device.fires_ms - HA_DEMOTE_MARGIN_MS);
+}
+
 static void test_lost__one_that_is_deaf_and_does_not_close_demotes(void **state)
 {
     struct w *w = *state;
@@ -1036,6 +1059,7 @@ int main(void)
         AUTOMATIC(test_lost__automatic_warns_and_goes_on),
         LEADER(test_lost__keepalives_that_fail_end_in_an_orderly_demotion),
         AUTOMATIC(test_lost__automatic_closes_one_that_is_deaf),
+        AUTOMATIC(test_lost__an_outage_after_a_shorter_ttl_is_none),
         AUTOMATIC(test_lost__one_that_is_deaf_and_does_not_close_demotes),
         ORPHAN(test_activate__not_under_a_lease_that_is_nearly_over),
         LEADER(test_stays__is_kept_alive_without_limit_until_it_guards_again),
