@@ -57,7 +57,8 @@ struct agent_pump {
     bool first_read_used;
     struct dcs_req release_status; /* the status write before a release */
     bool release_status_used;
-    struct pgv_buf document; /* scratch, one thread */
+    char initialize_version[DCS_VERSION_BYTES]; /* of the key that our bootstrap has made */
+    struct pgv_buf document;                    /* scratch, one thread */
     struct pgv_buf last_status, last_history;
     struct retained retained;
     struct agent_peers_req peers;
@@ -351,6 +352,8 @@ static void on_dcs_reply(struct dcs_req *req, const struct pgv_error *err)
                 ha_dcs_op_name((enum ha_dcs_op)op), err->msg, pgv_code_name(err->code));
     if (err && op == HA_DCS_SET_STATUS)
         pgv_buf_reset(&a->pump->last_status);
+    if (!err && (op == HA_DCS_INITIALIZE || op == HA_DCS_SET_SYSID))
+        memcpy(a->pump->initialize_version, req->new_version, sizeof(req->new_version));
     dcs_ended(a, (enum ha_dcs_op)op, outcome_of(err), req->sent_ms);
 }
 
@@ -404,6 +407,15 @@ static void remember(struct pgv_buf *dst, const struct pgv_buf *src)
     pgv_buf_append(dst, src->p, src->n);
 }
 
+/* Whether the store still has the status that was written for this position: an idle server writes
+ * no other one, so nobody else would put back what got lost there. */
+static bool store_has_status(const struct agent *a)
+{
+    const struct dcs_cluster *c = a->dcs.view ? &a->dcs.view->cluster : NULL;
+
+    return c && c->status_exists && c->status_optime == a->pm.facts.wal_lsn;
+}
+
 static void port_dcs(void *data, const struct ha_effect *e)
 {
     static const enum dcs_op ops[HA_DCS_OPS] = {
@@ -447,7 +459,17 @@ static void port_dcs(void *data, const struct ha_effect *e)
     case HA_DCS_SET_SYSID:
         if (e->u.dcs.create)
             req->op = DCS_CREATE_INITIALIZE;
+        else if (e->u.dcs.guarded)
+            memcpy(req->version, p->initialize_version, sizeof(req->version));
+        else
+            memcpy(req->version, a->ha.view.initialize_version, sizeof(req->version));
         req->value = pgv_str(a->pm.facts.sysid);
+        break;
+    case HA_DCS_TAKE:
+        req->value = pgv_str(a->pm.facts.sysid);
+        break;
+    case HA_DCS_CANCEL_INITIALIZE:
+        memcpy(req->version, p->initialize_version, sizeof(req->version));
         break;
     case HA_DCS_SET_CONFIG:
         if (!agent_config_dynamic_json(&a->config, doc)) {
@@ -475,7 +497,7 @@ static void port_dcs(void *data, const struct ha_effect *e)
             skip(a, op, HA_LOST);
             return;
         }
-        if (same_text(doc, &p->last_status)) {
+        if (same_text(doc, &p->last_status) && store_has_status(a)) {
             skip(a, op, HA_OK);
             return;
         }
@@ -508,9 +530,7 @@ static void port_dcs(void *data, const struct ha_effect *e)
     case HA_DCS_READ:
     case HA_DCS_RENEW:
     case HA_DCS_ACQUIRE:
-    case HA_DCS_TAKE:
     case HA_DCS_INITIALIZE:
-    case HA_DCS_CANCEL_INITIALIZE:
     case HA_DCS_OPS:
         break;
     }

@@ -24,6 +24,7 @@ static void retained_see(struct retained *r, const char *name, uint64_t now_ms)
 
 void retained_restart(struct retained *r, const struct dcs_cluster *c, uint64_t now_ms)
 {
+    r->begun = true;
     r->n = 0;
     for (unsigned i = 0; i < c->n_retain_slots; i++)
         retained_see(r, c->retain_slots[i], now_ms);
@@ -48,6 +49,8 @@ bool status_document(struct agent *a, struct retained *r, uint64_t optime_only, 
     if (optime_only)
         return dcs_write_status(b, optime_only, c->status_slots, c->n_status_slots, c->retain_slots,
                                 c->n_retain_slots);
+    if (!r->begun)
+        retained_restart(r, c, now_ms);
     if (a->pm.facts.major_version >= 110000 && p->member_slots_ttl_ms > 0) {
         unsigned n_have = postmaster_slots(&a->pm, have, POSTMASTER_SLOTS_MAX);
 

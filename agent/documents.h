@@ -6,6 +6,7 @@
 
 /** Names of slots that are kept for members that are gone, with when they were last seen. */
 struct retained {
+    bool begun; /* what the store had was taken over */
     unsigned n;
     struct {
         char name[PGV_SLOT_NAME_BYTES];
@@ -13,7 +14,8 @@ struct retained {
     } v[DCS_SLOTS_MAX];
 };
 
-/** After winning the key: every retained slot's clock starts anew (dcs contract §7.4). */
+/** After winning the key: every retained slot's clock starts anew (dcs contract §7.4). An agent
+ * that was started under a key of its own does so with its first status. */
 void retained_restart(struct retained *r, const struct dcs_cluster *c, uint64_t now_ms);
 
 /**

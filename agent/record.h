@@ -62,6 +62,16 @@ bool record_put_keyframe(struct pgv_buf *b, uint32_t salt, uint64_t seq, bool co
 bool record_put_step(struct pgv_buf *b, uint32_t salt, uint64_t seq, const struct ha_event *ev,
                      const struct ha_effects *fx);
 
+/**
+ * Put the step aside at the end of @b, as it is in memory: ten times cheaper than a frame. False:
+ * it is not of the kind that quiet cycles are made of, or there is no room; nothing was appended.
+ */
+bool record_hold(struct pgv_buf *b, const struct ha_event *ev,
+                 const struct ha_effects *fx) PGV_MUST_CHECK;
+/** The step that begins at @held, for record_put_step(); its length there. */
+size_t record_unhold(const char *held, struct ha_event *ret_ev, struct postmaster_facts *ret_facts,
+                     struct ha_effects *ret_fx);
+
 /** A frame as found: the payload is contiguous only inside a record_reader. */
 struct record_frame {
     enum record_type type;

@@ -3,7 +3,7 @@
  * agent/recorder.c - the flight recorder in the agent: steps into the writer's pipe.
  *
  * The happy path: the writer starts, opens its file and says 'ready'; the world becomes the first
- * keyframe; each step becomes a frame. What the pipe takes of a frame and what it leaves is kept,
+ * keyframe; each step becomes a frame. What the pipe takes of frames and what it leaves is kept,
  * so the stream stays whole frames, one behind the other, whatever is left out between them.
  */
 #include "agent/recorder.h"
@@ -30,6 +30,12 @@
 /** A ring holds this many keyframes: that much of its oldest part may have lost its beginning. */
 #define KEYFRAMES_PER_RING 16
 #define FRAME_RESERVE_BYTES 65536
+#define STREAM_BYTES_MAX (RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES + HELD_BYTES_MAX)
+/** Frames that the pipe does not take wait up to here; then steps are left out. */
+#define HELD_BYTES_MAX 16384
+/** So many steps of quiet cycles wait to be made frames: about two minutes of them. */
+#define STEPS_ASIDE_MAX 76
+#define ASIDE_BYTES_MAX 49152
 /** A reader that takes longer is ended. */
 #define READER_MS 10000
 
@@ -89,7 +95,8 @@ void recorder_init(struct recorder *r, uv_loop_t *loop, const struct ha *ha, con
     r->settled = true;
     r->writer.data = r->reader.data = r;
     pgv_copy_cut(r->program, sizeof(r->program), pgv_str(program));
-    pgv_buf_init(&r->frame, RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES);
+    pgv_buf_init(&r->held, STREAM_BYTES_MAX);
+    pgv_buf_init(&r->aside, ASIDE_BYTES_MAX);
 }
 
 /* ---- the stream --------------------------------------------------------------------------- */
@@ -101,15 +108,16 @@ static void close_pipe(struct recorder *r)
     r->fd = -1;
     r->ready = false;
     r->hole = true;
-    pgv_buf_reset(&r->frame);
-    r->sent = 0;
+    pgv_buf_reset(&r->held);
+    pgv_buf_reset(&r->aside);
+    r->n_aside = 0;
 }
 
-/* What is left of the frame goes out, as far as the pipe takes it. True: all of it. */
+/* What is held goes out, as far as the pipe takes it. True: all of it. */
 static bool flush(struct recorder *r)
 {
-    while (r->sent < r->frame.n) {
-        ssize_t n = write(r->fd, r->frame.p + r->sent, r->frame.n - r->sent);
+    while (r->held.n) {
+        ssize_t n = write(r->fd, r->held.p, r->held.n);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -118,40 +126,33 @@ static bool flush(struct recorder *r)
                 close_pipe(r); /* the writer has ended: its end is told by itself */
             return false;
         }
-        r->sent += (size_t)n;
+        pgv_buf_consume(&r->held, (size_t)n);
     }
     return true;
 }
 
-/* The composed frame becomes part of the stream as soon as the pipe took a byte of it. */
-static bool send_frame(struct recorder *r)
+/* The frame behind @before is part of the stream now. */
+static void composed(struct recorder *r, size_t before)
 {
-    size_t n = r->frame.n;
-    uint64_t size = r->header.ring_bytes;
+    size_t n = r->held.n - before;
 
-    r->sent = 0;
-    (void)flush(r);
-    if (!r->sent || !r->ready) {
-        pgv_buf_reset(&r->frame);
-        return false;
-    }
-    r->at = (r->at + n) % size;
+    r->at = (r->at + n) % r->header.ring_bytes;
     r->since_keyframe_bytes += n;
     r->untaken_bytes += n;
     r->next_seq++;
-    return true;
 }
 
 static bool put_keyframe(struct recorder *r, const struct ha *ha)
 {
-    pgv_buf_reset(&r->frame);
-    if (!record_put_keyframe(&r->frame, r->header.salt, r->next_seq, !r->hole, ha) ||
-        r->frame.n > r->header.ring_bytes / 4) {
-        pgv_buf_reset(&r->frame);
+    size_t before = r->held.n;
+
+    if (!record_put_keyframe(&r->held, r->header.salt, r->next_seq, !r->hole, ha))
+        return false;
+    if (r->held.n - before > r->header.ring_bytes / 4) {
+        r->held.n = before;
         return false;
     }
-    if (!send_frame(r))
-        return false;
+    composed(r, before);
     r->hole = r->keyframe_due = false;
     r->since_keyframe_bytes = 0;
     return true;
@@ -159,12 +160,12 @@ static bool put_keyframe(struct recorder *r, const struct ha *ha)
 
 static bool put_step(struct recorder *r, const struct ha_event *ev, const struct ha_effects *fx)
 {
-    pgv_buf_reset(&r->frame);
-    if (!record_put_step(&r->frame, r->header.salt, r->next_seq, ev, fx)) {
-        pgv_buf_reset(&r->frame);
+    size_t before = r->held.n;
+
+    if (!record_put_step(&r->held, r->header.salt, r->next_seq, ev, fx))
         return false;
-    }
-    return send_frame(r);
+    composed(r, before);
+    return true;
 }
 
 static void take(struct recorder *r)
@@ -198,6 +199,35 @@ static void recorded(struct recorder *r)
     r->lost_told = r->lost;
 }
 
+/* What was put aside becomes frames. */
+static void put_aside_steps(struct recorder *r)
+{
+    static struct ha_effects fx; /* large */
+    static struct postmaster_facts facts;
+    struct ha_event ev;
+
+    for (size_t at = 0; at < r->aside.n;) {
+        at += record_unhold(r->aside.p + at, &ev, &facts, &fx);
+        if (!r->hole && !put_step(r, &ev, &fx))
+            lose(r); /* for want of memory */
+    }
+    pgv_buf_reset(&r->aside);
+    r->n_aside = 0;
+}
+
+/* Nothing is decided, and the cycle, if this is its end, ends as the last one did. */
+static bool is_quiet(struct recorder *r, const struct ha_effects *fx)
+{
+    bool quiet = true;
+
+    for (unsigned i = 0; i < fx->n; i++)
+        if (fx->v[i].type == HA_DO_CYCLE_DONE && fx->v[i].why != r->told) {
+            r->told = fx->v[i].why;
+            quiet = false;
+        }
+    return quiet && record_weigh(fx) < RECORD_DECIDED;
+}
+
 static void start_again(struct recorder *r);
 
 void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
@@ -213,7 +243,14 @@ void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
         lose(r);
         return;
     }
-    if (!flush(r)) {
+    if (is_quiet(r, fx) && !r->hole && !r->held.n && r->n_aside < STEPS_ASIDE_MAX &&
+        record_hold(&r->aside, ev, fx)) {
+        r->n_aside++;
+        recorded(r);
+        return;
+    }
+    put_aside_steps(r);
+    if (r->held.n >= HELD_BYTES_MAX && !flush(r)) {
         lose(r);
         return;
     }
@@ -223,13 +260,12 @@ void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
         recorded(r);
     } else {
         lose(r);
-        if (!r->ready)
-            return;
     }
     if (r->since_keyframe_bytes >= r->header.ring_bytes / KEYFRAMES_PER_RING)
         r->keyframe_due = true;
     if ((r->hole || r->keyframe_due) && flush(r))
         (void)put_keyframe(r, ha);
+    (void)flush(r);
     if (r->ready && (r->untaken_bytes >= r->take_bytes || record_weigh(fx) == RECORD_DECIDED))
         take(r);
 }
@@ -265,7 +301,7 @@ static void on_writer_line(struct pgv_child *c, int fd, struct pgv_str line)
     r->at = at;
     r->ready = true;
     r->hole = true; /* whatever lies there is not what led to this world */
-    (void)put_keyframe(r, r->ha);
+    (void)(put_keyframe(r, r->ha) && flush(r));
     settle(r);
 }
 
@@ -317,7 +353,8 @@ static bool start_writer(struct recorder *r, struct pgv_error *err)
     PGV_ASSERT(!r->writing && r->fd < 0);
     snprintf(size, sizeof(size), "%llu", (unsigned long long)r->config.size_bytes);
     r->start_at_ms = pgv_clock_ms() + REST_MS;
-    if (!pgv_buf_reserve(&r->frame, FRAME_RESERVE_BYTES))
+    if (!pgv_buf_reserve(&r->held, FRAME_RESERVE_BYTES) ||
+        !pgv_buf_reserve(&r->aside, ASIDE_BYTES_MAX))
         return pgv_fail(err, PGV_ENOMEM, "no memory for a frame");
     if (!pgv_child_start(r->loop, &r->writer, &o, on_writer_end, err))
         return false;
@@ -346,19 +383,25 @@ bool recorder_open(struct recorder *r, const struct recorder_config *c, const ch
 
 void recorder_close(struct recorder *r)
 {
+    put_aside_steps(r);
+    (void)flush(r);
     close_pipe(r);
     if (r->writing && !r->abandoned) {
         r->abandoned = true; /* however long its disk makes it wait */
         pgv_child_abandon(&r->writer);
     }
     r->config.enabled = false;
-    pgv_buf_done(&r->frame);
-    pgv_buf_init(&r->frame, RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES);
+    pgv_buf_done(&r->held);
+    pgv_buf_init(&r->held, STREAM_BYTES_MAX);
+    pgv_buf_done(&r->aside);
+    pgv_buf_init(&r->aside, ASIDE_BYTES_MAX);
 }
 
 void recorder_finish(struct recorder *r, void (*cb)(struct recorder *r))
 {
     r->config.enabled = false;
+    put_aside_steps(r);
+    (void)flush(r);
     close_pipe(r);
     if (r->writing)
         r->finish_cb = cb;
@@ -406,6 +449,10 @@ bool recorder_ask(struct recorder *r, unsigned n, recorder_answer_cb cb, void *d
     if (r->reading)
         return pgv_fail(err, PGV_ECONFLICT, "the recording is being read already");
     snprintf(count, sizeof(count), "%u", n);
+    put_aside_steps(r);
+    (void)flush(r);
+    if (!r->ready)
+        return pgv_fail(err, PGV_EINVALID, "the flight recorder does not run");
     snprintf(at, sizeof(at), "%llu", (unsigned long long)r->at);
     take(r);
     if (!pgv_child_start(r->loop, &r->reader, &o, on_reader_end, err))

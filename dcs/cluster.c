@@ -138,6 +138,8 @@ static void put_initialize(struct entry *e)
     struct dcs_cluster *c = &e->s->cluster;
     bool digits = true;
 
+    if (!copy_version(c->initialize_version, e->version))
+        e->s->failed = true;
     if (!e->value.n) {
         c->initialize = DCS_INIT_BOOTSTRAPPING;
         return;

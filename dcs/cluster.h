@@ -72,7 +72,8 @@ struct dcs_cluster {
     bool empty; /* nothing at all under the prefix */
 
     enum dcs_initialize initialize;
-    char initialize_text[24]; /* the system identifier when it is one */
+    char initialize_text[24];                   /* the system identifier when it is one */
+    char initialize_version[DCS_VERSION_BYTES]; /* empty: absent */
 
     bool config_valid; /* a JSON object */
     bool config_exists;

@@ -22,9 +22,10 @@ struct dcs_req;
  * may not have happened. PGV_EINVALID: what we asked or what was configured is wrong.
  * PGV_ECANCELED. PGV_ENOMEM: as unreachable.
  *
- * READ, RENEW, ACQUIRE and TAKE end with PGV_ECONFLICT only when a guard failed, that is, when the
- * store said that the key is another's. Any other refusal ('permission denied', 'database full')
- * is PGV_EUNREACHABLE for them: nothing is proven, but nobody said that somebody else leads.
+ * READ, RENEW, ACQUIRE, TAKE and what is done to initialize by its version end with PGV_ECONFLICT
+ * only when a guard failed, that is, when the store said that the key is another's. Any other
+ * refusal ('permission denied', 'database full') is PGV_EUNREACHABLE for them: nothing is proven,
+ * but nobody said that somebody else leads, or makes the cluster.
  */
 typedef void (*dcs_reply_cb)(struct dcs_req *req, const struct pgv_error *err);
 
@@ -32,14 +33,16 @@ enum dcs_op {
     DCS_READ,         /* linearizable read of all keys; result: dcs->view is as new as this read */
     DCS_TOUCH_MEMBER, /* value: our member document; keeps the session; skipped when unchanged */
     DCS_ACQUIRE_LEADER,    /* create-only, bound to our session */
-    DCS_TAKE_LEADER,       /* unconditional, bound to our session: after bootstrap only */
+    DCS_TAKE_LEADER,       /* after a bootstrap: create-only, bound to our session, and only while
+                              initialize says value, our system identifier */
     DCS_RENEW_LEADER,      /* prove the lease; when the session or the key was lost meanwhile, bind
                               the key to our session again unless somebody else has it */
     DCS_RELEASE_LEADER,    /* delete the key if it is ours */
     DCS_CREATE_INITIALIZE, /* create-only with value ("" or a system identifier) */
-    DCS_SET_INITIALIZE,    /* unconditional */
-    DCS_DELETE_INITIALIZE,
-    DCS_SET_CONFIG, /* guarded by version when one is given, as the next three */
+    DCS_SET_INITIALIZE,    /* guarded by version when one is given, as the next five; a key that
+                              says value already is what was wanted */
+    DCS_DELETE_INITIALIZE, /* so is one that is gone */
+    DCS_SET_CONFIG,
     DCS_SET_FAILOVER,
     DCS_SET_SYNC,
     DCS_DELETE_SYNC,

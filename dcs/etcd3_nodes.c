@@ -428,7 +428,10 @@ static void next_service(struct etcd3 *e)
         pgv_log(d->complained ? PGV_DEBUG : PGV_WARNING, "dcs",
                 "no SRV record names an etcd; using hosts or host srv=%s", e->config.srv);
         d->complained = true;
-        load_hosts(e);
+        if (e->config.n_hosts)
+            load_hosts(e);
+        else
+            loaded(e); /* what was found before is better than nothing at all */
         return;
     }
     snprintf(name, sizeof(name), "%s%s%s._tcp.%s", services[d->service].name,
@@ -495,6 +498,7 @@ bool etcd3_nodes_init(struct etcd3 *e, struct pgv_error *err)
         return false;
     etcd3_call_init(&d->members, e, &e->http, on_members, NULL);
     d->host.data = e;
+    d->host.or_last_known = true;
     d->srv.data = e;
     httpc_open(&d->peer_http, e->loop, tls);
     tls_context_unref(tls);

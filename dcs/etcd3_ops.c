@@ -14,7 +14,8 @@
  *   lease not found             -            new lease, once more (re-   TOUCH: the same
  *                                            bind, create, put)
  *   permission denied twice,    unreachable  unreachable: nobody said    conflict: it was not done
- *   database full, …                         that another one has it
+ *   database full, …                         that another one has it     (initialize by version:
+ *                                                                        unreachable)
  *   wrong password, too old     before the first answer ever: invalid (a mistake of the
  *                               configuration); later like 'permission denied'
  *
@@ -42,6 +43,13 @@ static bool decides_about_leader(enum dcs_op op)
            op == DCS_TAKE_LEADER;
 }
 
+/* The others end a request with a no whatever the trouble: it was not done. */
+static bool only_a_guard_says_no(const struct dcs_req *req)
+{
+    return decides_about_leader(req->op) ||
+           ((req->op == DCS_SET_INITIALIZE || req->op == DCS_DELETE_INITIALIZE) && req->version[0]);
+}
+
 void etcd3_op_failed_call(struct etcd3_op *op, const struct pgv_error *err)
 {
     enum pgv_code code = err->code;
@@ -57,14 +65,14 @@ void etcd3_op_failed_call(struct etcd3_op *op, const struct pgv_error *err)
             code = PGV_EINVALID;
             break;
         }
-        code = decides_about_leader(op->req->op) ? PGV_EUNREACHABLE : PGV_ECONFLICT;
+        code = only_a_guard_says_no(op->req) ? PGV_EUNREACHABLE : PGV_ECONFLICT;
         break;
     case ETCD3_AUTH:
     case ETCD3_AUTH_OFF:
     case ETCD3_DENIED:
     case ETCD3_LEASE_LOST:
     case ETCD3_REFUSED:
-        code = decides_about_leader(op->req->op) ? PGV_EUNREACHABLE : PGV_ECONFLICT;
+        code = only_a_guard_says_no(op->req) ? PGV_EUNREACHABLE : PGV_ECONFLICT;
         break;
     }
     etcd3_op_fail(op, code, "%s: %s", dcs_op_name(op->req->op), err->msg);
@@ -100,14 +108,14 @@ static void put_put(struct etcd3 *e, struct pgv_buf *b, const char *key, struct 
     pgv_buf_putc(b, '}');
 }
 
-enum guard { GUARD_NONE, GUARD_ABSENT, GUARD_VERSION, GUARD_MINE };
+enum guard { GUARD_NONE, GUARD_ABSENT, GUARD_VERSION, GUARD_MINE, GUARD_VALUE };
 
-/* '"compare":[…]': what must hold. */
-static void put_compare(struct etcd3_op *op, struct pgv_buf *b, const char *key, enum guard guard)
+/* One comparison of a list. */
+static void put_guard(struct etcd3_op *op, struct pgv_buf *b, const char *key, enum guard guard)
 {
     struct etcd3 *e = op->e;
 
-    pgv_buf_puts(b, "\"compare\":[{");
+    pgv_buf_putc(b, '{');
     put_key(e, b, key);
     if (guard == GUARD_ABSENT) {
         pgv_buf_puts(b, ",\"target\":\"CREATE\",\"create_revision\":\"0\"");
@@ -115,17 +123,37 @@ static void put_compare(struct etcd3_op *op, struct pgv_buf *b, const char *key,
         pgv_buf_printf(b, ",\"target\":\"MOD\",\"mod_revision\":\"%s\"", op->req->version);
     } else {
         pgv_buf_puts(b, ",\"target\":\"VALUE\",\"value\":");
-        put_base64(b, pgv_str(e->dcs->config.name));
+        put_base64(b,
+                   guard == GUARD_VALUE ? pgv_buf_view(&op->value) : pgv_str(e->dcs->config.name));
     }
-    pgv_buf_puts(b, "}]");
+    pgv_buf_putc(b, '}');
 }
 
-/* What happens otherwise: tell the key as it is. */
-static void put_tell(struct etcd3 *e, struct pgv_buf *b, const char *key)
+/* '"compare":[…]': what must hold. */
+static void put_compare(struct etcd3_op *op, struct pgv_buf *b, const char *key, enum guard guard)
 {
-    pgv_buf_puts(b, ",\"failure\":[{\"request_range\":{");
+    pgv_buf_puts(b, "\"compare\":[");
+    put_guard(op, b, key, guard);
+    pgv_buf_putc(b, ']');
+}
+
+static void put_range(struct etcd3 *e, struct pgv_buf *b, const char *key)
+{
+    pgv_buf_puts(b, "{\"request_range\":{");
     put_key(e, b, key);
-    pgv_buf_puts(b, "}}]");
+    pgv_buf_puts(b, "}}");
+}
+
+/* What happens otherwise: tell the key as it is, and @second, unless NULL. */
+static void put_tell(struct etcd3 *e, struct pgv_buf *b, const char *key, const char *second)
+{
+    pgv_buf_puts(b, ",\"failure\":[");
+    put_range(e, b, key);
+    if (second) {
+        pgv_buf_putc(b, ',');
+        put_range(e, b, second);
+    }
+    pgv_buf_putc(b, ']');
 }
 
 static void send_rpc(struct etcd3_op *op, const char *path, int step)
@@ -154,7 +182,7 @@ static void send_put(struct etcd3_op *op, const char *key, struct pgv_str value,
     pgv_buf_puts(b, ",\"success\":[{\"request_put\":");
     put_put(e, b, key, value, lease);
     pgv_buf_puts(b, "}]");
-    put_tell(e, b, key);
+    put_tell(e, b, key, NULL);
     pgv_buf_putc(b, '}');
     send_rpc(op, "/kv/txn", STEP_MAIN);
 }
@@ -175,7 +203,7 @@ static void send_delete(struct etcd3_op *op, const char *key, enum guard guard)
     pgv_buf_puts(b, ",\"success\":[{\"request_delete_range\":{");
     put_key(e, b, key);
     pgv_buf_puts(b, "}}]");
-    put_tell(e, b, key);
+    put_tell(e, b, key, NULL);
     pgv_buf_putc(b, '}');
     send_rpc(op, "/kv/txn", STEP_MAIN);
 }
@@ -212,13 +240,25 @@ static void send_initialize(struct etcd3_op *op)
         pgv_buf_puts(b, ",\"ignore_value\":true,\"ignore_lease\":true}");
     }
     pgv_buf_puts(b, "}]");
-    put_tell(e, b, "initialize");
-    if (op->is_signed) {
-        b->n--; /* one more range into the same list */
-        pgv_buf_puts(b, ",{\"request_range\":{");
-        put_key(e, b, member);
-        pgv_buf_puts(b, "}}]");
-    }
+    put_tell(e, b, "initialize", op->is_signed ? member : NULL);
+    pgv_buf_putc(b, '}');
+    send_rpc(op, "/kv/txn", STEP_MAIN);
+}
+
+/* The cluster is ours to lead as long as initialize says the system identifier that we wrote. */
+static void send_take(struct etcd3_op *op)
+{
+    struct etcd3 *e = op->e;
+    struct pgv_buf *b = etcd3_call_body(&op->call);
+
+    pgv_buf_puts(b, "{\"compare\":[");
+    put_guard(op, b, "leader", GUARD_ABSENT);
+    pgv_buf_putc(b, ',');
+    put_guard(op, b, "initialize", GUARD_VALUE);
+    pgv_buf_puts(b, "],\"success\":[{\"request_put\":");
+    put_put(e, b, "leader", pgv_str(e->dcs->config.name), op->lease);
+    pgv_buf_puts(b, "}]");
+    put_tell(e, b, "leader", "initialize");
     pgv_buf_putc(b, '}');
     send_rpc(op, "/kv/txn", STEP_MAIN);
 }
@@ -253,7 +293,7 @@ static void send_rebind(struct etcd3_op *op)
     pgv_buf_puts(b, ",\"success\":[{\"request_put\":");
     put_put(e, b, "leader", name, op->lease);
     pgv_buf_puts(b, "}]");
-    put_tell(e, b, "leader");
+    put_tell(e, b, "leader", NULL);
     pgv_buf_puts(b, "}}]}");
     send_rpc(op, "/kv/txn", STEP_MAIN);
 }
@@ -380,13 +420,43 @@ static void unreadable(struct etcd3_op *op)
                   dcs_op_name(op->req->op));
 }
 
-/* The revision of our member key, from the second range of a refused creation; 0: none. */
-static uint64_t signature(const struct etcd3_op *op)
+/* The second range of a refused transaction. */
+static const struct pgv_value *second_range(const struct etcd3_op *op)
 {
     const struct pgv_value *first = pgv_value_first(pgv_get(op->call.answer.body, "responses"));
-    const struct pgv_value *range = pgv_get(first ? first->next : NULL, "response_range");
 
-    return etcd3_u64(pgv_get(pgv_value_first(pgv_get(range, "kvs")), "mod_revision"));
+    return pgv_get(first ? first->next : NULL, "response_range");
+}
+
+/* The revision of our member key, as a refused creation tells it; 0: none. */
+static uint64_t signature(const struct etcd3_op *op)
+{
+    const struct pgv_value *kv = pgv_value_first(pgv_get(second_range(op), "kvs"));
+
+    return etcd3_u64(pgv_get(kv, "mod_revision"));
+}
+
+/* The leader key is free or ours, and yet it could not be taken. */
+static void take_refused(struct etcd3_op *op)
+{
+    struct etcd3_entry entry;
+    enum told what = told(op, second_range(op), "initialize", &entry);
+
+    if (what == TOLD_NOTHING)
+        unreadable(op);
+    else if (what == TOLD_THERE && pgv_str_eq(entry.value, pgv_buf_view(&op->value)))
+        etcd3_op_fail(op, PGV_EUNREACHABLE, "%s: the key is bound to a session of ours that ended",
+                      dcs_op_name(op->req->op)); /* it goes with that one, soon */
+    else
+        etcd3_op_fail(op, PGV_ECONFLICT, "%s: the initialize key is not ours any more",
+                      dcs_op_name(op->req->op));
+}
+
+static void done_by(struct etcd3_op *op, const struct etcd3_entry *entry)
+{
+    snprintf(op->req->new_version, sizeof(op->req->new_version), "%llu",
+             (unsigned long long)entry->mod);
+    etcd3_op_finish(op);
 }
 
 /* A transaction that came back refused, with the key as it is. */
@@ -406,16 +476,28 @@ static void refused_txn(struct etcd3_op *op, const struct pgv_value *range)
     switch (req->op) {
     case DCS_ACQUIRE_LEADER:
     case DCS_RENEW_LEADER:
+    case DCS_TAKE_LEADER:
         /* An earlier sending of this very request, or it was ours all the time. */
         if (mine && !strcmp(entry.lease, op->lease)) {
             leader_is_ours(op);
             return;
         }
+        if (req->op == DCS_TAKE_LEADER && (mine || !there)) {
+            take_refused(op);
+            return;
+        }
         break;
     case DCS_RELEASE_LEADER:
+    case DCS_DELETE_INITIALIZE:
     case DCS_DELETE_SYNC:
         if (!there) { /* which is what was wanted */
             etcd3_op_finish(op);
+            return;
+        }
+        break;
+    case DCS_SET_INITIALIZE:
+        if (there && pgv_str_eq(entry.value, pgv_buf_view(&op->value))) {
+            done_by(op, &entry);
             return;
         }
         break;
@@ -423,17 +505,13 @@ static void refused_txn(struct etcd3_op *op, const struct pgv_value *range)
     case DCS_SET_FAILOVER:
     case DCS_SET_SYNC:
         if (there && op->call.ambiguous && pgv_str_eq(entry.value, pgv_buf_view(&op->value))) {
-            snprintf(req->new_version, sizeof(req->new_version), "%llu",
-                     (unsigned long long)entry.mod);
-            etcd3_op_finish(op);
+            done_by(op, &entry);
             return;
         }
         break;
     case DCS_CREATE_INITIALIZE:
         if (there && op->is_signed && entry.mod == signature(op)) {
-            snprintf(req->new_version, sizeof(req->new_version), "%llu",
-                     (unsigned long long)entry.mod);
-            etcd3_op_finish(op);
+            done_by(op, &entry);
             return;
         }
         break;
@@ -613,7 +691,7 @@ void etcd3_op_leased(struct etcd3_op *op)
         send_put(op, "leader", pgv_str(e->dcs->config.name), op->lease, GUARD_ABSENT);
         break;
     case DCS_TAKE_LEADER:
-        send_put(op, "leader", pgv_str(e->dcs->config.name), op->lease, GUARD_NONE);
+        send_take(op);
         break;
     case DCS_RENEW_LEADER:
         if (view_is_fresh(e) && kv && pgv_str_eqz(kv->value, e->dcs->config.name) &&
@@ -661,10 +739,10 @@ void etcd3_op_begin(struct etcd3_op *op)
         send_initialize(op);
         break;
     case DCS_SET_INITIALIZE:
-        send_put(op, "initialize", value, NULL, GUARD_NONE);
+        send_put(op, "initialize", value, NULL, version_guard(op));
         break;
     case DCS_DELETE_INITIALIZE:
-        send_delete(op, "initialize", GUARD_NONE);
+        send_delete(op, "initialize", version_guard(op));
         break;
     case DCS_SET_CONFIG:
         send_put(op, "config", value, NULL, version_guard(op));

@@ -520,6 +520,7 @@ bool httpc_conn_new(struct httpc *c, struct httpc_req *r)
     k->state = HTTPC_CONN_RESOLVING;
     k->resolving = true;
     k->names.data = k;
+    k->names.or_last_known = true;
     httpc_stage_begin(r, r->connect_timeout_ms ? r->connect_timeout_ms : CONNECT_MS_DEFAULT);
     names_resolve(&k->names, k->host, k->port, 0, on_names);
     return true;

@@ -5,8 +5,11 @@
  * c-ares tells through a callback which descriptors it waits for; each gets a uv_poll_t. It never
  * starts a thread as long as nobody asks it to (ARES_OPT_EVENT_THREAD, ares_reinit()), and the
  * hosts file is read by it at every look-up, so changes there are seen. resolv.conf is read when
- * the channel is made: when the file has changed since, and nothing is in flight, the channel is
- * made anew, because an agent lives longer than the network it was started in.
+ * the channel is made: when the file has changed since, the channel is made anew and what is in
+ * flight asked again, because an agent lives longer than the network it was started in.
+ *
+ * What a name had last is kept for those who rather try that than nothing (source: Patroni,
+ * DnsCachingResolver, which keeps a stale answer when a new one cannot be had).
  *
  * A query is the caller's; c-ares cannot forget a single one of its own, so between the two stands
  * a small lookup, which outlives a query that was cancelled or timed out.
@@ -20,6 +23,7 @@
 #include <ares.h>
 #include <arpa/nameser.h>
 #include <netdb.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/banned.h"
@@ -27,10 +31,27 @@
 #define RESOLV_CONF "/etc/resolv.conf"
 #define SERVER_TIMEOUT_MS 2000 /* for the first try; c-ares doubles it */
 #define SERVER_TRIES 3
+#define LAST_KNOWN_MS 500 /* after so long without an answer the last one counts */
+#define KEPT_MAX 32
 
 struct names_lookup {
     struct names_query *q; /* one of the two, or none: nobody waits any more */
     struct names_srv_query *srv;
+    struct names_lookup *next; /* to be asked again */
+    bool keep;                 /* its addresses, for the next time */
+    char host[];
+};
+
+/* What a name had last. */
+struct names_kept {
+    struct names_kept *next;
+    unsigned n;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } addrs[NAMES_ADDRS_MAX];
+    char host[];
 };
 
 struct names_sock {
@@ -44,10 +65,13 @@ static struct {
     ares_channel channel;
     uv_timer_t timer;
     struct names_sock *socks;
+    struct names_kept *kept; /* the last used first */
+    struct names_lookup *again;
+    const char *conf; /* resolv.conf */
     struct timespec conf_time;
     char servers[256]; /* instead of resolv.conf's, or empty */
     unsigned n_lookups, n_queries, n_socks;
-    bool made, library, closing, timer_closed;
+    bool made, renewing, closing, timer_closed;
     void (*close_cb)(void *data);
     void *close_data;
 } names;
@@ -59,6 +83,12 @@ static void maybe_closed(void)
     if (!names.closing || !names.timer_closed || names.n_queries > 0 || names.n_socks > 0)
         return;
     ares_library_cleanup();
+    while (names.kept) {
+        struct names_kept *kept = names.kept;
+
+        names.kept = kept->next;
+        pgv_free(kept);
+    }
     names.loop = NULL;
     names.closing = false;
     cb(names.close_data);
@@ -83,7 +113,7 @@ static void arm_timer(void)
 
     if (names.closing)
         return;
-    if (names.n_lookups == 0) {
+    if (names.n_lookups == 0 || !names.made) {
         uv_timer_stop(&names.timer);
         return;
     }
@@ -160,7 +190,7 @@ static bool make_channel(struct pgv_error *err)
     struct stat st;
     int rc;
 
-    names.conf_time = stat(RESOLV_CONF, &st) == 0 ? st.st_mtim : (struct timespec){ 0 };
+    names.conf_time = stat(names.conf, &st) == 0 ? st.st_mtim : (struct timespec){ 0 };
     rc = ares_init_options(&names.channel, &o,
                            ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
     if (rc != ARES_SUCCESS)
@@ -176,18 +206,42 @@ static bool make_channel(struct pgv_error *err)
     return true;
 }
 
+static void ask(struct names_lookup *l);
+static void give_up(struct names_lookup *l, const struct pgv_error *err);
+
+/* Name servers that are gone would keep a look-up in flight for ever, so this cannot wait for the
+ * end of all: who still waits is asked for again. */
+static bool renew_channel(struct pgv_error *err)
+{
+    struct names_lookup *l, *next;
+    bool ok;
+
+    names.made = false;
+    names.renewing = true;
+    ares_destroy(names.channel);
+    names.renewing = false;
+    ok = make_channel(err);
+    for (l = names.again, names.again = NULL; l; l = next) {
+        next = l->next;
+        if (ok)
+            ask(l);
+        else
+            give_up(l, err);
+    }
+    return ok;
+}
+
 /* Make the channel if there is none, or a new one if resolv.conf has changed. */
 static bool refresh_channel(struct pgv_error *err)
 {
     struct stat st;
 
-    if (names.made && names.n_lookups == 0 && stat(RESOLV_CONF, &st) == 0 &&
-        (st.st_mtim.tv_sec != names.conf_time.tv_sec ||
-         st.st_mtim.tv_nsec != names.conf_time.tv_nsec)) {
-        ares_destroy(names.channel);
-        names.made = false;
-    }
-    return names.made || make_channel(err);
+    if (!names.made)
+        return make_channel(err);
+    if (stat(names.conf, &st) != 0 || (st.st_mtim.tv_sec == names.conf_time.tv_sec &&
+                                       st.st_mtim.tv_nsec == names.conf_time.tv_nsec))
+        return true;
+    return renew_channel(err);
 }
 
 bool names_open(uv_loop_t *loop, struct pgv_error *err)
@@ -200,8 +254,15 @@ bool names_open(uv_loop_t *loop, struct pgv_error *err)
         return pgv_fail(err, PGV_ENOMEM, "the resolver: %s", ares_strerror(rc));
     memset(&names, 0, sizeof(names));
     names.loop = loop;
+    names.conf = RESOLV_CONF;
     uv_timer_init(loop, &names.timer);
     return true;
+}
+
+void names_use_conf(const char *path)
+{
+    PGV_ASSERT(names.loop && !names.made);
+    names.conf = path;
 }
 
 bool names_use_servers(const char *servers, struct pgv_error *err)
@@ -279,23 +340,106 @@ static enum pgv_code code_of(int status)
     }
 }
 
+static void add_address(struct names_query *q, const struct sockaddr *a)
+{
+    struct sockaddr_storage *to = &q->addrs[q->n];
+
+    if (q->n == NAMES_ADDRS_MAX)
+        return;
+    memset(to, 0, sizeof(*to));
+    if (a->sa_family == AF_INET) {
+        memcpy(to, a, sizeof(struct sockaddr_in));
+        ((struct sockaddr_in *)to)->sin_port = htons((uint16_t)q->port);
+    } else {
+        memcpy(to, a, sizeof(struct sockaddr_in6));
+        ((struct sockaddr_in6 *)to)->sin6_port = htons((uint16_t)q->port);
+    }
+    q->n++;
+}
+
+static bool is_address(const struct ares_addrinfo_node *a)
+{
+    return (a->ai_family == AF_INET && (size_t)a->ai_addrlen >= sizeof(struct sockaddr_in)) ||
+           (a->ai_family == AF_INET6 && (size_t)a->ai_addrlen >= sizeof(struct sockaddr_in6));
+}
+
 static void take_addresses(struct names_query *q, const struct ares_addrinfo *info)
 {
     q->n = 0;
-    for (struct ares_addrinfo_node *a = info->nodes; a && q->n < NAMES_ADDRS_MAX; a = a->ai_next) {
-        struct sockaddr_storage *to = &q->addrs[q->n];
+    for (struct ares_addrinfo_node *a = info->nodes; a; a = a->ai_next)
+        if (is_address(a))
+            add_address(q, a->ai_addr);
+}
 
-        if ((a->ai_family != AF_INET && a->ai_family != AF_INET6) ||
-            (size_t)a->ai_addrlen > sizeof(*to))
+/* Off the list; NULL when the name is not on it. */
+static struct names_kept *take_kept(const char *host)
+{
+    struct names_kept **link = &names.kept, *kept;
+
+    while (*link && strcasecmp((*link)->host, host) != 0)
+        link = &(*link)->next;
+    kept = *link;
+    if (kept)
+        *link = kept->next;
+    return kept;
+}
+
+static void put_kept(struct names_kept *kept)
+{
+    unsigned n = 1;
+
+    kept->next = names.kept;
+    names.kept = kept;
+    for (struct names_kept *k = kept; k->next; k = k->next) {
+        if (++n <= KEPT_MAX)
             continue;
-        memset(to, 0, sizeof(*to));
-        memcpy(to, a->ai_addr, (size_t)a->ai_addrlen);
-        if (a->ai_family == AF_INET)
-            ((struct sockaddr_in *)to)->sin_port = htons((uint16_t)q->port);
-        else
-            ((struct sockaddr_in6 *)to)->sin6_port = htons((uint16_t)q->port);
-        q->n++;
+        pgv_free(k->next); /* the last one: they come one by one */
+        k->next = NULL;
+        return;
     }
+}
+
+static void keep(const char *host, const struct ares_addrinfo *info)
+{
+    struct names_kept *kept = take_kept(host);
+    size_t host_bytes = strlen(host) + 1;
+
+    if (!kept)
+        kept = pgv_zalloc(sizeof(*kept) + host_bytes);
+    if (!kept)
+        return;
+    memcpy(kept->host, host, host_bytes);
+    kept->n = 0;
+    for (struct ares_addrinfo_node *a = info->nodes; a && kept->n < NAMES_ADDRS_MAX; a = a->ai_next)
+        if (is_address(a))
+            memcpy(&kept->addrs[kept->n++], a->ai_addr,
+                   a->ai_family == AF_INET ? sizeof(struct sockaddr_in)
+                                           : sizeof(struct sockaddr_in6));
+    put_kept(kept);
+}
+
+/* False: the query does not want it, or nothing is known. */
+static bool take_last_known(struct names_query *q, const char *host)
+{
+    struct names_kept *kept = q->or_last_known ? take_kept(host) : NULL;
+
+    if (!kept)
+        return false;
+    put_kept(kept);
+    q->n = 0;
+    for (unsigned i = 0; i < kept->n; i++)
+        add_address(q, &kept->addrs[i].any);
+    return q->n > 0;
+}
+
+/* True: the channel is being renewed, and somebody still waits for @l. */
+static bool again(struct names_lookup *l)
+{
+    if (!names.renewing || !(l->q || l->srv))
+        return false;
+    l->next = names.again;
+    names.again = l;
+    return true;
 }
 
 static void on_addresses(void *arg, int status, int timeouts, struct ares_addrinfo *info)
@@ -304,12 +448,19 @@ static void on_addresses(void *arg, int status, int timeouts, struct ares_addrin
     struct names_query *q = l->q;
 
     (void)timeouts;
+    if (again(l))
+        return;
     names.n_lookups--;
+    if (status == ARES_SUCCESS && l->keep && info->nodes)
+        keep(l->host, info);
     if (q) {
         q->lookup = NULL;
         if (status == ARES_SUCCESS)
             take_addresses(q, info);
-        if (status != ARES_SUCCESS)
+        if (status != ARES_SUCCESS && code_of(status) != PGV_ECANCELED &&
+            take_last_known(q, l->host))
+            end_query(q);
+        else if (status != ARES_SUCCESS)
             fail_query(q, code_of(status), ares_strerror(status));
         else if (q->n == 0)
             fail_query(q, PGV_EINVALID, "the name has no address");
@@ -322,7 +473,12 @@ static void on_addresses(void *arg, int status, int timeouts, struct ares_addrin
 
 static void on_query_timer(uv_timer_t *t)
 {
-    fail_query(t->data, PGV_EUNREACHABLE, "no name server answered in time");
+    struct names_query *q = t->data;
+
+    if (take_last_known(q, q->lookup->host))
+        end_query(q); /* the look-up goes on, for the next one */
+    else
+        fail_query(q, PGV_EUNREACHABLE, "no name server answered in time");
 }
 
 static void on_query_done(uv_timer_t *t)
@@ -336,8 +492,9 @@ static void fail_later(struct names_query *q)
     uv_timer_start(&q->timer, on_query_done, 0, 0);
 }
 
-static struct names_lookup *new_lookup(struct pgv_error *err)
+static struct names_lookup *new_lookup(const char *host, struct pgv_error *err)
 {
+    size_t host_bytes = strlen(host) + 1;
     struct names_lookup *l;
 
     if (names.closing) {
@@ -346,18 +503,19 @@ static struct names_lookup *new_lookup(struct pgv_error *err)
     }
     if (!refresh_channel(err))
         return NULL;
-    l = pgv_zalloc(sizeof(*l));
-    if (!l)
+    l = pgv_zalloc(sizeof(*l) + host_bytes);
+    if (!l) {
         (void)pgv_fail(err, PGV_ENOMEM, "a look-up");
-    else
-        names.n_lookups++;
+        return NULL;
+    }
+    memcpy(l->host, host, host_bytes);
+    names.n_lookups++;
     return l;
 }
 
 void names_resolve(struct names_query *q, const char *host, int port, uint64_t timeout_ms,
                    names_cb cb)
 {
-    struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
     struct names_lookup *l;
 
     PGV_ASSERT(names.loop);
@@ -375,16 +533,25 @@ void names_resolve(struct names_query *q, const char *host, int port, uint64_t t
         uv_timer_start(&q->timer, on_query_done, 0, 0);
         return;
     }
-    l = new_lookup(&q->err);
+    l = new_lookup(host, &q->err);
+    if (!l && q->err.code != PGV_ECANCELED && take_last_known(q, host)) {
+        uv_timer_start(&q->timer, on_query_done, 0, 0);
+        return;
+    }
     if (!l) {
         fail_later(q);
         return;
     }
     l->q = q;
+    l->keep = q->or_last_known;
     q->lookup = l;
-    uv_timer_start(&q->timer, on_query_timer, timeout_ms ? timeout_ms : NAMES_TIMEOUT_MS, 0);
-    ares_getaddrinfo(names.channel, host, NULL, &hints, on_addresses, l);
-    arm_timer();
+    if (!timeout_ms)
+        timeout_ms = NAMES_TIMEOUT_MS;
+    if (timeout_ms > LAST_KNOWN_MS && take_last_known(q, host))
+        timeout_ms = LAST_KNOWN_MS;
+    q->n = 0;
+    uv_timer_start(&q->timer, on_query_timer, timeout_ms, 0);
+    ask(l);
 }
 
 void names_cancel(struct names_query *q)
@@ -443,6 +610,8 @@ static void on_srv(void *arg, int status, int timeouts, unsigned char *answer, i
     struct names_srv_query *q = l->srv;
 
     (void)timeouts;
+    if (again(l))
+        return;
     names.n_lookups--;
     if (q) {
         q->lookup = NULL;
@@ -455,6 +624,27 @@ static void on_srv(void *arg, int status, int timeouts, unsigned char *answer, i
         else
             end_srv(q);
     }
+    pgv_free(l);
+}
+
+static void ask(struct names_lookup *l)
+{
+    struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
+
+    if (l->srv)
+        ares_query(names.channel, l->host, ns_c_in, ns_t_srv, on_srv, l);
+    else
+        ares_getaddrinfo(names.channel, l->host, NULL, &hints, on_addresses, l);
+    arm_timer();
+}
+
+static void give_up(struct names_lookup *l, const struct pgv_error *err)
+{
+    names.n_lookups--;
+    if (l->q)
+        fail_query(l->q, err->code, err->msg);
+    else
+        fail_srv(l->srv, err->code, err->msg);
     pgv_free(l);
 }
 
@@ -481,7 +671,7 @@ void names_srv(struct names_srv_query *q, const char *name, uint64_t timeout_ms,
     uv_timer_init(names.loop, &q->timer);
     q->timer.data = q;
     names.n_queries++;
-    l = new_lookup(&q->err);
+    l = new_lookup(name, &q->err);
     if (!l) {
         q->failed = true;
         uv_timer_start(&q->timer, on_srv_failed, 0, 0);
@@ -490,8 +680,7 @@ void names_srv(struct names_srv_query *q, const char *name, uint64_t timeout_ms,
     l->srv = q;
     q->lookup = l;
     uv_timer_start(&q->timer, on_srv_timer, timeout_ms ? timeout_ms : NAMES_TIMEOUT_MS, 0);
-    ares_query(names.channel, name, ns_c_in, ns_t_srv, on_srv, l);
-    arm_timer();
+    ask(l);
 }
 
 void names_srv_cancel(struct names_srv_query *q)

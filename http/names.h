@@ -17,6 +17,12 @@ typedef void (*names_cb)(struct names_query *q, const struct pgv_error *err);
 
 struct names_query {
     void *data;
+    /**
+     * When no name server helps, or none has answered for a moment, the addresses that the name had
+     * last will do: an outage of DNS must not look like one of everything that has a name. For
+     * connecting, where a wrong address only fails; never for deciding who may do what.
+     */
+    bool or_last_known;
     struct sockaddr_storage addrs[NAMES_ADDRS_MAX]; /* with the port asked for */
     unsigned n;
     /* private */
@@ -32,6 +38,8 @@ struct names_query {
 bool names_open(uv_loop_t *loop, struct pgv_error *err) PGV_MUST_CHECK;
 /** Ask these name servers ("10.0.0.1,10.0.0.2:5353") instead of those of resolv.conf. */
 bool names_use_servers(const char *servers, struct pgv_error *err) PGV_MUST_CHECK;
+/** Another resolv.conf; for tests, before anything else. @path is borrowed until names_close(). */
+void names_use_conf(const char *path);
 /** What is being looked up ends with PGV_ECANCELED before @cb runs. */
 void names_close(void (*cb)(void *data), void *data);
 /** Literal addresses answer without DNS. @cb never runs inside this call. @timeout_ms bounds it;

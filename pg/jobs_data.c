@@ -393,6 +393,7 @@ static void rewind_prepared(struct postmaster_impl *im)
     if (!pm_prepared(im, rewind_prepared))
         return;
     j->phase = PHASE_TOOL;
+    args.binary_version = im->prep.binary_version;
     if (j->canceled) {
         pm_job_end(im, PM_CANCELED, "canceled");
         return;

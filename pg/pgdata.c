@@ -4,6 +4,9 @@
  *
  * pg_wal and tablespaces may be links to other places; what they point to belongs to the cluster
  * and goes with it. Only those links are followed, and only by one step.
+ *
+ * Removing takes a while, and the machine may stop in the midst of it. What is left must not look
+ * like a cluster that lacks some tables, so the control file goes first.
  */
 #include "pg/pgdata.h"
 
@@ -203,6 +206,18 @@ static void collect_failed(struct pgdata_job *j, const char *link, const char *t
     pgtool_args_addf(j->args, "%s.failed", target);
 }
 
+/** Without it nothing starts here. What cannot be removed now 'rm' will tell about. */
+static void remove_control(const struct pgconf *c)
+{
+    char dir[PGCONF_PATH_BYTES], path[PGCONF_PATH_BYTES];
+    struct pgv_error err;
+
+    if (!join(dir, c->data_dir, "global") || !join(path, dir, "pg_control"))
+        return;
+    if (unlink(path) == 0 && !pgv_dir_sync(dir, &err))
+        pgv_log(PGV_WARNING, "pg", "%s", err.msg);
+}
+
 static bool start_remove(struct pgdata_job *j, struct pgv_error *err)
 {
     struct stat st;
@@ -212,8 +227,10 @@ static bool start_remove(struct pgdata_job *j, struct pgv_error *err)
     if (!j->args)
         return pgv_fail(err, PGV_ENOMEM, "no memory to remove the data directory");
     pgv_log(PGV_INFO, "pg", "Removing data directory: %s", j->conf->data_dir);
-    if (lstat(j->conf->data_dir, &st) == 0 && !S_ISLNK(st.st_mode)) /* a link goes alone */
+    if (lstat(j->conf->data_dir, &st) == 0 && !S_ISLNK(st.st_mode)) { /* a link goes alone */
         each_link(j, collect_target);
+        remove_control(j->conf);
+    }
     pgtool_args_add(j->args, j->conf->data_dir);
     return run_rm(j, err);
 }

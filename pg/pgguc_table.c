@@ -135,6 +135,7 @@ const struct pgguc_row pgguc_general[] = {
     { "commit_siblings", PGGUC_INTEGER, 0, 0, 90300, 10000000, 0, 0, 0, 1000 },
     { "commit_timestamp_buffers", PGGUC_INTEGER, 3, 0, 170000, 10000000, 170000, 10000000, 0, 131072 },
     { "composite_type_mismatch", PGGUC_ENUM, 0, 13, 150020, 150099, 0, 0, 0, 0 },
+    { "composite_type_mismatch", PGGUC_ENUM, 0, 13, 170012, 170099, 0, 0, 0, 0 },
     { "compute_query_id", PGGUC_ENUM_BOOL, 0, 2, 140000, 150000, 0, 0, 0, 0 },
     { "compute_query_id", PGGUC_ENUM_BOOL, 0, 4, 150000, 10000000, 0, 0, 0, 0 },
     { "config_file", PGGUC_STRING, 0, 0, 90300, 10000000, 90300, 10000000, 0, 0 },
@@ -206,7 +207,8 @@ const struct pgguc_row pgguc_general[] = {
     { "external_pid_file", PGGUC_STRING, 0, 0, 90300, 10000000, 90300, 10000000, 0, 0 },
     { "extra_float_digits", PGGUC_INTEGER, 0, 0, 90300, 10000000, 0, 0, -15, 3 },
     { "file_copy_method", PGGUC_ENUM, 0, 9, 180000, 10000000, 0, 0, 0, 0 },
-    { "file_extend_method", PGGUC_ENUM, 0, 33, 190000, 10000000, 0, 0, 0, 0 },
+    { "file_extend_method", PGGUC_ENUM, 0, 33, 170012, 170099, 0, 0, 0, 0 },
+    { "file_extend_method", PGGUC_ENUM, 0, 33, 180006, 10000000, 0, 0, 0, 0 },
     { "force_parallel_mode", PGGUC_ENUM_BOOL, 0, 37, 90600, 160000, 0, 0, 0, 0 },
     { "from_collapse_limit", PGGUC_INTEGER, 0, 0, 90300, 10000000, 0, 0, 1, 2147483647 },
     { "fsync", PGGUC_BOOL, 0, 0, 90300, 10000000, 0, 0, 0, 0 },
@@ -312,8 +314,8 @@ const struct pgguc_row pgguc_general[] = {
     { "logical_decoding_work_mem", PGGUC_INTEGER, 2, 0, 130000, 10000000, 0, 0, 64, 2147483647 },
     { "logical_replication_mode", PGGUC_ENUM, 0, 7, 160000, 170000, 0, 0, 0, 0 },
     { "maintenance_io_concurrency", PGGUC_INTEGER, 0, 0, 130000, 10000000, 0, 0, 0, 1000 },
-    { "maintenance_work_mem", PGGUC_INTEGER, 2, 0, 90300, 180000, 0, 0, 1024, 2147483647 },
-    { "maintenance_work_mem", PGGUC_INTEGER, 2, 0, 180000, 10000000, 0, 0, 64, 2147483647 },
+    { "maintenance_work_mem", PGGUC_INTEGER, 2, 0, 90300, 170012, 0, 0, 1024, 2147483647 },
+    { "maintenance_work_mem", PGGUC_INTEGER, 2, 0, 170012, 10000000, 0, 0, 64, 2147483647 },
     { "max_active_replication_origins", PGGUC_INTEGER, 0, 0, 180000, 10000000, 180000, 10000000, 0, 262143 },
     { "max_connections", PGGUC_INTEGER, 0, 0, 90300, 90600, 90300, 10000000, 1, 8388607 },
     { "max_connections", PGGUC_INTEGER, 0, 0, 90600, 10000000, 90300, 10000000, 1, 262143 },
@@ -360,6 +362,8 @@ const struct pgguc_row pgguc_general[] = {
     { "old_snapshot_threshold", PGGUC_INTEGER, 8, 0, 90600, 170000, 90300, 10000000, -1, 86400 },
     { "operator_precedence_warning", PGGUC_BOOL, 0, 0, 90500, 140000, 0, 0, 0, 0 },
     { "output_plugin_libraries", PGGUC_STRING, 0, 0, 150020, 150099, 0, 0, 0, 0 },
+    { "output_plugin_libraries", PGGUC_STRING, 0, 0, 170012, 170099, 0, 0, 0, 0 },
+    { "output_plugin_libraries", PGGUC_STRING, 0, 0, 180006, 10000000, 0, 0, 0, 0 },
     { "parallel_leader_participation", PGGUC_BOOL, 0, 0, 110000, 10000000, 0, 0, 0, 0 },
     { "parallel_setup_cost", PGGUC_REAL, 0, 0, 90600, 10000000, 0, 0, 0, 1.79769e+308 },
     { "parallel_tuple_cost", PGGUC_REAL, 0, 0, 90600, 10000000, 0, 0, 0, 1.79769e+308 },
@@ -514,7 +518,7 @@ const struct pgguc_row pgguc_general[] = {
     { "xmloption", PGGUC_ENUM, 0, 8, 90300, 10000000, 0, 0, 0, 0 },
     { "zero_damaged_pages", PGGUC_BOOL, 0, 0, 90300, 10000000, 0, 0, 0, 0 },
 };
-const unsigned pgguc_general_rows = 444;
+const unsigned pgguc_general_rows = 448;
 
 /* name, type, unit, values, from, till, restart from, till, min, max */
 const struct pgguc_row pgguc_recovery[] = {

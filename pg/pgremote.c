@@ -155,6 +155,7 @@ static void resolve_next(struct pgremote *r)
             port = (int)number;
         r->resolving = true;
         r->names.data = r;
+        r->names.or_last_known = true;
         names_resolve(&r->names, r->host, port, r->deadline_ms > now ? r->deadline_ms - now : 1,
                       on_names);
         return;

@@ -8,6 +8,11 @@
  *
  * The leader is ready when its control file says its new timeline, which a checkpoint after the
  * promotion writes there: pg_rewind reads the source's control file and would find nothing to do.
+ *
+ * Once pg_rewind copies there is no way back, and it leaves no trace of where it ended: the control
+ * file, which it writes last, still tells of a clean shutdown on the old timeline. So a file is put
+ * beside it first. It goes with all that the source does not have (source: PostgreSQL, filemap.c),
+ * which pg_rewind removes after it has copied everything and before it writes the control file.
  */
 #include "pg/pgrewind.h"
 
@@ -18,7 +23,9 @@
 #include "pg/pgclone.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -206,6 +213,38 @@ static void on_archived(struct pgarchive *a, bool ok, const char *message)
 
 static void run_rewind(struct pgrewind *j);
 
+static void mark_path(const struct pgconf *c, char ret[PGCONF_PATH_BYTES + 32])
+{
+    (void)snprintf(ret, PGCONF_PATH_BYTES + 32, "%s/pgvigil.rewinding", c->data_dir);
+}
+
+bool pgrewind_is_unfinished(const struct pgconf *c)
+{
+    char path[PGCONF_PATH_BYTES + 32];
+
+    mark_path(c, path);
+    return pgv_file_exists(path);
+}
+
+static bool mark(const struct pgrewind *j, struct pgv_error *err)
+{
+    char path[PGCONF_PATH_BYTES + 32];
+
+    mark_path(j->conf, path);
+    return pgv_file_exists(path) || pgv_file_replace(path, (struct pgv_str){ 0 },
+                                                     pgfiles_mode(j->conf->data_dir, false), err);
+}
+
+static bool unmark(const struct pgrewind *j, struct pgv_error *err)
+{
+    char path[PGCONF_PATH_BYTES + 32];
+
+    mark_path(j->conf, path);
+    if (unlink(path) == 0)
+        return pgv_dir_sync(j->conf->data_dir, err);
+    return errno == ENOENT || pgv_fail_sys(err, errno, "cannot remove '%s'", path);
+}
+
 bool pgrewind_missing_wal(struct pgv_str line, char ret[25])
 {
     /* 'could not open file "/data/pg_wal/0000000A00006AA100000068": No such file or directory' */
@@ -270,6 +309,14 @@ static void on_still_healthy(struct pgremote *r, const PGresult *res, const stru
     char message[PGV_ERROR_MSG_BYTES];
     bool healthy = !err && !pgsql_field_bool(res, 0, 0);
 
+    if (healthy && j->copying && !j->was_unfinished && !j->canceled) {
+        /* It may not be left so, and another try may well go through. */
+        (void)snprintf(message, sizeof(message), "pg_rewind ended while it copied (%.200s)",
+                       j->last_line);
+        pgv_log(PGV_ERROR, "pg", "%s; it is tried once more", message);
+        finish(j, PGREWIND_NOT_NOW, message);
+        return;
+    }
     if (healthy)
         (void)snprintf(message, sizeof(message),
                        "Failed to rewind from healthy primary: %.60s (%.200s)", j->leader,
@@ -284,6 +331,10 @@ static void on_still_healthy(struct pgremote *r, const PGresult *res, const stru
 
 static void rewind_failed(struct pgrewind *j)
 {
+    struct pgv_error err = { 0 };
+
+    if (!j->copying && !j->was_unfinished && !unmark(j, &err))
+        pgv_log(PGV_ERROR, "pg", "%s", err.msg);
     if (j->canceled)
         finish(j, PGREWIND_CANCELED, "canceled");
     else
@@ -346,6 +397,9 @@ static void on_line(struct pgv_child *child, int fd, struct pgv_str line)
     int percent = pgclone_parse_progress(line, &j->bytes, &j->bytes_total);
 
     (void)fd;
+    /* With --progress it says 'need to copy …' before it begins. Source: pg_rewind.c, main(). */
+    if (percent >= 0 || (line.n && memmem(line.p, line.n, "need to copy ", 13)))
+        j->copying = true;
     if (percent >= 0) {
         set_step(j, "running pg_rewind", percent);
         return;
@@ -370,7 +424,10 @@ static void on_rewound(struct pgv_child *child, int status)
     pgv_log(PGV_INFO, "pg", "pg_rewind %s", how);
     if (pgtool_ok(status)) {
         clean_replslot(j);
-        finish(j, PGREWIND_DONE, "pg_rewind succeeded");
+        if (unmark(j, &err))
+            finish(j, PGREWIND_DONE, "pg_rewind succeeded");
+        else
+            finish(j, PGREWIND_NOT_NOW, err.msg);
         return;
     }
     if (j->canceled || !j->restore_command || j->server_restores || !j->missing[0] ||
@@ -442,13 +499,18 @@ static void run_rewind(struct pgrewind *j)
     }
     options.argv = args->v;
     options.env = j->env;
+    if (!mark(j, &err))
+        goto out;
     pgv_log(PGV_INFO, "pg", "running pg_rewind from %s", j->leader);
     j->child.data = j;
     ok = j->in_child = pgv_child_start(j->loop, &j->child, &options, on_rewound, &err);
 out:
     pgv_arena_done(&arena);
-    if (!ok)
-        finish(j, PGREWIND_NOT_NOW, err.msg);
+    if (ok)
+        return;
+    if (!j->copying && !j->was_unfinished)
+        (void)unmark(j, NULL);
+    finish(j, PGREWIND_NOT_NOW, err.msg);
 }
 
 /** Password file and environment of pg_rewind, then run it. */
@@ -545,7 +607,8 @@ bool pgrewind_start(struct pgrewind *j, uv_loop_t *loop, const struct pgrewind_a
                             .checkpoint_known = args->leader_checkpoint_known,
                             .checkpoint_done = args->leader_checkpoint_done,
                             .timeout_ms = args->timeout_ms ? args->timeout_ms : TIMEOUT_MS_DEFAULT,
-                            .super = auth == &args->conf->superuser };
+                            .super = auth == &args->conf->superuser,
+                            .was_unfinished = pgrewind_is_unfinished(args->conf) };
     pgv_arena_init(&j->arena, REWIND_BYTES_MAX);
     pgv_copy_cut(j->leader, sizeof(j->leader), pgv_str(args->leader_name));
     if (!pgconf_url_to_dsn(args->conf, &j->arena, args->leader_conn_url, &node, err)) {

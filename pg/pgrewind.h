@@ -111,7 +111,9 @@ struct pgrewind {
     int major_version, binary_version;
     unsigned fetches;
     bool canceled, ending, in_child, in_tool, checkpoint_known, checkpoint_done, server_restores;
-    bool super; /* the credentials are the superuser's, who may CHECKPOINT */
+    bool super;          /* the credentials are the superuser's, who may CHECKPOINT */
+    bool copying;        /* pg_rewind has begun to change the data directory */
+    bool was_unfinished; /* so had one before it */
     enum pgrewind_result result;
     char missing[25], fetched[25], last_line[200];
     char leader[PGV_NAME_BYTES], message[PGV_ERROR_MSG_BYTES];
@@ -121,6 +123,14 @@ bool pgrewind_start(struct pgrewind *j, uv_loop_t *loop, const struct pgrewind_a
                                const char *message),
                     struct pgv_error *err) PGV_MUST_CHECK;
 void pgrewind_cancel(struct pgrewind *j);
+
+/**
+ * A pg_rewind that ended in the midst of copying (killed, or its source lost) leaves a mixture of
+ * two histories that looks like a data directory. A file in it says so from before the copying
+ * until pg_rewind has done all of it; it survives us and the machine. Such a directory must not be
+ * started: rewinding it again may repair it, a new copy does.
+ */
+bool pgrewind_is_unfinished(const struct pgconf *c);
 
 /** A line of pg_rewind's output that names a missing segment: its 24 characters, or false. */
 bool pgrewind_missing_wal(struct pgv_str line, char ret[25]);

@@ -154,6 +154,10 @@ static void on_end_known(struct pgwal_query *q, const struct pgv_error *err)
     j->wal_busy = false;
     if (err && !j->canceled)
         pgv_log(PGV_ERROR, "pg", "end of the shutdown checkpoint is not known: %s", err->msg);
+    if (err && err->code != PGV_EINVALID) { /* later it may tell; a data directory may hang on it */
+        finish(j, PGREWIND_UNKNOWN, err->msg);
+        return;
+    }
     conclude(
         j, pgrewind_judge(&j->local, j->leader_timeline, &j->history, true, q->end_lsn, &need_end));
 }

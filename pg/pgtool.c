@@ -316,7 +316,8 @@ static void on_end(struct pgv_child *child, int status)
 {
     struct pgtool *t = child->data;
 
-    t->cb(t, status);
+    /* Half of what it said would be taken for all of it. */
+    t->cb(t, child->out.failed || child->err_out.failed ? PGTOOL_UNHEARD : status);
 }
 
 bool pgtool_start(struct pgtool *t, uv_loop_t *loop, const char *const *argv,

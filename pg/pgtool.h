@@ -54,6 +54,8 @@ struct pgtool {
     /* private */
     void (*cb)(struct pgtool *t, int status);
 };
+/** A status for a tool whose output there was no memory for: it neither succeeded nor exited. */
+#define PGTOOL_UNHEARD (-1)
 /** @argv[0] is resolved by the caller (pgconf_bin). @env_over as in pgtool_env(), may be NULL. */
 bool pgtool_start(struct pgtool *t, uv_loop_t *loop, const char *const *argv,
                   const char *const *env_over, uint64_t timeout_ms,

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <strings.h>
+#include <sys/wait.h>
 
 #include "base/banned.h"
 
@@ -184,6 +185,8 @@ static void on_dump(struct pgtool *tool, int status)
 
     if (q->canceled) {
         (void)pgv_fail(&err, PGV_ECANCELED, "canceled");
+    } else if (!WIFEXITED(status) || tool->child.timed_out) { /* not its own word */
+        (void)pgv_fail(&err, PGV_EUNREACHABLE, "pg_waldump did not come to its end");
     } else if (q->step == ASK_END) {
         q->end_lsn = pgwal_parse_checkpoint_end(pgv_buf_view(&tool->child.out),
                                                 pgv_buf_view(&tool->child.err_out), q->lsn);

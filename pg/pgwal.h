@@ -40,6 +40,7 @@ bool pgwal_query_shutdown(struct pgwal_query *q, uv_loop_t *loop, struct pgconf 
                           int major_version, uint32_t timeline, uint64_t lsn,
                           void (*cb)(struct pgwal_query *q, const struct pgv_error *err),
                           struct pgv_error *err) PGV_MUST_CHECK;
+/** PGV_EINVALID in @cb: the dump does not tell; any other: it could not be made, later it may. */
 bool pgwal_query_end(struct pgwal_query *q, uv_loop_t *loop, struct pgconf *c, int major_version,
                      uint32_t timeline, uint64_t lsn,
                      void (*cb)(struct pgwal_query *q, const struct pgv_error *err),

@@ -295,6 +295,7 @@ struct postmaster_impl {
         struct pgguc_names names;
         struct pm_waiters waiters;
         uint64_t ino, mtime_ns;
+        uint64_t again_ms;  /* not all was told: ask once more then; 0: it was */
         int binary_version; /* 150008; 0 unknown */
         bool rewind_works;
     } prep;

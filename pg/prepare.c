@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pg/prepare.c - facts about the binaries: their version, parameters that only they know, whether
- * pg_rewind works. Asked once, and again when the file was replaced by an upgrade.
+ * pg_rewind works. Asked once, and again when the file was replaced by an upgrade, or when a
+ * program could not be run or was killed: that says nothing about it.
  */
 #include "pg/postmaster_impl.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/banned.h"
 
 #define TOOL_MS 10000
+#define AGAIN_MS 10000
 
 static bool stamp(const struct postmaster_impl *im, uint64_t *ret_ino, uint64_t *ret_mtime_ns)
 {
@@ -34,11 +39,26 @@ static void finish(struct postmaster_impl *im)
     pm_tell(im, &im->prep.waiters);
 }
 
+static void not_told(struct postmaster_impl *im)
+{
+    im->prep.again_ms = pgv_clock_ms() + AGAIN_MS;
+}
+
+/* Whether it came to its end by itself. */
+static bool told(const struct pgtool *t, int status)
+{
+    return WIFEXITED(status) && !t->child.timed_out;
+}
+
 static void on_rewind_help(struct pgtool *t, int status)
 {
     struct postmaster_impl *im = t->data;
 
-    im->prep.rewind_works = pgtool_ok(status);
+    /* In doubt it works: a run that fails is tried again, but where it is said not to work a
+     * diverged data directory may be removed instead. */
+    im->prep.rewind_works = pgtool_ok(status) || !told(t, status);
+    if (!told(t, status))
+        not_told(im);
     pgtool_done(t);
     finish(im);
 }
@@ -51,9 +71,17 @@ static void ask_rewind(struct postmaster_impl *im)
 
     im->prep.rewind_works = false;
     im->prep.tool.data = im;
-    if (im->closing || !im->conf->use_pg_rewind || !pgconf_bin(im->conf, "pg_rewind", path) ||
-        !pgtool_start(&im->prep.tool, im->loop, argv, NULL, TOOL_MS, on_rewind_help, &err))
+    if (im->closing || !im->conf->use_pg_rewind || !pgconf_bin(im->conf, "pg_rewind", path)) {
         finish(im);
+        return;
+    }
+    if (pgtool_start(&im->prep.tool, im->loop, argv, NULL, TOOL_MS, on_rewind_help, &err))
+        return;
+    if (err.sys != ENOENT && err.sys != EACCES && err.sys != ENOEXEC) {
+        im->prep.rewind_works = true;
+        not_told(im);
+    }
+    finish(im);
 }
 
 static void on_names(struct pgguc_query *q, bool ok)
@@ -70,6 +98,8 @@ static void on_version(struct pgtool *t, int status)
 
     im->prep.binary_version =
         pgtool_ok(status) ? pgtool_parse_version(pgv_buf_view(&t->child.out)) : 0;
+    if (!told(t, status))
+        not_told(im);
     if (im->prep.binary_version == 0 && !im->closing)
         pgv_log(PGV_WARNING, "pg", "cannot tell the version of the server binary path=%s",
                 im->postgres_path);
@@ -93,10 +123,12 @@ bool pm_prepared(struct postmaster_impl *im, pm_next next)
 
     if (!im->prep.busy) {
         (void)stamp(im, &ino, &mtime_ns);
-        if (im->prep.done && ino == im->prep.ino && mtime_ns == im->prep.mtime_ns)
+        if (im->prep.done && ino == im->prep.ino && mtime_ns == im->prep.mtime_ns &&
+            (!im->prep.again_ms || pgv_clock_ms() < im->prep.again_ms))
             return true;
         if (im->closing)
             return true;
+        im->prep.again_ms = 0;
         im->prep.ino = ino;
         im->prep.mtime_ns = mtime_ns;
         im->prep.tool.data = im;

@@ -231,6 +231,13 @@ static void begin(struct postmaster_impl *im)
     }
     if (!s->args.keep_role)
         pm_set_role(im, s->args.role == PGV_ROLE_UNKNOWN ? pm_role_of_dir(im) : s->args.role);
+    if (pgrewind_is_unfinished(im->conf)) {
+        pgv_log(PGV_ERROR, "pg",
+                "not starting: a pg_rewind has not been finished, the data directory is a mixture "
+                "of two histories; rewind it again or reinitialize this member");
+        failed(im, "an unfinished pg_rewind, this member needs a new copy");
+        return;
+    }
     if (im->pm->facts.major_version == 0) {
         finish(im, PM_STILL_STARTING, "the version of the data directory is not known");
         return;

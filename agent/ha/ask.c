@@ -44,6 +44,7 @@ static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_
 
     e->u.dcs.op = op;
     e->u.dcs.deadline_ms = deadline(ha, op);
+    e->u.dcs.guarded = op == HA_DCS_SET_SYSID && ha->bootstrapping;
     ha->dcs_inflight[op] = true;
     if (takes_key(op))
         cap_lease(ha, op);

@@ -36,8 +36,6 @@ static enum ha_flow start_clone(struct ha *ha, struct ha_effects *fx, bool from_
         ha_node_of_member(ha, m, &node);
     else
         ha_node_of_leader(ha, &node);
-    if (strcmp(node.name, ha->policy.name) == 0)
-        memset(&node, 0, sizeof(node));
     if (!node.name[0])
         snprintf(source, sizeof(source), "(without leader)");
     else
@@ -54,8 +52,11 @@ static enum ha_flow start_clone(struct ha *ha, struct ha_effects *fx, bool from_
 
 static enum ha_flow bootstrap(struct ha *ha, struct ha_effects *fx)
 {
-    /* Our own write stands in the view before its answer is here: what was asked goes on. */
-    bool asked = ha->cycle.dcs[HA_DCS_INITIALIZE] != HA_ASK_NOT;
+    /* Our own write stands in the view before its answer is here: what was asked goes on. An empty
+     * key that may be ours is asked for once more: the store knows who has made it, and nobody else
+     * would ever go on with it. */
+    bool asked = ha->cycle.dcs[HA_DCS_INITIALIZE] != HA_ASK_NOT ||
+                 (ha->init_unanswered && ha->view.initialize == DCS_INIT_BOOTSTRAPPING);
 
     if (asked || (ha_unlocked(ha) && ha->view.initialize == DCS_INIT_ABSENT &&
                   !ha->policy.tags.nofailover && ha->policy.can_bootstrap)) {
@@ -74,13 +75,17 @@ static enum ha_flow bootstrap(struct ha *ha, struct ha_effects *fx)
         case HA_ASK_WAITS:
             return HA_WAIT;
         case HA_ASK_LOST:
+            ha->init_unanswered = true;
             return ha_dcs_failed(ha, fx);
         case HA_ASK_REFUSED:
+            ha->init_unanswered = false;
             return ha_end(ha, fx, HA_WHY_initialize_lost);
         case HA_ASK_OK:
             break;
         }
+        ha->init_unanswered = false;
         ha->bootstrapping = true;
+        ha->init_seen = false;
         ha->bootstrap_result = HA_ASK_NOT;
         ha_start_job(ha, fx, PM_JOB_BOOTSTRAP, HA_WHY_bootstrap, "bootstrap");
         return ha_end(ha, fx, HA_WHY_bootstrap);
@@ -124,8 +129,6 @@ enum ha_flow ha_data_dir(struct ha *ha, struct ha_effects *fx)
         return ha_end(ha, fx, HA_WHY_dir_unreadable, ha->pg.dir_error);
     if (ha->policy.paused)
         return ha_end(ha, fx, HA_WHY_paused_empty);
-    if (ha->job.kind != PM_JOB_NONE)
-        return ha_end(ha, fx, HA_WHY_in_progress, ha->job.name);
     return bootstrap(ha, fx);
 }
 
@@ -161,12 +164,24 @@ enum ha_flow ha_after_clone(struct ha *ha, struct ha_effects *fx)
 }
 
 /* While it was made somebody else has begun to lead, or has written another identity: with data of
- * the cluster that was away, say. Taking the key from him would make two primaries. */
-static bool overtaken(const struct ha *ha)
+ * the cluster that was away, say. Or people have removed our key, and the next node makes a cluster
+ * of its own. The view may be too old to show our key yet, and never shows whose an empty one is:
+ * here is seen what can be seen early; publish() asks the store. */
+static bool overtaken(struct ha *ha)
 {
-    return (ha->view.has_leader && !ha_has_lock(ha)) ||
-           (ha->view.initialize == DCS_INIT_SYSID && ha->pg.sysid[0] &&
-            strcmp(ha->view.initialize_text, ha->pg.sysid) != 0);
+    if (ha->view.has_leader && !ha_has_lock(ha))
+        return true;
+    switch (ha->view.initialize) {
+    case DCS_INIT_BOOTSTRAPPING:
+        ha->init_seen = true;
+        return false;
+    case DCS_INIT_SYSID:
+        return ha->pg.sysid[0] && strcmp(ha->view.initialize_text, ha->pg.sysid) != 0;
+    case DCS_INIT_ABSENT:
+    case DCS_INIT_GARBAGE:
+        break;
+    }
+    return ha->init_seen;
 }
 
 /* ha contract §7.6: clean away what a failed bootstrap has left, then end. One step a pass. */
@@ -184,11 +199,6 @@ static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
         ha->job.mode = PM_STOP_IMMEDIATE;
         return ha_end(ha, fx, HA_WHY_bootstrap_failed);
     }
-    /* What stands there after an unanswered removal may be another node's: the key of a bootstrap
-     * has no owner in it. */
-    if (ha->view_live && ha->view.initialize != DCS_INIT_BOOTSTRAPPING &&
-        ha->cycle.dcs[HA_DCS_CANCEL_INITIALIZE] == HA_ASK_NOT)
-        ha->init_key_removed = true;
     if (!ha->init_key_removed) {
         switch (ha_ask_dcs(ha, fx, HA_DCS_CANCEL_INITIALIZE, HA_WHY_bootstrap_failed)) {
         case HA_ASK_NOT:
@@ -196,7 +206,7 @@ static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
             return HA_WAIT;
         case HA_ASK_LOST:
             return ha_dcs_failed(ha, fx); /* tried again in the next cycle: the key must go */
-        case HA_ASK_REFUSED:
+        case HA_ASK_REFUSED:              /* what stands there is another node's */
         case HA_ASK_OK:
             break;
         }
@@ -207,19 +217,39 @@ static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
     return ha_end(ha, fx, HA_WHY_bootstrap_failed);
 }
 
+static enum ha_flow give_up(struct ha *ha, struct ha_effects *fx)
+{
+    ha_log(fx, HA_ERROR, HA_WHY_bootstrap_overtaken);
+    ha->init_failed = true;
+    return cancel_initialization(ha, fx);
+}
+
+/* The identity and the configuration must stand before anybody can see a leader. Between the writes
+ * the initialize key may be removed, and made by another node: then the answer is no. The view may
+ * not know it yet. */
+static enum ha_ask publish(struct ha *ha, struct ha_effects *fx)
+{
+    static const enum ha_dcs_op writes[] = { HA_DCS_SET_SYSID, HA_DCS_SET_CONFIG, HA_DCS_TAKE };
+
+    for (unsigned i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {
+        enum ha_ask ask = ha_ask_dcs(ha, fx, writes[i], HA_WHY_initialized);
+
+        if (ask != HA_ASK_OK)
+            return ask == HA_ASK_REFUSED && writes[i] == HA_DCS_SET_CONFIG ? HA_ASK_LOST : ask;
+    }
+    return HA_ASK_OK;
+}
+
 /* ha contract §7.7 */
 enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
 {
-    static const enum ha_dcs_op writes[] = { HA_DCS_SET_SYSID, HA_DCS_SET_CONFIG };
     enum ha_ask watched;
     struct ha_effect *e;
 
     if (!ha->bootstrapping)
         return HA_GO_ON;
-    if (!ha->init_failed && overtaken(ha)) {
-        ha_log(fx, HA_ERROR, HA_WHY_bootstrap_overtaken);
-        ha->init_failed = ha->init_key_removed = true; /* the key is not ours to remove */
-    }
+    if (!ha->init_failed && overtaken(ha))
+        return give_up(ha, fx);
     if (ha->init_failed || !ha->pg.alive || ha->bootstrap_result == HA_ASK_REFUSED)
         return cancel_initialization(ha, fx);
     if (ha->bootstrap_result == HA_ASK_NOT) {
@@ -235,26 +265,14 @@ enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
         ha_log(fx, HA_ERROR, HA_WHY_watchdog_bootstrap);
         return cancel_initialization(ha, fx);
     }
-    /* The identity and the configuration must stand before anybody can see a leader. */
-    for (unsigned i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {
-        switch (ha_ask_dcs(ha, fx, writes[i], HA_WHY_initialized)) {
-        case HA_ASK_NOT:
-        case HA_ASK_WAITS:
-            return HA_WAIT;
-        case HA_ASK_LOST:
-        case HA_ASK_REFUSED:
-            return ha_dcs_failed(ha, fx);
-        case HA_ASK_OK:
-            break;
-        }
-    }
-    switch (ha_ask_dcs(ha, fx, HA_DCS_TAKE, HA_WHY_initialized)) {
+    switch (publish(ha, fx)) {
     case HA_ASK_NOT:
     case HA_ASK_WAITS:
         return HA_WAIT;
     case HA_ASK_LOST:
-    case HA_ASK_REFUSED:
         return ha_dcs_failed(ha, fx);
+    case HA_ASK_REFUSED:
+        return give_up(ha, fx);
     case HA_ASK_OK:
         break;
     }

@@ -21,6 +21,13 @@ static uint64_t before(uint64_t at_ms, uint64_t margin_ms)
     return at_ms > margin_ms ? at_ms - margin_ms : 0;
 }
 
+/* A stop that lets the server finish is under way, and somebody else leads by now: the session was
+ * lost. The tables, which stop whoever runs on, are not asked during a shutdown. */
+static bool overtaken_stopping(const struct ha *ha)
+{
+    return ha->job.kind == PM_JOB_STOP && ha->view.has_leader && !ha_has_lock(ha);
+}
+
 uint64_t ha_fence_at(const struct ha *ha)
 {
     uint64_t margin, unproven, fires;
@@ -32,6 +39,8 @@ uint64_t ha_fence_at(const struct ha *ha)
         return UINT64_MAX; /* there is nothing stricter */
     if (ha->demotion.active && ha->demotion.shutdown_seen)
         return UINT64_MAX; /* the last record is written: nothing can follow it */
+    if (overtaken_stopping(ha))
+        return 0;
     margin = ha->job.kind == PM_JOB_STOP ? HA_IMMEDIATE_MARGIN_MS : HA_DEMOTE_MARGIN_MS;
     if (ha->lease_until_ms)
         return before(ha_proven_until(ha), margin);
@@ -94,7 +103,13 @@ void ha_fence(struct ha *ha, struct ha_effects *fx)
         return;
     if (fires)
         ha_watchdog_fenced(ha);
-    if (!ha->lease_until_ms) {
+    if (overtaken_stopping(ha)) {
+        char name[HA_TEXT_BYTES];
+
+        memcpy(name, ha->job.name, sizeof(name));
+        ha_log(fx, HA_WARNING, HA_WHY_lost_during, name);
+        ha_demote(ha, fx, HA_DEMOTE_NOLOCK, HA_WHY_lost_during, "demotion");
+    } else if (!ha->lease_until_ms) {
         /* A stop that is under way and has not ended the writes is not enough any more. */
         bool again = ha->job.kind == PM_JOB_STOP;
 

@@ -100,7 +100,7 @@ static void fold_view(struct ha *ha, const struct ha_event *ev)
             news = true;
         if (c->failover.present && strcmp(was->failover.version, c->failover.version) != 0)
             news = true;
-        if (was->initialize != c->initialize && ha->pg.dir != PM_DIR_OK)
+        if (was->initialize != c->initialize && (ha->pg.dir != PM_DIR_OK || ha->bootstrapping))
             news = true;
         /* Keys that are the leader's to fill in: as long as the first one is away, an empty node
          * may make another cluster. */

@@ -94,11 +94,11 @@ enum ha_dcs_op {
     HA_DCS_TOUCH,
     HA_DCS_RENEW,
     HA_DCS_ACQUIRE,
-    HA_DCS_TAKE,
+    HA_DCS_TAKE, /* after a bootstrap, while initialize says what we wrote */
     HA_DCS_RELEASE,
-    HA_DCS_INITIALIZE, /* create-only, empty value: the right to bootstrap */
-    HA_DCS_SET_SYSID,  /* our system identifier; create-only when the key was absent */
-    HA_DCS_CANCEL_INITIALIZE,
+    HA_DCS_INITIALIZE,        /* create-only, empty value: the right to bootstrap */
+    HA_DCS_SET_SYSID,         /* our system identifier; create-only when the key was absent */
+    HA_DCS_CANCEL_INITIALIZE, /* remove it, while it is what INITIALIZE or SET_SYSID has made */
     HA_DCS_SET_CONFIG,
     HA_DCS_SET_FAILOVER,
     HA_DCS_SET_STATUS,
@@ -249,7 +249,9 @@ struct ha_effect {
             uint64_t deadline_ms;           /* clock moment */
             uint64_t optime;                /* RELEASE: written to status first when not 0 */
             bool create;                    /* SET_SYSID: create-only */
-            bool guarded;                   /* SET_FAILOVER: by the version in the view */
+            bool guarded;                   /* SET_FAILOVER: by the version in the view; SET_SYSID:
+                                               while the key is what INITIALIZE has made, else by
+                                               the version in the view */
             char candidate[PGV_NAME_BYTES]; /* SET_FAILOVER: rewrite as candidate only; empty: {} */
         } dcs;
         struct {
@@ -393,9 +395,11 @@ struct ha {
     uint64_t divergence_not_before_ms; /* the last comparison could not find out */
     bool joined; /* the join checks have passed once: the data directory belongs here */
     bool start_after_clone, remove_data;
-    bool offline;       /* demoted because the store was lost: may start read-only without it */
-    bool made_readonly; /* so it did: the primary of this cluster is nowhere else */
-    bool bootstrapping; /* we hold the empty initialize key */
+    bool offline;         /* demoted because the store was lost: may start read-only without it */
+    bool made_readonly;   /* so it did: the primary of this cluster is nowhere else */
+    bool bootstrapping;   /* we hold the empty initialize key */
+    bool init_unanswered; /* we asked for it and were not answered: it may be ours */
+    bool init_seen;       /* it stood in the view since */
     bool init_failed, init_key_removed; /* a failed bootstrap is being cleaned away */
     enum ha_ask bootstrap_result;       /* of POST_BOOTSTRAP: NOT, OK, REFUSED */
     bool recovering;                    /* we (re)started it and must see whether it came up */

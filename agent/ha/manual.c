@@ -218,6 +218,7 @@ enum ha_verdict ha_manual_no_leader(struct ha *ha, struct ha_effects *fx)
     const struct dcs_failover *f = &ha->view.failover;
     const char *action = ha_action_name(ha);
     enum ha_manual_stand stand = ha_manual_stands(ha);
+    enum ha_verdict v;
 
     if (stand >= HA_MANUAL_OTHER && candidate_is_member(ha)) {
         if (ha_ask_peers(ha, fx, HA_PEERS_RACE) == HA_ASK_WAITS)
@@ -239,16 +240,9 @@ enum ha_verdict ha_manual_no_leader(struct ha *ha, struct ha_effects *fx)
         ha_log(fx, HA_INFO, HA_WHY_manual_not_me, action, f->candidate, ha->policy.name);
         return HA_NO;
     case HA_MANUAL_BACK:
-        switch (ha_failover_possible(ha, fx, true)) {
-        case HA_ASKING:
-            return HA_ASKING;
-        case HA_NO:
-            return HA_YES; /* I take it back when I am the only healthy one */
-        case HA_YES:
-        case HA_UNDECIDED:
-            return HA_NO;
-        }
-        return HA_NO;
+        v = ha_failover_possible(ha, fx, true);
+        /* I take it back when I am the only healthy one. */
+        return v == HA_NO ? HA_YES : v == HA_ASKING ? HA_ASKING : HA_NO;
     case HA_MANUAL_ANYBODY:
         break;
     }

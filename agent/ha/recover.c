@@ -88,6 +88,10 @@ enum ha_flow ha_rewind_or_reinit(struct ha *ha, struct ha_effects *fx)
         return ha_end(ha, fx, HA_WHY_check_divergence, leader.name);
     }
     if (ha->pg.rewind_possible) {
+        /* pg_rewind needs it. It may take minutes; a server that is stopped for a rewind that then
+         * cannot begin would be down for a moment in every cycle of them. */
+        if (leader.leader_checkpoint_known && !leader.leader_checkpoint_done)
+            return HA_GO_ON;
         if (!ha->pg.alive && ha->pg.control_state == PM_CONTROL_IN_ARCHIVE_RECOVERY)
             TRY(crash_recovery(ha, fx));
         ha_say(name, sizeof(name), HA_WHY_rewind, leader.name);
@@ -95,20 +99,18 @@ enum ha_flow ha_rewind_or_reinit(struct ha *ha, struct ha_effects *fx)
         e->u.job.node = leader;
         return ha_end(ha, fx, HA_WHY_rewind, leader.name);
     }
-    if (ha->policy.remove_on_diverged) {
-        ha->reinit.wanted = true;
-        ha->reinit.from_leader = false;
-        ha->rewind = HA_REWIND_INITIAL;
-        if (ha->pg.alive) {
-            e = ha_start_job(ha, fx, PM_JOB_STOP, HA_WHY_reinit_diverged, NULL);
-            e->u.job.mode = PM_STOP_IMMEDIATE;
-            e->u.job.stop_timeout_ms = ha->policy.retry_timeout_ms;
-            ha->job.mode = PM_STOP_IMMEDIATE;
-            return ha_end(ha, fx, HA_WHY_reinit_diverged);
-        }
-        return ha_after_clone(ha, fx);
+    /* ha_rewind_allowed(): then it is remove_data_directory_on_diverged_timelines. */
+    ha->reinit.wanted = true;
+    ha->reinit.from_leader = false;
+    ha->rewind = HA_REWIND_INITIAL;
+    if (ha->pg.alive) {
+        e = ha_start_job(ha, fx, PM_JOB_STOP, HA_WHY_reinit_diverged, NULL);
+        e->u.job.mode = PM_STOP_IMMEDIATE;
+        e->u.job.stop_timeout_ms = ha->policy.retry_timeout_ms;
+        ha->job.mode = PM_STOP_IMMEDIATE;
+        return ha_end(ha, fx, HA_WHY_reinit_diverged);
     }
-    return HA_GO_ON;
+    return ha_after_clone(ha, fx);
 }
 
 static enum ha_flow paused(struct ha *ha, struct ha_effects *fx)

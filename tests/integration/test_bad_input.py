@@ -227,6 +227,28 @@ class TestForeignHands:
         sampler.stop()
         sampler.assert_never_two()
 
+    @pytest.mark.parametrize("value", [None, "{}", "7"])
+    def test_status_lost(self, cluster, value):
+        """An idle leader has nothing new to tell, but others count on what it told."""
+        cluster.wait_healthy(60)
+        leader, key = cluster.leader(), cluster.key("status")
+
+        def whole():
+            status = cluster.etcd.get_json(key)
+            return isinstance(status, dict) and {"n1", "n2"} <= set(status.get("retain_slots", [])) and status["optime"]
+
+        def idle():
+            offset, before = leader.log_size(), whole()
+            wait_for(lambda: leader.log_text(offset).count("no action") >= 2, 20, "two cycles")
+            return before and whole() == before
+
+        wait_for(idle, 40, "a leader without news")
+        if value is None:
+            cluster.etcd.delete(key)
+        else:
+            cluster.etcd.put(key, value)
+        wait_for(whole, 10, "the status as it was")
+
     def test_leader_key_deleted(self, cluster):
         """Taken again by whoever is fit; never two."""
         cluster.wait_healthy(60)

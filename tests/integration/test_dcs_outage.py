@@ -145,6 +145,8 @@ def test_store_that_forgot_everything(make_cluster):
     assert cluster.etcd.get(cluster.key("initialize")) == leader.status()["database_system_identifier"]
     wait_for(cluster.config, 20, "the config key")
     assert cluster.config() == config
+    # an idle server has nothing new to tell, but others count on what it told
+    wait_for(lambda: cluster.etcd.get_json(cluster.key("status"))["optime"], 20, "the status key")
     assert [node.postmaster_pid() for node in cluster.nodes] == postmasters
     holds_for(lambda: cluster.leader_name() == leader.name, 1)
 

@@ -54,8 +54,8 @@ def fill(node, sockets):
         del sockets[:50]
 
 
-def lives_on_the_reserve(node):
-    return "living on the reserve" in node.log_text()
+def lives_on_the_reserve(node, offset=0):
+    return "living on the reserve" in node.log_text(offset)
 
 
 def test_leads_on_without_memory(cluster):
@@ -81,5 +81,40 @@ def test_leads_on_without_memory(cluster):
     wait_for(lambda: "there is memory again" in leader.log_text(), 40, "the end of it to be said")
     cluster.patch({"postgresql": {"parameters": {"work_mem": "5MB"}}}, leader)
     wait_for(lambda: leader.value("SHOW work_mem") == "5MB", 30, "the change")
+    writer.stop()
+    assert not writer.missing(leader)
+
+
+@pytest.mark.parametrize("store", ["stopped", "frozen"])
+def test_fences_without_memory(cluster, store):
+    """Neither the resolver nor libpq, neither TLS nor a child may be needed for stepping back in time."""
+    cluster.wait_healthy(60)
+    leader = cluster.leader()
+    writer = cluster.writer()
+    offset = leader.log_size()
+    sockets = []
+    limit(leader, address_space(leader.agent.pid))
+    try:
+        wait_for(lambda: fill(leader, sockets) or lives_on_the_reserve(leader, offset), 60, "the reserve to be used")
+        writer.wait_writes(5)
+        (cluster.etcd.stop if store == "stopped" else cluster.etcd.freeze)()
+        gone = now()
+
+        def quiet():
+            fill(leader, sockets)
+            return now() - max(writer.last(), gone) > 2
+
+        wait_for(quiet, TTL + 15, "the end of all writes")
+        assert writer.last() - gone < TTL, "wrote on after the lease had ended"
+    finally:
+        for sock in sockets:
+            sock.close()
+        limit(leader, "unlimited")
+        if store == "stopped":
+            cluster.etcd.start()
+        cluster.etcd.thaw()
+    back = now()
+    writer.wait_writes(60, back)
+    cluster.wait_healthy(60)
     writer.stop()
     assert not writer.missing(leader)

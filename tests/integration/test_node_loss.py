@@ -2,6 +2,7 @@
 """A whole node, or only its agent, is gone from one moment to the next."""
 
 import json
+import os
 import signal
 
 import pytest
@@ -59,6 +60,34 @@ class TestNodeKilled:
         assert old.sql("SELECT what FROM harness_fork") == []
         assert new.sql("SELECT what FROM harness_fork") == []
 
+    @pytest.mark.pgvigil
+    def test_pg_rewind_killed_while_it_copies(self, cluster):
+        """What it leaves is a mixture of two histories: never started, and rewound again."""
+        old = cluster.leader()
+        script = os.path.join(process.own_dir(os.path.join(cluster.dir, "bin")), "pg_rewind_once")
+        real = os.path.join(old.config["postgresql"]["bin_dir"], "pg_rewind")
+        process.write_file(script, f"""#!/bin/sh
+[ $# -lt 2 ] || [ -e {script}.killed ] && exec {real} "$@"
+touch {script}.killed
+echo 'pg_rewind: need to copy 37 MB' >&2
+kill -9 $$
+""", 0o755)
+        walsenders = [row[0] for row in old.sql("SELECT pid FROM pg_stat_replication")]
+        process.kill_all(walsenders, signal.SIGSTOP)
+        old.sql("CREATE TABLE harness_mixture (i int)")
+        old.kill_hard()
+        cluster.wait_new_leader(old)
+        old.config["postgresql"]["bin_name"] = {"pg_rewind": os.path.relpath(script, os.path.dirname(real))}
+        offset = old.log_size()
+        old.start()
+        cluster.wait_healthy(90)
+        log = old.log_text(offset)
+        killed, again = log.index("pg_rewind killed by signal 9"), log.rindex("running pg_rewind from")
+        assert killed < again
+        assert "starting PostgreSQL" not in log[killed:again]
+        assert not os.path.exists(os.path.join(old.data_dir, "pgvigil.rewinding"))
+        assert "pg_basebackup" not in log
+
     def test_replica_killed(self, cluster):
         leader = cluster.leader()
         writer = cluster.writer()
@@ -93,6 +122,29 @@ class TestAgentAlone:
         assert cluster.leader_name() == leader.name
         assert writer.outage(killed)[0] < 1.0 * patience()
         assert writer.missing(leader) == []
+
+    @pytest.mark.pgvigil
+    def test_a_slot_kept_for_an_absent_member_outlives_the_leaders_agent(self, cluster):
+        """Else the member would find its WAL gone when it comes back, for an upgrade of the agent."""
+        cluster.wait_healthy(30)
+        leader, absent = cluster.leader(), cluster.replicas()[0]
+        retained = lambda: cluster.etcd.get_json(cluster.key("status")).get("retain_slots", [])
+        slot = f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{absent.name}'"
+        wait_for(lambda: absent.name in retained(), 30, "the slot to be published")
+        absent.stop()
+        cluster.etcd.delete(cluster.key(f"members/{absent.name}"))
+        offset = leader.log_size()
+        wait_for(lambda: leader.log_text(offset).count("no action") >= 2, 30, "cycles without the member")
+        assert absent.name in retained() and leader.value(slot) == 1
+        leader.kill_agent()
+        leader.start()
+        cluster.wait_leader(leader, 30)
+        offset = leader.log_size()
+        wait_for(lambda: leader.log_text(offset).count("no action") >= 3, 60, "cycles of the new agent")
+        assert leader.value(slot) == 1
+        assert absent.name in retained()
+        absent.start()
+        cluster.wait_healthy(60)
 
     def test_replicas_agent_killed_and_back(self, cluster):
         replica = cluster.replicas()[0]

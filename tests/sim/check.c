@@ -14,6 +14,10 @@
 #define WAKE_GRACE_US (1500 * SIM_MS)
 /** Demotion begins so long before the lease ends (agent/ha promises it), and some slack. */
 #define MARGIN_MS 3000
+/** A node that reaches the store again has read it so much later. */
+#define RECONNECT_GRACE_US (5 * SIM_S)
+/** One that its watch tells has stopped the server so much later: its death within a second. */
+#define TOLD_GRACE_US (2500 * SIM_MS)
 #define SLACK_MS 2500
 
 const char *const sim_odd_names[SIM_ODDS] = {
@@ -24,6 +28,7 @@ const char *const sim_odd_names[SIM_ODDS] = {
     [SIM_ODD_STUCK] = "PostgreSQL does not end",
     [SIM_ODD_SESSION] = "the store dropped a live session",
     [SIM_ODD_PAUSE_MODE] = "the cluster is or was just paused by people",
+    [SIM_ODD_BOOTSTRAP] = "people gave away the cluster that a node without the store was making",
 };
 
 const char *const sim_guard_names[SIM_GUARDS] = {
@@ -93,21 +98,33 @@ static bool recently(const struct sim *s, uint64_t at_us, uint64_t within_us)
     return at_us && at_us + within_us >= s->now_us;
 }
 
+/* Its agent may not know what the store knows, however quick it is. */
+static bool kept_in_the_dark(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_store *st = &s->store;
+
+    return n->cut_store || n->watch_stale || st->no_quorum || st->slow_us || st->drop_request_pm ||
+           st->drop_reply_pm || st->error_pm || recently(s, n->dark_until_us, RECONNECT_GRACE_US) ||
+           recently(s, st->ill_until_us, RECONNECT_GRACE_US);
+}
+
 /* Why this node, which does not hold the key, may take writes: a cause that no agent can help. */
 static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd *ret)
 {
     const struct sim_config *c = config_of(s);
+    bool dark = kept_in_the_dark(s, n);
     uint64_t ttl_us = c->ttl_ms * SIM_MS;
 
     if (n->blind_until_us > s->now_us) {
         *ret = SIM_ODD_STOLEN;
     } else if (c->paused || s->configs[n->config_id].paused ||
                recently(s, n->seen.pause_us, WAKE_GRACE_US) ||
-               recently(s, s->check.pause_until_us, 2 * ttl_us)) {
+               recently(s, s->check.pause_until_us, dark ? 2 * ttl_us : TOLD_GRACE_US)) {
         *ret = SIM_ODD_PAUSE_MODE;
     } else if (!n->up || !n->running ||
                recently(s, n->seen.agent_up_us,
-                        (c->retry_timeout_ms + c->loop_wait_ms) * SIM_MS + 7 * SIM_S)) {
+                        (dark ? (c->retry_timeout_ms + c->loop_wait_ms) * SIM_MS : 0) +
+                            7 * SIM_S)) {
         *ret = SIM_ODD_DEAD;
     } else if (n->frozen) {
         *ret = SIM_ODD_FROZEN;
@@ -115,8 +132,13 @@ static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd 
         *ret = n->thawed_machine ? SIM_ODD_PAUSED_MACHINE : SIM_ODD_FROZEN;
     } else if (n->pg.stuck || recently(s, n->seen.stuck_us, WAKE_GRACE_US)) {
         *ret = SIM_ODD_STUCK;
-    } else if (n->seen.key_lost == SIM_LOSS_REVOKED && recently(s, n->seen.key_until_us, ttl_us)) {
+    } else if (n->seen.key_lost == SIM_LOSS_REVOKED &&
+               recently(s, n->seen.key_until_us, dark ? ttl_us : TOLD_GRACE_US)) {
         *ret = SIM_ODD_SESSION;
+    } else if (s->check.disowned && !n->seen.key_from_us &&
+               (dark || n->dcs.init_rev == s->store.keys.init_rev ||
+                strcmp(n->pg.sysid, s->store.keys.sysid) == 0)) {
+        *ret = SIM_ODD_BOOTSTRAP; /* it has never led, and nothing could tell it to end */
     } else {
         return false;
     }
@@ -161,6 +183,7 @@ static bool guard_fails(const struct sim_node *n, enum sim_odd why, enum sim_gua
         return true;
     case SIM_ODD_SESSION:
     case SIM_ODD_PAUSE_MODE:
+    case SIM_ODD_BOOTSTRAP:
     case SIM_ODDS:
         break;
     }
@@ -271,7 +294,8 @@ void check_disarmed(struct sim *s, struct sim_node *n)
     /* Where it is not required, one that hears no keepalives, or cannot be shortened while the
      * store is slow, is given up instead of the leader. */
     bool given_up = n->watchdog.mode == HA_WATCHDOG_AUTOMATIC &&
-                    (recently(s, n->seen.device_us, 2 * SIM_S) || n->watchdog.device.fixed_ms);
+                    (recently(s, n->seen.device_us, config_of(s)->ttl_ms * SIM_MS) ||
+                     n->watchdog.device.fixed_ms);
 
     if (n->pg.writable && !given_up && guard(s, n) != SIM_GUARD_NONE)
         check_violation(s, n, SIM_RULE_disarmed, "%s", n->ha.status);
@@ -547,6 +571,9 @@ void check_fault(struct sim *s, const struct sim_fault *f)
     case SIM_FAULT_BAD_SCHEDULE:
     case SIM_FAULT_CONFIG_GONE:
     case SIM_FAULT_INITIALIZE_GONE:
+    case SIM_FAULT_INITIALIZE_REMOVED:
+    case SIM_FAULT_SLOW_ANSWERS:
+    case SIM_FAULT_WHEN: /* what it brings is a fault of its own */
         return;
     case SIM_FAULT_WATCHDOG_GONE:
     case SIM_FAULT_WATCHDOG_BUSY:

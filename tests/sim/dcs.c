@@ -28,9 +28,20 @@ static uint32_t slot_of(const struct sim_node *n, const struct sim_op *op)
     return (uint32_t)(op - n->dcs.ops);
 }
 
-static bool decides_about_leader(enum ha_dcs_op op)
+static bool only_a_guard_says_no(const struct sim_op *op)
 {
-    return op == HA_DCS_READ || op == HA_DCS_RENEW || op == HA_DCS_ACQUIRE || op == HA_DCS_TAKE;
+    switch (op->op) {
+    case HA_DCS_READ:
+    case HA_DCS_RENEW:
+    case HA_DCS_ACQUIRE:
+    case HA_DCS_TAKE:
+    case HA_DCS_CANCEL_INITIALIZE:
+        return true;
+    case HA_DCS_SET_SYSID:
+        return !op->create;
+    default:
+        return false;
+    }
 }
 
 /* ---- the view
@@ -288,6 +299,7 @@ void dcs_init_node(struct sim *s, struct sim_node *n)
     d->lease = d->touched_lease = 0;
     d->lease_proven_ms = d->lease_ttl_ms = 0;
     d->last_optime = 0;
+    d->init_rev = 0;
     d->pause_us = PAUSE_FIRST_US;
     memset(&d->keys, 0, sizeof(d->keys));
     connect_soon(s, n);
@@ -359,6 +371,7 @@ static void wrote(struct sim *s, struct sim_node *n, const struct sim_op *op, ui
     case HA_DCS_SET_SYSID:
     case HA_DCS_CANCEL_INITIALIZE:
         mine->init = then->init;
+        mine->init_rev = then->init_rev;
         memcpy(mine->sysid, then->sysid, sizeof(mine->sysid));
         break;
     case HA_DCS_SET_CONFIG:
@@ -572,9 +585,26 @@ static void guarded(struct sim *s, struct sim_node *n, struct sim_op *op, const 
 {
     bool mine = k->leader && k->leader_node == (int)n->i;
 
-    if ((op->op == HA_DCS_ACQUIRE || op->op == HA_DCS_RENEW) && mine &&
+    if ((op->op == HA_DCS_ACQUIRE || op->op == HA_DCS_RENEW || op->op == HA_DCS_TAKE) && mine &&
         k->leader_lease == op->lease) {
         leader_is_ours(s, n, op);
+        return;
+    }
+    if (op->op == HA_DCS_TAKE && mine && k->init == DCS_INIT_SYSID &&
+        strcmp(k->sysid, op->sysid) == 0) {
+        finish(s, n, op, HA_LOST); /* under a session that has ended */
+        return;
+    }
+    if (op->op == HA_DCS_INITIALIZE && k->members[n->i].exists &&
+        k->members[n->i].rev == k->init_rev) {
+        n->dcs.init_rev = k->init_rev;
+        finish(s, n, op, HA_OK);
+        return;
+    }
+    if (op->op == HA_DCS_SET_SYSID && !op->create && k->init == DCS_INIT_SYSID &&
+        strcmp(k->sysid, op->sysid) == 0) {
+        n->dcs.init_rev = k->init_rev;
+        finish(s, n, op, HA_OK);
         return;
     }
     if (op->op == HA_DCS_SET_FAILOVER && op->ambiguous &&
@@ -626,6 +656,11 @@ static void done(struct sim *s, struct sim_node *n, struct sim_op *op, uint64_t 
         wrote(s, n, op, rev);
         leader_is_ours(s, n, op);
         return;
+    case HA_DCS_INITIALIZE:
+    case HA_DCS_SET_SYSID:
+        d->init_rev = rev;
+        wrote(s, n, op, rev);
+        break;
     default:
         wrote(s, n, op, rev);
         break;
@@ -655,7 +690,7 @@ void dcs_reply(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
         arm_try(s, n, op, node_ms(s, n) + 100 + sim_lat(s, 0, 800));
         return;
     case SIM_ANSWER_DENIED:
-        finish(s, n, op, decides_about_leader(op->op) ? HA_LOST : HA_REFUSED);
+        finish(s, n, op, only_a_guard_says_no(op) ? HA_LOST : HA_REFUSED);
         return;
     case SIM_ANSWER_NO_LEASE:
         lease_lost(s, n, op);
@@ -754,6 +789,7 @@ void dcs_port(void *data, const struct ha_effect *e)
         return;
     case HA_DCS_ACQUIRE:
     case HA_DCS_TAKE:
+        memcpy(op->sysid, n->pm.facts.sysid, sizeof(op->sysid));
         ensure_lease(s, n, op, ACQUIRE_PROOF_MS);
         return;
     case HA_DCS_RENEW:
@@ -761,6 +797,7 @@ void dcs_port(void *data, const struct ha_effect *e)
         return;
     case HA_DCS_SET_SYSID:
         op->create = e->u.dcs.create;
+        op->guard_rev = e->u.dcs.guarded ? n->dcs.init_rev : n->dcs.keys.init_rev;
         memcpy(op->sysid, n->pm.facts.sysid, sizeof(op->sysid));
         break;
     case HA_DCS_SET_CONFIG:
@@ -793,9 +830,11 @@ void dcs_port(void *data, const struct ha_effect *e)
             return;
         }
         break;
+    case HA_DCS_CANCEL_INITIALIZE:
+        op->guard_rev = n->dcs.init_rev;
+        break;
     case HA_DCS_READ:
     case HA_DCS_INITIALIZE:
-    case HA_DCS_CANCEL_INITIALIZE:
     case HA_DCS_OPS:
         break;
     }

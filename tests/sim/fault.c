@@ -20,6 +20,8 @@ static void cut(struct sim *s, struct sim_node *n, bool begin, bool store, bool 
     unsigned add = begin ? 1u : (unsigned)-1;
 
     n->cut_store += store ? add : 0;
+    if (store && !n->cut_store)
+        n->dark_until_us = s->now_us;
     n->cut_peers += peers ? add : 0;
     n->cut_client += client ? add : 0;
     if (store && begin)
@@ -95,6 +97,13 @@ static void schedule_switchover(struct sim *s, const struct sim_fault *f, bool r
                        node_wall_us(s, &s->nodes[leader]) + f->arg * (int64_t)SIM_S, readable);
     check_asked(s, NULL);
     wake_one(s, f);
+}
+
+static void on_reload(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    (void)ev;
+    if (n->running)
+        node_push_policy(s, n);
 }
 
 static void set_tags(struct sim *s, struct sim_node *n, unsigned bits)
@@ -193,6 +202,8 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
     struct sim_node *n = f->node >= 0 ? &s->nodes[f->node] : NULL;
     struct sim_store *st = &s->store;
 
+    if (f->kind <= SIM_FAULT_STORE_ELECTION && f->node < 0)
+        st->ill_until_us = s->now_us;
     switch (f->kind) {
     case SIM_FAULT_STORE_CUT:
         cut(s, n, begin, true, false, false);
@@ -232,6 +243,7 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         break;
     case SIM_FAULT_STALE_WATCH:
         n->watch_stale += begin ? 1u : (unsigned)-1;
+        n->dark_until_us = s->now_us;
         if (begin)
             dcs_stream_hurt(s, n);
         break;
@@ -419,8 +431,20 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
     case SIM_FAULT_WATCHDOG_MODE:
         n->watchdog.mode = (enum ha_watchdog_mode)f->arg;
         n->seen.mode_us = s->now_us;
-        if (hears(n))
-            node_push_policy(s, n);
+        sim_in(s, 0, SIM_AGENT, n, on_reload, 0, 0, 0); /* a frozen one hears of it later */
+        break;
+    case SIM_FAULT_INITIALIZE_REMOVED:
+        s->check.strangers = true;
+        s->check.disowned |= st->keys.init == DCS_INIT_BOOTSTRAPPING;
+        store_delete_initialize(s);
+        break;
+    case SIM_FAULT_SLOW_ANSWERS:
+        n->pg.answer_us = begin ? (uint64_t)f->arg * SIM_MS : 0;
+        break;
+    case SIM_FAULT_WHEN:
+        for (int64_t c = 0; c < SIM_CLASSES && n->n_whens < SIM_WHENS_MAX; c++)
+            if (f->arg / SIM_MEETINGS == c || f->arg / SIM_MEETINGS == SIM_CLASSES)
+                n->whens[n->n_whens++] = c * SIM_MEETINGS + f->arg % SIM_MEETINGS;
         break;
     case SIM_FAULT_FOREIGN_DATA:
         if (n->pg.dir == PM_DIR_OK) {
@@ -437,6 +461,102 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         break;
     }
     s->check.dirty = true;
+}
+
+static void meet(struct sim *s, struct sim_node *n, enum sim_meeting what)
+{
+    static const enum sim_fault_kind kinds[SIM_MEETINGS] = {
+        [SIM_MEET_RESTART] = SIM_FAULT_RESTART,
+        [SIM_MEET_REINIT] = SIM_FAULT_REINIT,
+        [SIM_MEET_SCHEDULE] = SIM_FAULT_SCHEDULE_RESTART,
+        [SIM_MEET_UNSCHEDULE] = SIM_FAULT_UNSCHEDULE_RESTART,
+        [SIM_MEET_SHUTDOWN] = SIM_FAULT_SHUTDOWN,
+        [SIM_MEET_TAGS] = SIM_FAULT_TAGS,
+        [SIM_MEET_FACTS] = SIM_FAULT_PENDING_RESTART,
+    };
+    struct sim_fault f = { .at_us = s->now_us, .kind = kinds[what], .node = (int)n->i };
+    struct ha_event wake = { .type = HA_EV_WAKE };
+
+    switch (what) {
+    case SIM_MEET_WAKE:
+        node_feed(s, n, &wake);
+        return;
+    case SIM_MEET_ORPHAN:
+        if (!s->store.keys.leader || s->store.keys.leader_node == (int)n->i ||
+            s->plan.n_faults == SIM_FAULTS_MAX)
+            return;
+        s->plan.faults[s->plan.n_faults] = (struct sim_fault){ .at_us = s->now_us,
+                                                               .dur_us = 20 * SIM_S,
+                                                               .kind = SIM_FAULT_ISOLATE,
+                                                               .node = s->store.keys.leader_node };
+        fault_schedule(s, s->plan.n_faults++);
+        f = (struct sim_fault){ .kind = SIM_FAULT_SESSION_LOSS, .node = s->store.keys.leader_node };
+        fault_begin(s, &f);
+        return;
+    case SIM_MEET_FOLLOW:
+        pm_answer_follow(s, n);
+        return;
+    case SIM_MEET_CHECKPOINT:
+        pm_answer_checkpoint(s, n);
+        return;
+    case SIM_MEET_SLOTS:
+        pm_answer_slots(s, n);
+        return;
+    case SIM_MEET_PEERS:
+        node_answer_peers(s, n);
+        return;
+    default:
+        break;
+    }
+    f.arg = what == SIM_MEET_SCHEDULE ? 20 : what == SIM_MEET_TAGS ? SIM_TAG_CLONEFROM : 0;
+    f.dur_us = what == SIM_MEET_SHUTDOWN ? 5 * SIM_S : 0;
+    fault_begin(s, &f);
+}
+
+/* It is in that state, and a question whose answer it is to meet is under way. */
+static bool is_met(const struct sim_node *n, int64_t arg)
+{
+    if (arg / SIM_MEETINGS != (int64_t)reach_class(n))
+        return false;
+    switch ((enum sim_meeting)(arg % SIM_MEETINGS)) {
+    case SIM_MEET_FOLLOW:
+        return n->pm.follow;
+    case SIM_MEET_CHECKPOINT:
+        return n->pm.checkpoint;
+    case SIM_MEET_SLOTS:
+        return n->pm.slots;
+    case SIM_MEET_PEERS:
+        return n->peers_asked;
+    default:
+        return true;
+    }
+}
+
+static void on_met(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    (void)ev;
+    n->when_due = false;
+    for (unsigned i = 0; i < n->n_whens && hears(n); i++) {
+        int64_t arg = n->whens[i];
+
+        if (!is_met(n, arg))
+            continue;
+        n->whens[i] = n->whens[--n->n_whens];
+        meet(s, n, (enum sim_meeting)(arg % SIM_MEETINGS));
+        return; /* the next one in the state that this has made */
+    }
+}
+
+void fault_met(struct sim *s, struct sim_node *n)
+{
+    if (n->when_due)
+        return;
+    for (unsigned i = 0; i < n->n_whens; i++)
+        if (is_met(n, n->whens[i])) {
+            n->when_due = true;
+            sim_in(s, 0, SIM_AGENT, n, on_met, 0, 0, 0);
+            return;
+        }
 }
 
 static void on_end(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
@@ -503,6 +623,7 @@ void fault_heal(struct sim *s)
         pg->fail_bootstraps = pg->fail_post_bootstraps = 0;
         pg->fail_bootstraps = pg->fail_post_bootstraps = 0;
         pg->recovery_us = 0;
+        s->nodes[i].n_whens = 0;
         request(s, &s->nodes[i], &(struct ha_request){ .type = HA_REQ_DELETE_RESTART });
     }
     set_paused(s, false);

@@ -14,6 +14,7 @@
 #define QUIT_MS 10000
 #define FENCE_MS 700
 #define POLL_US (20 * SIM_MS)
+#define QUERIES_US (20 * SIM_S)
 
 enum { P_BEGIN, P_RUN, P_END, P_POLL, P_DEADLINE };
 
@@ -261,7 +262,8 @@ static void on_report(struct sim *s, struct sim_node *n, const struct sim_ev *ev
     struct ha_event out = { .type = HA_EV_SHUTDOWN_CHECKPOINT };
     struct postmaster_facts *f = &n->pm.facts;
 
-    if (ev->a != n->pm.stop.gen || !n->pm.stop.active || n->pm.stop.reported)
+    if (ev->a != n->pm.stop.gen || !n->pm.stop.active || n->pm.stop.reported ||
+        n->pm.stop.args.mode == PM_STOP_IMMEDIATE)
         return;
     n->pm.stop.reported = true;
     if (n->pm.stop.args.demote && (f->role == PGV_ROLE_PRIMARY || f->role == PGV_ROLE_PROMOTED))
@@ -379,8 +381,8 @@ static void on_stop_go(struct sim *s, struct sim_node *n, const struct sim_ev *e
     if (ev->a != n->pm.stop.gen || !n->pm.stop.active || n->pm.stop.signalled)
         return;
     if (n->pg.proc == PG_DOWN)
-        return;       /* its end is on its way */
-    if (n->pg.hung) { /* the query gets no answer */
+        return;                                           /* its end is on its way */
+    if (n->pg.hung && n->pm.stop.args.checkpoint_first) { /* the query gets no answer */
         sim_in(s, SIM_S, SIM_AGENT, n, on_stop_go, ev->a, 0, 0);
         return;
     }
@@ -1000,40 +1002,64 @@ bool pm_port_job(void *data, const struct postmaster_job_args *args, const char 
  * -----------------------------------------------------------------------------------------------------------
  */
 
-static void on_follow(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+/* Queries have a timeout, a checkpoint has none. */
+static uint64_t answer_us(const struct sim_node *n)
+{
+    return n->pg.answer_us < QUERIES_US ? n->pg.answer_us : QUERIES_US;
+}
+
+void pm_answer_follow(struct sim *s, struct sim_node *n)
 {
     struct ha_event out = { .type = HA_EV_FOLLOW };
 
-    if (!n->running)
+    if (!n->running || !n->pm.follow)
         return;
-    out.u.follow.fits = n->pg.upstream == (int)ev->a - 1;
+    n->pm.follow = false;
+    out.u.follow.fits = n->pg.upstream == n->pm.follow_upstream;
     node_feed(s, n, &out);
+}
+
+static void on_follow(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    if (ev->a == n->pm.follow_gen)
+        pm_answer_follow(s, n);
 }
 
 void pm_port_check_follow(void *data, const struct postmaster_node *node)
 {
     struct sim_node *n = data;
-    int i = node_by_name(n->sim, node->name);
 
-    sim_in(n->sim, 500, SIM_AGENT, n, on_follow, (uint32_t)(i + 1), 0, 0);
+    n->pm.follow = true;
+    n->pm.follow_upstream = node_by_name(n->sim, node->name);
+    sim_in(n->sim, 500 + answer_us(n), SIM_AGENT, n, on_follow, ++n->pm.follow_gen, 0, 0);
+}
+
+void pm_answer_checkpoint(struct sim *s, struct sim_node *n)
+{
+    struct ha_event out = { .type = HA_EV_CHECKPOINT };
+
+    if (!n->running || !n->pm.checkpoint)
+        return;
+    n->pm.checkpoint = false;
+    out.u.ok = n->pm.checkpoint_life == n->pg.life && n->pg.proc == PG_RUNNING &&
+               !n->pg.in_recovery && !n->pg.hung;
+    node_feed(s, n, &out);
 }
 
 static void on_checkpointed(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
 {
-    struct ha_event out = { .type = HA_EV_CHECKPOINT };
-
-    if (!n->running)
-        return;
-    out.u.ok = ev->a == n->pg.life && n->pg.proc == PG_RUNNING && !n->pg.in_recovery && !n->pg.hung;
-    node_feed(s, n, &out);
+    if (ev->a == n->pm.checkpoint_gen)
+        pm_answer_checkpoint(s, n);
 }
 
 void pm_port_checkpoint(void *data)
 {
     struct sim_node *n = data;
 
-    sim_in(n->sim, sim_lat(n->sim, 30 * SIM_MS, 3 * SIM_S), SIM_AGENT, n, on_checkpointed,
-           n->pg.life, 0, 0);
+    n->pm.checkpoint = true;
+    n->pm.checkpoint_life = n->pg.life;
+    sim_in(n->sim, sim_lat(n->sim, 30 * SIM_MS, 3 * SIM_S) + n->pg.answer_us, SIM_AGENT, n,
+           on_checkpointed, ++n->pm.checkpoint_gen, 0, 0);
 }
 
 /* It could not replay on with its settings: once resumed it ends, and is started with others. */
@@ -1051,15 +1077,21 @@ void pm_port_resume_replay(void *data)
            0);
 }
 
-static void on_slots(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+void pm_answer_slots(struct sim *s, struct sim_node *n)
 {
     struct ha_event out = { .type = HA_EV_SLOTS };
 
-    (void)ev;
-    if (!n->running)
+    if (!n->running || !n->pm.slots)
         return;
+    n->pm.slots = false;
     out.u.ok = n->pg.proc == PG_RUNNING && !n->pg.hung;
     node_feed(s, n, &out);
+}
+
+static void on_slots(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    if (ev->a == n->pm.slots_gen)
+        pm_answer_slots(s, n);
 }
 
 void pm_port_slots(void *data, bool drop_others)
@@ -1067,7 +1099,8 @@ void pm_port_slots(void *data, bool drop_others)
     struct sim_node *n = data;
 
     (void)drop_others;
-    sim_in(n->sim, 800, SIM_AGENT, n, on_slots, 0, 0, 0);
+    n->pm.slots = true;
+    sim_in(n->sim, 800 + answer_us(n), SIM_AGENT, n, on_slots, ++n->pm.slots_gen, 0, 0);
 }
 
 /* ---- a new agent
@@ -1076,12 +1109,16 @@ void pm_port_slots(void *data, bool drop_others)
 
 void pm_init_node(struct sim *s, struct sim_node *n)
 {
-    uint32_t gen = n->pm.gen, stop_gen = n->pm.stop.gen;
+    uint32_t gen = n->pm.gen, stop_gen = n->pm.stop.gen, slots_gen = n->pm.slots_gen;
+    uint32_t follow_gen = n->pm.follow_gen, checkpoint_gen = n->pm.checkpoint_gen;
 
     (void)s;
     memset(&n->pm, 0, sizeof(n->pm));
     n->pm.gen = gen + 1;
     n->pm.stop.gen = stop_gen + 1;
+    n->pm.slots_gen = slots_gen;
+    n->pm.follow_gen = follow_gen;
+    n->pm.checkpoint_gen = checkpoint_gen;
     n->pm.facts.state = PGV_STATE_STOPPED;
 }
 

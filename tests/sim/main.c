@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 
+#include <glob.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,18 +176,10 @@ static void add_up(struct totals *t, const struct sim *s)
     t->modes[s->plan.watchdog]++;
 }
 
-static const char *const classes[16] = {
-    "down",           "down+job",           "starting",    "starting+job",
-    "standby",        "standby+job",        "leaderless",  "leaderless+job",
-    "standby key",    "standby key+job",    "primary key", "primary key+job",
-    "primary no key", "primary no key+job", "down key",    "down key+job"
-};
-
 static void print_stats(const struct sim *s, const struct totals *t, double cpu, bool table)
 {
     const struct sim_stats *st = &s->stats;
     double hours = (double)st->sim_us / 3.6e9;
-    unsigned reached = 0;
 
     printf("%llu seeds, %llu failed; %.1f cluster-hours in %.1f CPU seconds (%.0f per CPU minute); "
            "%llu events, %llu steps of brains\n",
@@ -226,19 +219,8 @@ static void print_stats(const struct sim *s, const struct totals *t, double cpu,
            (unsigned long long)t->mixed);
     if (!table)
         return;
-    printf("\nstates x events:\n%-20s", "");
-    for (unsigned e = 0; e <= HA_EV_SHUTDOWN; e++)
-        printf(" %10.10s", ha_event_name((enum ha_event_type)e));
-    for (unsigned c = 0; c < 16; c++) {
-        printf("\n%-20s", classes[c]);
-        for (unsigned e = 0; e <= HA_EV_SHUTDOWN; e++)
-            printf(" %10llu", (unsigned long long)st->pairs[e][c]);
-    }
-    for (unsigned c = 0; c < 16; c++)
-        for (unsigned e = 0; e <= HA_EV_SHUTDOWN; e++)
-            reached += st->pairs[e][c] != 0;
-    printf("\nreached: %u of %u", reached, 16u * (HA_EV_SHUTDOWN + 1u));
-    printf("\n\nreasons never given:");
+    reach_print(s);
+    printf("\nreasons never given:");
     for (unsigned w = 1; w < HA_WHYS; w++)
         if (!st->whys[w])
             printf(" %s", ha_why_label((enum ha_why)w));
@@ -271,10 +253,9 @@ static int many(struct sim *s, uint64_t from, uint64_t to, double seconds, bool 
     return t.failed ? 1 : 0;
 }
 
-static int stored(struct sim *s, const char *path)
+static int stored(struct sim *s, const char *path, struct totals *t)
 {
     static struct sim_plan p;
-    struct totals t = { 0 };
     char line[256];
     FILE *f = fopen(path, "r");
 
@@ -289,31 +270,61 @@ static int stored(struct sim *s, const char *path)
         if (end == line)
             continue;
         plan_make(&p, seed);
-        begin_one(&t, s);
+        begin_one(t, s);
         if (!run_plan(s, &p, NULL, false)) {
             print_failure(s);
-            t.failed++;
+            t->failed++;
         }
-        add_up(&t, s);
+        add_up(t, s);
     }
     fclose(f);
-    print_stats(s, &t, cpu_s(), false);
-    return t.failed || !t.seeds ? 1 : 0;
+    return t->failed || !t->seeds ? 1 : 0;
+}
+
+/* Everything that is stored, and whether it reaches every pair of state and event that is possible.
+ */
+static int reach(struct sim *s, const char *dir)
+{
+    struct totals t = { 0 };
+    char path[512];
+    glob_t found = { 0 };
+    int status;
+
+    snprintf(path, sizeof(path), "%s/seeds", dir);
+    status = stored(s, path, &t);
+    snprintf(path, sizeof(path), "%s/scenarios/*.sim", dir);
+    if (glob(path, 0, NULL, &found) != 0)
+        status = 2;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        struct pgv_error err = { 0 };
+        bool ok = false;
+
+        if (!scenario_run(s, found.gl_pathv[i], &ok, &err))
+            fprintf(stderr, "%s: %s\n", found.gl_pathv[i], err.msg);
+        if (!ok)
+            status = 1;
+    }
+    globfree(&found);
+    print_stats(s, &t, cpu_s(), true);
+    return status || reach_missing(s) ? 1 : 0;
 }
 
 static int usage(void)
 {
-    fprintf(stderr,
-            "sim --seed N [--trace] [--html FILE] [--record DIR]   one run\n"
-            "sim --seeds A-B [--max-failures N]                    many\n"
-            "sim --seconds S [--from N|now] [--stats]              as many as there is time for\n"
-            "sim --stored FILE                                     the seeds of a file\n"
-            "sim --shrink N [--trace] [--record DIR]               a smaller schedule that fails\n"
-            "sim --scenario FILE [--trace] [--html FILE] [--record DIR]\n"
-            "                                                      a script\n"
-            "sim --import FILE [--from N] [--to N]                 a flight recording as a text\n"
-            "sim --check FILE                                      such a text through the brain\n"
-            "sim --plan N                                          what a seed stands for\n");
+    fprintf(
+        stderr,
+        "sim --seed N [--trace] [--html FILE] [--record DIR]   one run\n"
+        "sim --seeds A-B [--max-failures N]                    many\n"
+        "sim --seconds S [--from N|now] [--stats]              as many as there is time for\n"
+        "sim --stored FILE                                     the seeds of a file\n"
+        "sim --reach DIR                                       seeds and scenarios of DIR, and\n"
+        "                                                      whether they reach all there is\n"
+        "sim --shrink N [--trace] [--record DIR]               a smaller schedule that fails\n"
+        "sim --scenario FILE [--trace] [--html FILE] [--record DIR]\n"
+        "                                                      a script\n"
+        "sim --import FILE [--from N] [--to N]                 a flight recording as a text\n"
+        "sim --check FILE                                      such a text through the brain\n"
+        "sim --plan N                                          what a seed stands for\n");
     return 2;
 }
 
@@ -322,6 +333,7 @@ int main(int argc, char **argv)
     static struct sim_plan p;
     struct sim *s = sim_new();
     const char *seed = NULL, *seeds = NULL, *html = NULL, *scenario = NULL, *file = NULL;
+    const char *reach_dir = NULL;
     const char *shrink_seed = NULL, *plan = NULL, *record = NULL, *import = NULL, *check = NULL;
     double seconds = 0;
     uint64_t from = 1, to = UINT64_MAX;
@@ -365,6 +377,8 @@ int main(int argc, char **argv)
             most = (unsigned)strtoul(v, NULL, 10);
         else if (!strcmp(a, "--stored"))
             file = v;
+        else if (!strcmp(a, "--reach"))
+            reach_dir = v;
         else if (!strcmp(a, "--shrink"))
             shrink_seed = v;
         else if (!strcmp(a, "--html"))
@@ -419,7 +433,12 @@ int main(int argc, char **argv)
 
         status = many(s, a, *dash == '-' ? strtoull(dash + 1, NULL, 10) : a, 0, table, most);
     } else if (file) {
-        status = stored(s, file);
+        struct totals t = { 0 };
+
+        status = stored(s, file, &t);
+        print_stats(s, &t, cpu_s(), false);
+    } else if (reach_dir) {
+        status = reach(s, reach_dir);
     } else if (scenario) {
         bool ok = false;
 

@@ -31,6 +31,7 @@ MUTATIONS = [
     ("no_renewal_during_jobs", "action.c", "if (ha_has_lock(ha) && !ha->bootstrapping && !giving_up) {", "if (false) {"),
     ("lost_during_a_job", "action.c", "        ha_demote(ha, fx, HA_DEMOTE_NOLOCK, HA_WHY_lost_during, \"demotion\");", ""),
     ("promote_without_lease", "leader.c", "    if (ha->lease_until_ms <= ha->now_ms + HA_DEMOTE_MARGIN_MS)\n        return ha_dcs_failed(ha, fx);", ""),
+    ("overtaken_stop_goes_on", "demote.c", "    if (overtaken_stopping(ha))\n        return 0;", ""),
     # ---- the race
     ("promote_before_the_answer", "race.c", "    case HA_ASK_NOT:\n    case HA_ASK_WAITS:\n        return HA_WAIT;\n    case HA_ASK_LOST:\n        return ha_dcs_failed(ha, fx);\n    case HA_ASK_REFUSED:\n        return ha_follow",
      "    case HA_ASK_NOT:\n    case HA_ASK_WAITS:\n        ha->lease_until_ms = ha->now_ms + ha->policy.ttl_ms;\n        break;\n    case HA_ASK_LOST:\n        return ha_dcs_failed(ha, fx);\n    case HA_ASK_REFUSED:\n        return ha_follow"),
@@ -57,7 +58,7 @@ MUTATIONS = [
     ("no_checkpoint_after_promotion", "leader.c", "    if (!ha_is_primary(ha) || ha->rewind == HA_REWIND_CHECKPOINT || ha->checkpoint_running)", "    if (true)"),
     ("follow_nobody_new", "leader.c", "    if (!ha->cycle.fits) {", "    if (false) {"),
     ("no_status", "leader.c", "        ha_tell_dcs(ha, fx, HA_DCS_SET_STATUS, HA_WHY_status);", ""),
-    ("two_bootstraps", "bootstrap.c", "        case HA_ASK_REFUSED:\n            return ha_end(ha, fx, HA_WHY_initialize_lost);", "        case HA_ASK_REFUSED:\n            break;"),
+    ("two_bootstraps", "bootstrap.c", "            ha->init_unanswered = false;\n            return ha_end(ha, fx, HA_WHY_initialize_lost);", "            break;"),
     ("foreign_data_joins", "join.c", "    if (ha->view.initialize == DCS_INIT_SYSID && strcmp(mine, theirs) != 0) {", "    if (false) {"),
     # ---- requests and schedules
     ("scheduled_at_once", "manual.c", "    if (delta_ms > 0) {\n        if (ha->cycle.regular)", "    if (false) {\n        if (ha->cycle.regular)"),
@@ -74,12 +75,11 @@ MUTATIONS = [
     ("config_key_stays_away", "step.c", "        ha_tell_dcs(ha, fx, HA_DCS_SET_CONFIG, HA_WHY_fill_config);", ""),
     ("initialize_key_stays_away", "step.c", "    if (ha->view.initialize != DCS_INIT_SYSID && ha->pg.sysid[0] && !ha->bootstrapping &&", "    if (false && ha->pg.sysid[0] && !ha->bootstrapping &&"),
     ("failed_bootstrap_stays", "bootstrap.c", "    if (ha->init_failed || !ha->pg.alive || ha->bootstrap_result == HA_ASK_REFUSED)", "    if (ha->init_failed || !ha->pg.alive)"),
-    ("overtaken_takes_the_key", "bootstrap.c", "    if (!ha->init_failed && overtaken(ha)) {", "    if (false) {"),
+    ("refused_bootstrap_goes_on", "bootstrap.c", "    case HA_ASK_REFUSED:\n        return give_up(ha, fx);", "    case HA_ASK_REFUSED:\n        return ha_dcs_failed(ha, fx);"),
     ("restart_while_bootstrapping", "restart.c", "        else if (ha->bootstrapping) /*", "        else if (false) /*"),
     ("deleted_initialize_key_waits", "fold.c", "was->initialize != c->initialize || c->config_exists", "c->config_exists"),
     ("hidden_data_keeps_the_key", "bootstrap.c", "        ha->demotion.release = ha_has_lock(ha);", "        ha->demotion.release = false;"),
     ("scheduled_for_later_counts_now", "race.c", "    bool key = ha_manual_asked(ha);", "    bool key = ha->view.failover.present;"),
-    ("failed_bootstrap_removes_any_key", "bootstrap.c", "    if (ha->view_live && ha->view.initialize != DCS_INIT_BOOTSTRAPPING &&", "    if (false &&"),
     ("restart_as_primary_without_the_key", "restart.c", "        else if (ha->pg.dir != PM_DIR_OK || !may_restart(ha))", "        else if (ha->pg.dir != PM_DIR_OK)"),
     ("old_timeline_keeps_others_away", "race.c", "        return HA_PEER_OLD;", "        (void)0;"),
     # ---- the watchdog

@@ -61,29 +61,10 @@ bool node_linked(const struct sim *s, const struct sim_node *a, const struct sim
 /* ---- events for the brain
  * ----------------------------------------------------------------------------- */
 
-static unsigned state_class(const struct sim_node *n)
-{
-    const struct ha *ha = &n->ha;
-    bool lock = ha_has_lock(ha);
-    unsigned base;
-
-    if (!ha->pg.alive)
-        base = lock ? 7 : 0;
-    else if (pgv_state_is_starting(ha->pg.state))
-        base = 1;
-    else if (!ha->pg.in_recovery)
-        base = lock ? 5 : 6;
-    else if (lock)
-        base = 4;
-    else
-        base = ha->view.has_leader ? 2 : 3;
-    return base * 2 + (ha->job.kind != PM_JOB_NONE);
-}
-
 static void step(struct sim *s, struct sim_node *n, struct ha_event *ev)
 {
     s->stats.steps++;
-    s->stats.pairs[ev->type][state_class(n)]++;
+    reach_note(s, n, ev->type);
     if (s->trace) {
         switch (ev->type) {
         case HA_EV_DCS:
@@ -115,6 +96,8 @@ static void step(struct sim *s, struct sim_node *n, struct ha_event *ev)
         }
     }
     pump_event(&n->pump, ev);
+    if (n->n_whens)
+        fault_met(s, n);
 }
 
 void node_push_view(struct sim *s, struct sim_node *n)
@@ -269,16 +252,23 @@ static void ask_one(struct sim *s, struct sim_node *asker, struct ha_peer *p, bo
                          (!watchdog_wanted_ms(s, n) || !watchdog_usable(n));
 }
 
-static void on_peers_answer(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+void node_answer_peers(struct sim *s, struct sim_node *n)
 {
     struct ha_event out = { .type = HA_EV_PEERS };
 
-    if (ev->a != n->peers_gen || !n->running)
+    if (!n->peers_asked || !n->running)
         return;
-    out.u.peers.round = (uint32_t)ev->b;
+    n->peers_asked = false;
+    out.u.peers.round = n->peers_round;
     out.u.peers.n = n->n_peers;
     out.u.peers.peers = n->peers;
     node_feed(s, n, &out);
+}
+
+static void on_peers_answer(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    if (ev->a == n->peers_gen)
+        node_answer_peers(s, n);
 }
 
 static void on_peers_asked(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
@@ -293,7 +283,9 @@ static void on_peers_asked(struct sim *s, struct sim_node *n, const struct sim_e
     at_us = s->now_us + sim_lat(s, 200, 3000);
     if (silent && node_when(s, n, ev->c) > at_us)
         at_us = node_when(s, n, ev->c);
-    sim_at(s, at_us, SIM_AGENT, n, on_peers_answer, n->peers_gen, ev->b, 0);
+    n->peers_asked = true;
+    n->peers_round = (uint32_t)ev->b;
+    sim_at(s, at_us, SIM_AGENT, n, on_peers_answer, n->peers_gen, 0, 0);
 }
 
 static void port_ask_peers(void *data, const struct ha_effect *e)
@@ -301,6 +293,7 @@ static void port_ask_peers(void *data, const struct ha_effect *e)
     struct sim_node *n = data;
 
     n->peers_gen++;
+    n->peers_asked = false;
     n->n_peers = n->ha.n_asked;
     memset(n->peers, 0, sizeof(n->peers[0]) * n->n_peers);
     for (unsigned i = 0; i < n->n_peers; i++)
@@ -523,7 +516,7 @@ void node_kill(struct sim *s, struct sim_node *n)
         n->pg.broken = true;
     if (s->store.keys.init != DCS_INIT_SYSID || n->pm.job == PM_JOB_MOVE_DATA_ASIDE)
         s->check.strangers = true;
-    n->up = n->running = n->frozen = false;
+    n->up = n->running = n->frozen = n->when_due = n->peers_asked = false;
     watchdog_agent_gone(n);
     n->life++;
     n->froze_us = s->now_us;

@@ -11,6 +11,7 @@
 
 /* What only the plans of seeds above PLAN_FIRST_SEEDS hold begins here. */
 #define FIRST_KINDS SIM_FAULT_SCHEDULED_SWITCHOVER
+#define SECOND_KINDS SIM_FAULT_SLOW_ANSWERS
 #define WATCHDOG_KINDS SIM_FAULT_WATCHDOG_GONE /* above PLAN_WATCHDOG_SEEDS */
 #define KINDS SIM_FAULT_FOREIGN_DATA           /* the rest is for scenarios */
 
@@ -91,6 +92,7 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
     case SIM_FAULT_PROMOTE_SLOW:
     case SIM_FAULT_PRE_PROMOTE_SLOW:
     case SIM_FAULT_REPL_LAG:
+    case SIM_FAULT_SLOW_ANSWERS:
         f->arg = (int64_t)sim_rng_range(r, 500, 20000);
         break;
     case SIM_FAULT_WALL_STEP:
@@ -122,6 +124,9 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
         break;
     case SIM_FAULT_TAGS:
         f->arg = (int64_t)sim_rng_below(r, 16);
+        break;
+    case SIM_FAULT_WHEN:
+        f->arg = (int64_t)sim_rng_below(r, SIM_CLASSES * SIM_MEETINGS);
         break;
     case SIM_FAULT_LOOP_WAIT:
         f->arg = (int64_t)sim_rng_range(r, 1, p->config.loop_wait_ms / 1000);
@@ -208,7 +213,8 @@ void plan_make(struct sim_plan *p, uint64_t seed)
     unsigned n_allowed = 0, wiped = 0, kinds_n;
 
     kinds_n = seed > PLAN_WATCHDOG_SEEDS ? KINDS
-              : seed > PLAN_FIRST_SEEDS  ? WATCHDOG_KINDS
+              : seed > PLAN_SECOND_SEEDS ? WATCHDOG_KINDS
+              : seed > PLAN_FIRST_SEEDS  ? SECOND_KINDS
                                          : FIRST_KINDS;
     memset(p, 0, sizeof(*p));
     sim_rng_seed(&r, seed);

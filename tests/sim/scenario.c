@@ -11,7 +11,13 @@
  *   watchdog off|automatic|required | safety_margin 5
  *   device n1 none|hardware|soft [fixed S] [stays]       hardware unless it is said
  *   bootstrap_fails n1 1 | post_bootstrap_fails n1 1 | bootstrap_recovery 30 | no_bootstrap n2
+ *   early 2 FAULT [n1] [for MS] [arg A]   before anybody leads: seconds since the very beginning
  *   at 10 FAULT [n1] [for MS] [arg A]
+ *   at 10 when n1 STATE restart | reinit | schedule | unschedule | wake | shutdown | tags | facts |
+ *                       orphan | follow | checkpoint | slots | peers
+ *                            as soon as it is in that state (reach.c; '_' for ' '), or, with 'any',
+ *                            once in each; the last four
+ *                            are answers to questions under way (slow_answers holds some back)
  *   at 20 expect WHAT        within 20 60 expect WHAT        throughout 20 60 expect WHAT
  *
  * Times are seconds since n1, whose agent starts first, leads and all others follow it (whoever
@@ -41,6 +47,12 @@ static int node_of(const char *word)
 {
     return word && word[0] == 'n' && word[1] >= '1' && word[1] <= '9' && !word[2] ? word[1] - '1'
                                                                                   : -1;
+}
+
+/* Seconds, to the millisecond. */
+static uint64_t moment(const char *word)
+{
+    return (uint64_t)(strtod(word, NULL) * 1000 + 0.5) * SIM_MS;
 }
 
 static bool complain(struct script *x, const char *what, const char *word)
@@ -153,10 +165,14 @@ static bool holds(struct script *x, char **w, unsigned n, bool *ret)
 
 static bool failed(struct script *x, char **w, unsigned n)
 {
+    char why[160] = "";
+
     printf("line %u: at %.3f s not so:", x->line,
            (double)(x->s->now_us - x->base_us) / (double)SIM_S);
     for (unsigned i = 0; i < n; i++)
         printf(" %s", w[i]);
+    if (!strcmp(w[0], "settled") && !check_all_settled(x->s, why, sizeof(why)))
+        printf(" (%s)", why);
     printf("\n");
     for (unsigned i = 0; i < x->s->n; i++)
         printf("  %s %s%s: %s\n", x->s->nodes[i].name, pgv_role_name(x->s->nodes[i].pm.facts.role),
@@ -165,9 +181,24 @@ static bool failed(struct script *x, char **w, unsigned n)
     return true;
 }
 
-static bool fault(struct script *x, char **w, unsigned n)
+static bool meeting(const char *state, const char *what, int64_t *ret)
 {
-    struct sim_plan *p = &x->s->plan;
+    static const char *const names[SIM_MEETINGS] = {
+        "restart", "reinit", "schedule", "unschedule", "wake",  "shutdown", "tags",
+        "facts",   "orphan", "follow",   "checkpoint", "slots", "peers"
+    };
+    int class = strcmp(state, "any") == 0 ? SIM_CLASSES : reach_class_by_name(state);
+
+    for (int i = 0; class >= 0 && i < SIM_MEETINGS; i++)
+        if (!strcmp(what, names[i])) {
+            *ret = (int64_t) class * SIM_MEETINGS + i;
+            return true;
+        }
+    return false;
+}
+
+static bool fault(struct script *x, struct sim_plan *p, uint64_t at_us, char **w, unsigned n)
+{
     struct sim_fault *f = &p->faults[p->n_faults];
     unsigned k;
 
@@ -177,10 +208,12 @@ static bool fault(struct script *x, char **w, unsigned n)
         return complain(x, "no such fault:", w[0]);
     memset(f, 0, sizeof(*f));
     f->kind = (enum sim_fault_kind)k;
-    f->at_us = x->s->now_us;
+    f->at_us = at_us;
     f->node = -1;
     for (unsigned i = 1; i < n; i++) {
-        if (node_of(w[i]) >= 0)
+        if (f->kind == SIM_FAULT_WHEN && i + 1 < n && meeting(w[i], w[i + 1], &f->arg))
+            i++;
+        else if (node_of(w[i]) >= 0)
             f->node = node_of(w[i]);
         else if (!strcmp(w[i], "for") && i + 1 < n)
             f->dur_us = strtoull(w[++i], NULL, 10) * SIM_MS;
@@ -189,24 +222,32 @@ static bool fault(struct script *x, char **w, unsigned n)
         else
             return complain(x, "what is", w[i]);
     }
-    fault_schedule(x->s, p->n_faults++);
+    p->n_faults++;
     return true;
 }
 
 static bool timed(struct script *x, char **w, unsigned n)
 {
     bool at = !strcmp(w[0], "at"), through = !strcmp(w[0], "throughout"), so = false;
-    uint64_t from = strtoull(w[1], NULL, 10), to = at ? from : strtoull(w[2], NULL, 10);
+    uint64_t from = moment(w[1]), to = at ? from : moment(w[2]);
     unsigned skip = at ? 2 : 3;
 
     if (!x->begun && !begin(x))
         return false;
-    from = x->base_us + from * SIM_S;
-    to = x->base_us + to * SIM_S;
+    from += x->base_us;
+    to += x->base_us;
     if (!sim_run_until(x->s, from))
         return true;
-    if (strcmp(w[skip], "expect") != 0)
-        return at ? fault(x, w + skip, n - skip) : complain(x, "expected 'expect', not", w[skip]);
+    if (strcmp(w[skip], "expect") != 0) {
+        struct sim_plan *p = &x->s->plan;
+
+        if (!at)
+            return complain(x, "expected 'expect', not", w[skip]);
+        if (!fault(x, p, x->s->now_us, w + skip, n - skip))
+            return false;
+        fault_schedule(x->s, p->n_faults - 1);
+        return true;
+    }
     w += skip + 1;
     n -= skip + 1;
     do {
@@ -278,6 +319,10 @@ static bool setting(struct script *x, char **w, unsigned n)
 
     if (x->begun)
         return complain(x, "too late for", w[0]);
+    if (!strcmp(w[0], "early") && n > 2) {
+        x->any_leader = true;
+        return fault(x, p, moment(w[1]), w + 2, n - 2);
+    }
     if (!strcmp(w[0], "nodes") && v >= 1 && v <= SIM_NODES_MAX)
         p->nodes = (unsigned)v;
     else if (!strcmp(w[0], "seed"))

@@ -12,8 +12,9 @@
  * agent sees of and does to its own; watchdog.c the machines' watchdogs; node.c an agent under its
  * ports; client.c the writers; plan.c
  * topology and faults from a seed; fault.c what a fault does; check.c what must never happen
- * (shares no code with the brain); scenario.c scripts; record.c flight recordings of the agents;
- * trace.c recordings as tests; html.c the picture; main.c the command line.
+ * (shares no code with the brain); reach.c which states met which events; scenario.c scripts;
+ * record.c flight recordings of the agents; trace.c recordings as tests; html.c the picture; main.c
+ * the command line.
  */
 #pragma once
 
@@ -27,7 +28,8 @@
 #define SIM_FAULTS_MAX 96
 #define SIM_CONFIGS_MAX 64
 #define SIM_TAG_SETS_MAX 128
-#define SIM_RING 1024 /* revisions a watch can catch up with */
+#define SIM_WHENS_MAX 96 /* meetings that wait on one node */
+#define SIM_RING 1024    /* revisions a watch can catch up with */
 #define SIM_MS 1000ull
 #define SIM_S 1000000ull
 #define SIM_MAX_US UINT64_MAX
@@ -123,7 +125,7 @@ struct sim_keys {
     uint64_t committed_us;
     enum dcs_initialize init;
     char sysid[24];
-    int8_t init_by;
+    uint64_t init_rev;
     bool config, leader, status, history;
     uint32_t config_id; /* into sim->configs */
     uint64_t config_rev;
@@ -175,6 +177,7 @@ struct sim_store {
     unsigned drop_request_pm, drop_reply_pm;
     enum sim_answer error; /* SIM_ANSWER_OK: none */
     unsigned error_pm;
+    uint64_t ill_until_us; /* the last of them ended */
 };
 
 void store_init(struct sim *s);
@@ -229,6 +232,7 @@ struct sim_dcs {
     struct sim_member touched;
     uint32_t touched_lease;
     uint64_t last_optime; /* the last status document */
+    uint64_t init_rev;    /* of the initialize key that our bootstrap has made */
 };
 
 void dcs_init_node(struct sim *s, struct sim_node *n); /* a new agent process */
@@ -288,7 +292,7 @@ struct sim_pg {
     bool foreign;          /* the data is another cluster's */
     bool stuck;            /* no signal reaches it */
     bool stop_hangs, hung; /* hung: new connections and queries get no answer */
-    uint64_t pre_promote_us, promote_us, recovery_us, stop_us, lag_us;
+    uint64_t pre_promote_us, promote_us, recovery_us, stop_us, lag_us, answer_us;
     bool disk_gone, dir_hidden;
 };
 
@@ -355,7 +359,11 @@ struct sim_pm {
         bool own_job; /* PM_JOB_STOP; else on behalf of a job */
     } stop;
     bool starting; /* a start waits for the server to accept */
-    uint32_t slots_gen;
+    /* questions under way */
+    bool follow, checkpoint, slots;
+    uint32_t follow_gen, checkpoint_gen, slots_gen;
+    int follow_upstream;
+    uint32_t checkpoint_life;
 };
 
 void pm_init_node(struct sim *s, struct sim_node *n);
@@ -371,6 +379,10 @@ void pm_port_cancel_job(void *data);
 void pm_port_checkpoint(void *data);
 void pm_port_resume_replay(void *data);
 void pm_port_slots(void *data, bool drop_others);
+/** A question that is under way is answered now. */
+void pm_answer_follow(struct sim *s, struct sim_node *n);
+void pm_answer_checkpoint(struct sim *s, struct sim_node *n);
+void pm_answer_slots(struct sim *s, struct sim_node *n);
 
 /* ---- watchdog.c ------------------------------------------------------------------------------ */
 
@@ -446,7 +458,8 @@ struct sim_node {
         bool armed;
         uint32_t life;
     } waiting; /* commits, for standbys */
-    uint32_t peers_gen;
+    uint32_t peers_gen, peers_round;
+    bool peers_asked;
     unsigned n_peers;
     struct ha_peer peers[HA_PEERS_MAX];
     uint64_t wake_ms, timer_us; /* wanted; in the queue */
@@ -458,7 +471,11 @@ struct sim_node {
     struct sim_ev *deferred;
     /* connections */
     unsigned cut_store, cut_peers, cut_client; /* counts of faults under way */
+    uint64_t dark_until_us;                    /* the last one ended, or its stale watch */
     unsigned watch_stale;
+    unsigned n_whens;
+    int64_t whens[SIM_WHENS_MAX]; /* SIM_FAULT_WHEN: the arguments */
+    bool when_due;
     /* for the checkers */
     struct {
         uint64_t key_from_us, key_until_us; /* held the key, as the store knows; until 0: holds */
@@ -488,6 +505,7 @@ void node_feed(struct sim *s, struct sim_node *n, struct ha_event *ev);
 void node_push_view(struct sim *s, struct sim_node *n);
 void node_on_view(struct sim *s, struct sim_node *n);
 void node_push_policy(struct sim *s, struct sim_node *n);
+void node_answer_peers(struct sim *s, struct sim_node *n);
 bool node_linked(const struct sim *s, const struct sim_node *a, const struct sim_node *b);
 void node_go_on(struct sim *s, struct sim_node *n);      /* the first view is there */
 int node_by_name(const struct sim *s, const char *name); /* -1: none */
@@ -526,6 +544,24 @@ enum sim_restart {
     SIM_RESTART_IMPATIENT,
     SIM_RESTARTS
 };
+/** What a node meets when it is in a state: arg = class * SIM_MEETINGS + meeting. */
+enum sim_meeting {
+    SIM_MEET_RESTART,
+    SIM_MEET_REINIT,
+    SIM_MEET_SCHEDULE,
+    SIM_MEET_UNSCHEDULE,
+    SIM_MEET_WAKE,
+    SIM_MEET_SHUTDOWN,
+    SIM_MEET_TAGS,
+    SIM_MEET_FACTS,  /* a setting waits for a restart */
+    SIM_MEET_ORPHAN, /* the leader's key and the leader are gone */
+    SIM_MEET_FOLLOW, /* from here on: the answer to a question that is under way */
+    SIM_MEET_CHECKPOINT,
+    SIM_MEET_SLOTS,
+    SIM_MEET_PEERS,
+    SIM_MEETINGS
+};
+void fault_met(struct sim *s, struct sim_node *n); /* the brain has made a step */
 enum sim_tag {
     SIM_TAG_NOFAILOVER = 1,
     SIM_TAG_CLONEFROM = 2,
@@ -564,10 +600,11 @@ struct sim_plan {
 };
 
 /**
- * Seeds up to this one stand for what they stood for when they were stored: what the simulator has
+ * Seeds up to these stand for what they stood for when they were stored: what the simulator has
  * learned since is only in the plans of greater ones.
  */
 #define PLAN_FIRST_SEEDS 10000000ull
+#define PLAN_SECOND_SEEDS 100000000ull
 #define PLAN_WATCHDOG_SEEDS 1000000000ull
 void plan_make(struct sim_plan *p, uint64_t seed);
 void plan_print(const struct sim_plan *p, FILE *to);
@@ -609,6 +646,7 @@ enum sim_odd {
     SIM_ODD_STUCK,
     SIM_ODD_SESSION,
     SIM_ODD_PAUSE_MODE,
+    SIM_ODD_BOOTSTRAP,
     SIM_ODDS
 };
 extern const char *const sim_odd_names[SIM_ODDS];
@@ -671,6 +709,7 @@ struct sim_check {
     bool strangers; /* data of another cluster may be left: of a bootstrap that broke off, or for
                        the initialize key was away */
     uint64_t pause_from_us, pause_until_us;
+    bool disowned; /* people have removed the initialize key of a bootstrap that was under way */
     uint64_t won_optime[SIM_NODES_MAX];
     bool won_manual[SIM_NODES_MAX];
 };
@@ -685,10 +724,11 @@ struct sim_mark { /* kept for the picture */
     char text[118];
 };
 
+#define SIM_CLASSES 16 /* of states, see reach.c */
 struct sim_stats {
     uint64_t events, steps, acks, refused, promotions, demotions, failovers, jobs, sim_us;
     uint64_t bootstraps, clones, rewinds, resets;
-    uint64_t pairs[HA_EV_SHUTDOWN + 1][16]; /* event x what the node was then */
+    uint64_t pairs[HA_EV_SHUTDOWN + 1][SIM_CLASSES]; /* event x what the node was then */
     uint64_t whys[HA_WHYS];
     uint64_t faults[SIM_FAULTS];
     uint64_t unavailable_us, lost_bytes;
@@ -747,6 +787,19 @@ static inline uint64_t sim_lat(struct sim *s, uint64_t from_us, uint64_t to_us)
 {
     return sim_rng_range(&s->rng, from_us, to_us);
 }
+
+/* ---- reach.c --------------------------------------------------------------------------------- */
+
+/** 'primary_no_key+job'; -1: no such state. */
+int reach_class_by_name(const char *name);
+/** Why this pair cannot occur; NULL: it can. */
+const char *reach_impossible(unsigned class, enum ha_event_type event);
+unsigned reach_class(const struct sim_node *n);
+/** @n is about to be told @event. */
+void reach_note(struct sim *s, struct sim_node *n, enum ha_event_type event);
+void reach_print(const struct sim *s);
+/** Lists what is possible and was not reached. */
+bool reach_missing(const struct sim *s);
 
 /* ---- record.c ------------------------------------------------------------------------------- */
 

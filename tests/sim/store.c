@@ -27,6 +27,8 @@ static void commit(struct sim *s, enum sim_key key, const struct sim_node *by, c
         k->failover.rev = k->rev;
         break;
     case SIM_KEY_INIT:
+        k->init_rev = k->init == DCS_INIT_ABSENT ? 0 : k->rev;
+        break;
     case SIM_KEY_STATUS:
     case SIM_KEY_HISTORY:
     case SIM_KEY_MEMBER:
@@ -46,7 +48,6 @@ void store_init(struct sim *s)
     memset(st->leases, 0, sizeof(st->leases));
     st->keys.rev = 1;
     st->keys.leader_node = -1;
-    st->keys.init_by = -1;
     st->keys.failover.leader = st->keys.failover.candidate = -1;
     st->ring[1] = st->keys;
     st->compacted = 0;
@@ -57,6 +58,7 @@ void store_init(struct sim *s)
     st->drop_request_pm = st->drop_reply_pm = 0;
     st->error = SIM_ANSWER_OK;
     st->error_pm = 0;
+    st->ill_until_us = 0;
 }
 
 /* ---- leases
@@ -198,7 +200,6 @@ void store_delete_initialize(struct sim *s)
     if (s->store.keys.init == DCS_INIT_ABSENT)
         return;
     s->store.keys.init = DCS_INIT_ABSENT;
-    s->store.keys.init_by = -1;
     commit(s, SIM_KEY_INIT, NULL, "initialize key deleted");
 }
 
@@ -262,6 +263,8 @@ static enum sim_answer apply(struct sim *s, struct sim_node *n, const struct sim
     case HA_DCS_TAKE:
         if (!find_lease(s, op->lease))
             return SIM_ANSWER_NO_LEASE;
+        if (k->leader || k->init != DCS_INIT_SYSID || strcmp(k->sysid, op->sysid) != 0)
+            return SIM_ANSWER_GUARD;
         give_leader(s, n, op->lease, "leader key taken");
         return SIM_ANSWER_OK;
     case HA_DCS_RENEW: /* the re-bind */
@@ -281,22 +284,23 @@ static enum sim_answer apply(struct sim *s, struct sim_node *n, const struct sim
         return SIM_ANSWER_OK;
     case HA_DCS_INITIALIZE:
         if (k->init != DCS_INIT_ABSENT)
-            return k->init_by == (int)n->i && op->ambiguous ? SIM_ANSWER_OK : SIM_ANSWER_GUARD;
+            return SIM_ANSWER_GUARD;
         k->init = DCS_INIT_BOOTSTRAPPING;
-        k->init_by = (int8_t)n->i;
+        if (k->members[n->i].exists) /* touched by the same transaction: the signature */
+            k->members[n->i].rev = k->rev + 1;
         commit(s, SIM_KEY_INIT, n, "initialize key created");
         return SIM_ANSWER_OK;
     case HA_DCS_SET_SYSID:
-        if (op->create && k->init != DCS_INIT_ABSENT)
+        if (k->init_rev != (op->create ? 0 : op->guard_rev))
             return SIM_ANSWER_GUARD;
         k->init = DCS_INIT_SYSID;
-        k->init_by = -1;
         memcpy(k->sysid, op->sysid, sizeof(k->sysid));
         commit(s, SIM_KEY_INIT, n, "system identifier written");
         return SIM_ANSWER_OK;
     case HA_DCS_CANCEL_INITIALIZE:
+        if (k->init_rev != op->guard_rev)
+            return k->init == DCS_INIT_ABSENT ? SIM_ANSWER_OK : SIM_ANSWER_GUARD;
         k->init = DCS_INIT_ABSENT;
-        k->init_by = -1;
         commit(s, SIM_KEY_INIT, n, "initialize key removed");
         return SIM_ANSWER_OK;
     case HA_DCS_SET_CONFIG:

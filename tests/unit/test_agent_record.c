@@ -218,6 +218,86 @@ static void test_record_put_step__every_event_and_effect_comes_back(void **state
     }
 }
 
+static void put_frame(struct pgv_buf *b, const struct ha_event *ev, const struct ha_effects *fx)
+{
+    pgv_buf_reset(b);
+    assert_true(record_put_step(b, SALT, 3, ev, fx));
+}
+
+/* Whatever was in the memory into which it is taken back. */
+static void test_record_hold__becomes_the_same_frame(void **state)
+{
+    static struct ha_effects fx, fx_back;
+    static struct postmaster_facts facts_back;
+    struct pgv_buf held, frame, back;
+    unsigned n_held = 0;
+
+    (void)state;
+    pgv_buf_init(&held, 4096);
+    pgv_buf_init(&frame, RECORD_PAYLOAD_BYTES_MAX);
+    pgv_buf_init(&back, RECORD_PAYLOAD_BYTES_MAX);
+    fill_all(&record_cluster_fields, &cluster, 1);
+    fill_all(&record_facts_fields, &facts, 2);
+    fill_all(&record_policy_fields, &policy, 3);
+    for (unsigned type = 0; type <= HA_EV_SHUTDOWN; type++) {
+        for (unsigned effect = 0; effect <= HA_DO_EXIT; effect++) {
+            struct ha_event ev = { .type = (enum ha_event_type)type, .now_ms = 1u << 30 }, ev_back;
+            bool quiet = type != HA_EV_POLICY && type != HA_EV_VIEW && type != HA_EV_PEERS &&
+                         type != HA_EV_REQUEST && effect != HA_DO_JOB && effect != HA_DO_EXIT;
+
+            fill_all(&record_event_fields[type], &ev, 9);
+            ev.wall_us = -5;
+            if (type == HA_EV_POLICY)
+                ev.u.policy = &policy;
+            if (type == HA_EV_VIEW)
+                ev.u.view.cluster = &cluster;
+            if (type == HA_EV_FACTS || type == HA_EV_LOOKED)
+                ev.u.facts = &facts;
+            if (type == HA_EV_PEERS)
+                ev.u.peers.n = 0;
+            memset(&fx, 0, sizeof(fx));
+            fx.wake_ms = UINT64_MAX;
+            fx.n = 2;
+            fx.v[0].type = HA_DO_LOOK;
+            fx.v[1].type = (enum ha_effect_type)effect;
+            fx.v[1].why = HA_WHY_slots;
+            memcpy(fx.v[1].text, "because", 8);
+            fill_all(&record_effect_fields[effect], &fx.v[1], effect);
+            if (effect == HA_DO_CYCLE_DONE) /* as long as there is room for */
+                memset(fx.v[1].text, 'x', sizeof(fx.v[1].text) - 1);
+            pgv_buf_reset(&held);
+            if (!record_hold(&held, &ev, &fx)) {
+                assert_int_equal(held.n, 0);
+                continue;
+            }
+            assert_true(quiet);
+            n_held++;
+            put_frame(&frame, &ev, &fx);
+            memset(&fx_back, 0xaa, sizeof(fx_back));
+            memset(&facts_back, 0xaa, sizeof(facts_back));
+            assert_int_equal(record_unhold(held.p, &ev_back, &facts_back, &fx_back), held.n);
+            put_frame(&back, &ev_back, &fx_back);
+            assert_int_equal(back.n, frame.n);
+            assert_memory_equal(back.p, frame.p, frame.n);
+        }
+    }
+    assert_int_equal(n_held, 8 * 6); /* what quiet cycles are made of */
+    /* No room: nothing of it stays. */
+    for (size_t room = 0; room < 400; room += 7) {
+        struct ha_event ev = { .type = HA_EV_LOOKED, .u.facts = &facts };
+
+        pgv_buf_done(&held);
+        pgv_buf_init(&held, room);
+        fx.n = 1;
+        fx.v[0].type = HA_DO_LOOK;
+        if (!record_hold(&held, &ev, &fx))
+            assert_true(held.n == 0 && !held.failed);
+    }
+    pgv_buf_done(&held);
+    pgv_buf_done(&frame);
+    pgv_buf_done(&back);
+}
+
 static bool contains(const struct pgv_buf *b, const char *text)
 {
     return memmem(b->p, b->n, text, strlen(text)) != NULL;
@@ -560,6 +640,7 @@ int main(void)
         cmocka_unit_test(test_record_put_keyframe__every_field_comes_back),
         cmocka_unit_test(test_record_ha_fields__cover_the_whole_world),
         cmocka_unit_test(test_record_put_step__every_event_and_effect_comes_back),
+        cmocka_unit_test(test_record_hold__becomes_the_same_frame),
         cmocka_unit_test(test_record_put_step__leaves_passwords_out),
         cmocka_unit_test(test_record_reader__finds_the_frames_of_a_ring_torn_at_any_byte),
         cmocka_unit_test(test_record_header_read__refuses_what_is_not_ours),

@@ -380,10 +380,12 @@ static uint64_t last_seq(void)
     return next - 1;
 }
 
-/* The routine waits in the pipe, a deed does not; and what waits is not lost with the agent. */
+/* The routine waits, first in the agent and then in the pipe, a deed does not, nor does a cycle
+ * that ends otherwise than the last one; and what waits is written when recording ends. */
 static void test_recorder_step__a_decision_is_taken_at_once(void **state)
 {
     struct ha_event ev = { .type = HA_EV_TICK, .now_ms = 1 };
+    int had;
 
     (void)state;
     open_it();
@@ -394,7 +396,14 @@ static void test_recorder_step__a_decision_is_taken_at_once(void **state)
         recorder_step(&r, &ha, &ev, &fx);
         (void)poll(NULL, 0, 50);
     }
-    assert_true(unread_bytes() > 0);
+    assert_int_equal(unread_bytes(), 0);
+    fx.v[0].why = HA_WHY_dcs_lost;
+    recorder_step(&r, &ha, &ev, &fx);
+    had = unread_bytes();
+    assert_true(had > 0);
+    for (unsigned i = 0; i < 80; i++)
+        recorder_step(&r, &ha, &ev, &fx);
+    assert_true(unread_bytes() > had + 76 * RECORD_FRAME_BYTES);
     fx.v[0].type = HA_DO_CHECKPOINT;
     recorder_step(&r, &ha, &ev, &fx);
     for (uint64_t until_ms = pgv_clock_ms() + DEADLINE_MS; unread_bytes() > 0;)
@@ -402,9 +411,9 @@ static void test_recorder_step__a_decision_is_taken_at_once(void **state)
     fx.v[0].type = HA_DO_CYCLE_DONE;
     recorder_step(&r, &ha, &ev, &fx);
     close_it();
-    assert_int_equal(r.steps, 5);
+    assert_int_equal(r.steps, 86);
     assert_int_equal(replay(), 1); /* no brain decided so */
-    assert_int_equal(last_seq(), 6);
+    assert_int_equal(last_seq(), 87);
 }
 
 static uint64_t cpu_ns(void)

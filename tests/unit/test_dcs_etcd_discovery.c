@@ -19,6 +19,7 @@ static unsigned n_asked;
 static const char *srv_name; /* the one that exists */
 static struct httpd etcd;
 static bool etcd_closed;
+static bool deaf; /* it serves nobody */
 static unsigned n_peers_asked;
 static struct client c;
 static struct request r;
@@ -108,6 +109,10 @@ static void on_request(struct httpd *s, struct httpd_req *q)
     char text[256];
 
     (void)s;
+    if (deaf) {
+        httpd_reply(q, 503, NULL, "text/plain", PGV_STR("later"));
+        return;
+    }
     if (pgv_str_eqz(q->path, "/version")) {
         snprintf(text, sizeof(text), "{\"etcdserver\":\"3.5.0\",\"etcdcluster\":\"3.5.0\"}");
     } else if (pgv_str_eqz(q->path, "/members")) {
@@ -144,6 +149,7 @@ static int setup(void **state)
     (void)state;
     n_asked = n_peers_asked = 0;
     srv_name = NULL;
+    deaf = false;
     memset(&etcd, 0, sizeof(etcd));
     etcd_closed = false;
     assert_true(httpd_open(&etcd, &loop, "127.0.0.1", 0, NULL, on_request, &err));
@@ -218,6 +224,22 @@ static void test_srv__nothing_is_unreachable_and_found_later(void **state)
     assert_int_equal(run(&c, &r, DCS_READ, NULL, NULL, 10000), PGV_OK);
 }
 
+/* The endpoints of a proxy are in no list of members; an etcd that does not answer makes us look
+ * for them again, and DNS may be gone just then. */
+static void test_srv__what_was_found_outlives_the_name_server(void **state)
+{
+    (void)state;
+    srv_name = "_etcd-client._tcp.example.test";
+    client_open(&c, "n1", "{\"srv\":\"example.test\",\"use_proxies\":true}", false, 20000);
+    must(&c, DCS_READ, NULL);
+    srv_name = NULL;
+    deaf = true;
+    (void)run(&c, &r, DCS_READ, NULL, NULL, 8000); /* long enough for another discovery */
+    assert_true(n_asked > 6);
+    deaf = false;
+    assert_int_equal(run(&c, &r, DCS_READ, NULL, NULL, 5000), PGV_OK);
+}
+
 static void test_reload__counts_even_while_the_old_is_looked_up(void **state)
 {
     struct pgv_value *section = NULL;
@@ -272,6 +294,7 @@ int main(void)
         T(test_srv__peers_tell_the_client_urls),
         T(test_srv__hosts_are_what_remains),
         T(test_srv__nothing_is_unreachable_and_found_later),
+        T(test_srv__what_was_found_outlives_the_name_server),
         T(test_reload__counts_even_while_the_old_is_looked_up),
         T(test_close__while_names_are_looked_up),
         T(test_host__all_addresses_of_a_name),

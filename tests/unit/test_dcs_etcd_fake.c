@@ -132,13 +132,21 @@ static void test_errors__what_each_request_may_conclude(void **state)
         const char *version;
         bool leader;
     } ops[] = {
-        { DCS_READ, NULL, true },           { DCS_RENEW_LEADER, NULL, true },
-        { DCS_ACQUIRE_LEADER, NULL, true }, { DCS_TAKE_LEADER, NULL, true },
-        { DCS_TOUCH_MEMBER, NULL, false },  { DCS_RELEASE_LEADER, NULL, false },
-        { DCS_SET_STATUS, NULL, false },    { DCS_SET_SYNC, "5", false },
-        { DCS_DELETE_SYNC, "5", false },    { DCS_CREATE_INITIALIZE, NULL, false },
+        { DCS_READ, NULL, true },
+        { DCS_RENEW_LEADER, NULL, true },
+        { DCS_ACQUIRE_LEADER, NULL, true },
+        { DCS_TAKE_LEADER, NULL, true },
+        { DCS_TOUCH_MEMBER, NULL, false },
+        { DCS_RELEASE_LEADER, NULL, false },
+        { DCS_SET_STATUS, NULL, false },
+        { DCS_SET_SYNC, "5", false },
+        { DCS_DELETE_SYNC, "5", false },
+        { DCS_CREATE_INITIALIZE, NULL, false },
+        { DCS_SET_INITIALIZE, "5", true },
+        { DCS_SET_INITIALIZE, NULL, false },
+        { DCS_DELETE_INITIALIZE, "5", true },
     };
-    static struct request at_once[10];
+    static struct request at_once[13];
 
     (void)state;
     for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
@@ -147,9 +155,9 @@ static void test_errors__what_each_request_may_conclude(void **state)
         must(&c, DCS_READ, NULL); /* it has been seen: nothing is the configuration's fault */
         fake_rule(-1, "/kv/", -1, errors[i].action, errors[i].status, errors[i].answer);
         fake_rule(-1, "/lease/", -1, errors[i].action, errors[i].status, errors[i].answer);
-        for (size_t k = 0; k < 10; k++)
+        for (size_t k = 0; k < 13; k++)
             start(&c, &at_once[k], ops[k].op, "{}", ops[k].version, 700);
-        for (size_t k = 0; k < 10; k++) {
+        for (size_t k = 0; k < 13; k++) {
             int expected = ops[k].leader ? UNREACHABLE : errors[i].others;
 
             finish(&at_once[k]);
@@ -447,7 +455,7 @@ static void test_lease__many_requests_get_one(void **state)
     start(&c, &reqs[0], DCS_TOUCH_MEMBER, "{}", NULL, 5000);
     start(&c, &reqs[1], DCS_ACQUIRE_LEADER, NULL, NULL, 5000);
     start(&c, &reqs[2], DCS_RENEW_LEADER, NULL, NULL, 5000);
-    start(&c, &reqs[3], DCS_TAKE_LEADER, NULL, NULL, 5000);
+    start(&c, &reqs[3], DCS_TAKE_LEADER, "7000000000000000001", NULL, 5000);
     dcs_cancel(&reqs[0].req); /* the one that was getting it */
     for (int i = 0; i < 4; i++)
         finish(&reqs[i]);
@@ -538,6 +546,63 @@ static void test_ambiguous__creating_initialize_is_signed(void **state)
     assert_int_equal(fake_count(-1, "/kv/txn", NULL), 6);
 }
 
+/* A sending whose answer was lost, and what the next one finds: the bootstrap goes on only with
+ * what it has made itself. */
+static void test_ambiguous__finishing_a_bootstrap(void **state)
+{
+    static const struct {
+        enum dcs_op op;
+        const char *version, *value, *leader, *lease;
+        const char *initialize; /* as the refused transaction tells it; NULL: absent */
+        int code;
+    } cases[] = {
+        { DCS_SET_INITIALIZE, "90", "7000000000000000001", NULL, NULL, "7000000000000000001",
+          PGV_OK },
+        { DCS_SET_INITIALIZE, "90", "7000000000000000001", NULL, NULL, "7000000000000000002",
+          PGV_ECONFLICT },
+        { DCS_SET_INITIALIZE, "90", "7000000000000000001", NULL, NULL, "", PGV_ECONFLICT },
+        { DCS_SET_INITIALIZE, "90", "7000000000000000001", NULL, NULL, NULL, PGV_ECONFLICT },
+        { DCS_DELETE_INITIALIZE, "90", NULL, NULL, NULL, NULL, PGV_OK },
+        { DCS_DELETE_INITIALIZE, "90", NULL, NULL, NULL, "", PGV_ECONFLICT },
+        { DCS_TAKE_LEADER, NULL, "7000000000000000001", "n1", OUR_LEASE, "7000000000000000001",
+          PGV_OK },
+        { DCS_TAKE_LEADER, NULL, "7000000000000000001", "n1", "77", "7000000000000000001",
+          PGV_EUNREACHABLE },
+        { DCS_TAKE_LEADER, NULL, "7000000000000000001", "n2", "77", "7000000000000000001",
+          PGV_ECONFLICT },
+        { DCS_TAKE_LEADER, NULL, "7000000000000000001", NULL, NULL, "", PGV_ECONFLICT },
+        { DCS_TAKE_LEADER, NULL, "7000000000000000001", NULL, NULL, NULL, PGV_ECONFLICT },
+    };
+    static char refused[1024];
+    char leader[256], initialize[256];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        bool take = cases[i].op == DCS_TAKE_LEADER;
+
+        fakes_reset(state);
+        client_open(&c, "n1", fakes_open(1, NULL), false, 20000);
+        must(&c, DCS_TOUCH_MEMBER, "{}");
+        leader[0] = initialize[0] = 0;
+        if (cases[i].leader)
+            snprintf(leader, sizeof(leader), "%s",
+                     fake_kv("leader", cases[i].leader, 100, cases[i].lease));
+        if (cases[i].initialize)
+            snprintf(initialize, sizeof(initialize), "%s",
+                     fake_kv("initialize", cases[i].initialize, 101, NULL));
+        snprintf(refused, sizeof(refused),
+                 "{%s,\"responses\":[{\"response_range\":{\"kvs\":[%s]}},"
+                 "{\"response_range\":{\"kvs\":[%s]}}]}",
+                 fake_header(), take ? leader : initialize, take ? initialize : "");
+        fake_rule(-1, "/kv/txn", 1, CUT, 0, NULL);
+        fake_rule(-1, "/kv/txn", 1, ANSWER, 200, refused);
+        if ((int)run(&c, &r, cases[i].op, cases[i].value, cases[i].version, 3000) != cases[i].code)
+            fail_msg("case %zu: %s: %s", i, pgv_code_name(r.code), r.msg);
+        if (cases[i].op == DCS_SET_INITIALIZE && cases[i].code == PGV_OK)
+            assert_string_equal(r.req.new_version, "101");
+        fakes_close(state);
+    }
+}
+
 /* ---- memory --------------------------------------------------------------------------------- */
 
 /* When memory is gone for good, a renewal ends in time and with an error that proves nothing, and
@@ -626,6 +691,7 @@ int main(void)
         T(test_lease__waiting_for_it_has_an_end),
         T(test_ambiguous__a_guarded_write_recognises_itself),
         T(test_ambiguous__creating_initialize_is_signed),
+        T(test_ambiguous__finishing_a_bootstrap),
         T(test_memory__a_renewal_without_any),
         T(test_memory__each_allocation_may_fail),
     };

@@ -92,7 +92,7 @@ static void test_store__a_cluster_from_first_key_to_last(void **state)
     assert_int_equal(run(&b, &r, DCS_CREATE_INITIALIZE, "", NULL, FULL_MS), PGV_ECONFLICT);
     must(&a, DCS_SET_INITIALIZE, "7000000000000000001");
     must(&a, DCS_SET_CONFIG, "{\"ttl\":20}");
-    assert_int_equal(run(&a, &r, DCS_TAKE_LEADER, NULL, NULL, FULL_MS), PGV_OK);
+    assert_int_equal(run(&a, &r, DCS_TAKE_LEADER, "7000000000000000001", NULL, FULL_MS), PGV_OK);
     assert_true(r.req.sent_ms && r.req.sent_ms <= pgv_clock_ms());
     assert_int_equal(run(&b, &r, DCS_ACQUIRE_LEADER, NULL, NULL, FULL_MS), PGV_ECONFLICT);
     assert_non_null(strstr(r.msg, "'n1'"));
@@ -155,7 +155,7 @@ static void test_view__changes_are_told_as_a_set(void **state)
     client_open(&b, "n2", etcd_section(1, NULL), true, TTL_MS);
     wait_until(view_is_live, &b, 5000, "b's watch");
     b.changed = 0;
-    must(&a, DCS_TAKE_LEADER, NULL);
+    must(&a, DCS_ACQUIRE_LEADER, NULL);
     wait_until(a_leads_in_b, NULL, 3000, "the leader in b's view");
     assert_int_equal(b.changed, DCS_CHANGED_LEADER);
     b.changed = 0;
@@ -185,6 +185,43 @@ static void test_initialize__does_not_depend_on_the_member_key(void **state)
     must(&b, DCS_DELETE_CLUSTER, NULL);
     must(&a, DCS_CREATE_INITIALIZE, "");
     assert_int_equal(run(&b, &r, DCS_CREATE_INITIALIZE, "", NULL, FULL_MS), PGV_ECONFLICT);
+    must(&b, DCS_DELETE_CLUSTER, NULL);
+    client_close(&a);
+    client_close(&b);
+}
+
+/* Two bootstraps, and people between them: the first one finds its key gone, or another's, by its
+ * revision, whatever its own view says; it takes nothing and removes nothing. */
+static void test_initialize__is_finished_by_who_made_it(void **state)
+{
+    char version[DCS_VERSION_BYTES], other[DCS_VERSION_BYTES];
+
+    (void)state;
+    client_open(&a, "n1", etcd_section(1, NULL), false, TTL_MS);
+    client_open(&b, "n2", etcd_section(1, NULL), false, TTL_MS);
+    must(&a, DCS_TOUCH_MEMBER, "{}");
+    assert_int_equal(run(&a, &r, DCS_CREATE_INITIALIZE, "", NULL, FULL_MS), PGV_OK);
+    memcpy(version, r.req.new_version, sizeof(version));
+    must(&b, DCS_READ, NULL);
+    assert_string_equal(view(&b)->initialize_version, version);
+    must(&b, DCS_DELETE_INITIALIZE, NULL); /* people */
+    assert_int_equal(run(&a, &r, DCS_SET_INITIALIZE, "7000000000000000001", version, FULL_MS),
+                     PGV_ECONFLICT);
+    assert_int_equal(run(&b, &r, DCS_CREATE_INITIALIZE, "", NULL, FULL_MS), PGV_OK);
+    memcpy(other, r.req.new_version, sizeof(other));
+    assert_int_equal(run(&a, &r, DCS_SET_INITIALIZE, "7000000000000000001", version, FULL_MS),
+                     PGV_ECONFLICT);
+    assert_int_equal(run(&a, &r, DCS_DELETE_INITIALIZE, NULL, version, FULL_MS), PGV_ECONFLICT);
+    assert_int_equal(run(&b, &r, DCS_SET_INITIALIZE, "7000000000000000002", other, FULL_MS),
+                     PGV_OK);
+    assert_int_equal(run(&a, &r, DCS_TAKE_LEADER, "7000000000000000001", NULL, FULL_MS),
+                     PGV_ECONFLICT);
+    assert_non_null(strstr(r.msg, "not ours any more"));
+    assert_string_equal(view(&a)->initialize_text, "7000000000000000002"); /* learned on the way */
+    assert_int_equal(run(&b, &r, DCS_TAKE_LEADER, "7000000000000000002", NULL, FULL_MS), PGV_OK);
+    assert_int_equal(run(&a, &r, DCS_TAKE_LEADER, "7000000000000000002", NULL, FULL_MS),
+                     PGV_ECONFLICT);
+    assert_non_null(strstr(r.msg, "'n2'"));
     must(&b, DCS_DELETE_CLUSTER, NULL);
     client_close(&a);
     client_close(&b);
@@ -618,6 +655,7 @@ int main(void)
         T(test_set_times__another_ttl_is_another_lease),
         T(test_touch__what_others_did_to_our_key_is_repaired),
         T(test_initialize__does_not_depend_on_the_member_key),
+        T(test_initialize__is_finished_by_who_made_it),
         T(test_close__at_any_moment),
         T(test_frozen__a_single_etcd_is_noticed_and_taken_up_again),
         T(test_killed__a_single_etcd_comes_back),

@@ -79,6 +79,7 @@ static void test_bootstrap__from_the_race_to_the_key(void **state)
     w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
     assert_non_null(w_dcs(w, HA_DCS_SET_SYSID));
     assert_false(w_dcs(w, HA_DCS_SET_SYSID)->u.dcs.create);
+    assert_true(w_dcs(w, HA_DCS_SET_SYSID)->u.dcs.guarded);
     assert_non_null(w_dcs(w, HA_DCS_SET_CONFIG));
     assert_non_null(w_dcs(w, HA_DCS_TAKE));
     assert_true(ha_is_leader(&w->ha, w->now_ms));
@@ -114,8 +115,92 @@ static void test_bootstrap__overtaken_gives_up(void **state)
         w->pg.state = PGV_STATE_STOPPED;
         w_facts(w);
         w_job_end(w, PM_JOB_STOP, PM_DONE);
+        assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE)); /* by its revision */
         assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
-        assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+        w_free(w);
+    }
+}
+
+/* The key was removed, and perhaps made by another node, while the view still shows ours: the store
+ * says no to the identity, or to the leader key. */
+static void test_bootstrap__refused_gives_up(void **state)
+{
+    static const enum ha_dcs_op refused[] = { HA_DCS_SET_SYSID, HA_DCS_TAKE };
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct w *w;
+
+        empty((void **)&w);
+        w->view.initialize = DCS_INIT_BOOTSTRAPPING;
+        w_view(w);
+        reply(w, HA_DCS_INITIALIZE, HA_OK);
+        initdb_ran(w);
+        w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
+        w->hold[refused[i]] = true;
+        w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
+        w_forget(w);
+        reply(w, refused[i], HA_REFUSED);
+        assert_non_null(w_why(w, HA_WHY_bootstrap_overtaken));
+        assert_false(ha_is_leader(&w->ha, w->now_ms));
+        assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+        assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE)); /* it still takes writes */
+        w->dcs[HA_DCS_CANCEL_INITIALIZE] = HA_REFUSED;
+        w->pg.alive = w->pg.look_ok = false;
+        w->pg.state = PGV_STATE_STOPPED;
+        w_facts(w);
+        w_job_end(w, PM_JOB_STOP, PM_DONE);
+        assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+        assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
+        w_free(w);
+    }
+}
+
+/* People remove the key while the server is only being made: nobody waits until it is finished. An
+ * old view, which does not show the key yet, says nothing. */
+static void test_bootstrap__a_key_that_vanishes_ends_it(void **state)
+{
+    struct w *w = *state;
+
+    reply(w, HA_DCS_INITIALIZE, HA_OK);
+    initdb_ran(w);
+    w->pg.in_recovery = true;
+    w->pg.role = PGV_ROLE_REPLICA;
+    w_facts(w);
+    w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
+    assert_string_equal(w_status(w), "waiting for end of recovery after bootstrap");
+    w->view.empty = false;
+    w->view.initialize = DCS_INIT_BOOTSTRAPPING;
+    w_view(w);
+    w_cycle(w);
+    assert_null(w_job(w, PM_JOB_STOP));
+    w->view.initialize = DCS_INIT_ABSENT;
+    w_view(w); /* and at once */
+    assert_non_null(w_why(w, HA_WHY_bootstrap_overtaken));
+    assert_non_null(w_job(w, PM_JOB_STOP));
+}
+
+/* The answer to the creation was lost: whose the empty key is knows the store alone. */
+static void test_bootstrap__an_empty_key_that_may_be_ours_is_asked_for_again(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct w *w;
+
+        empty((void **)&w);
+        w->hold[HA_DCS_INITIALIZE] = true;
+        w->view.empty = false;
+        w->view.initialize = DCS_INIT_BOOTSTRAPPING;
+        w_view(w);
+        reply(w, HA_DCS_INITIALIZE, HA_LOST);
+        w_forget(w);
+        w_cycle(w);
+        assert_non_null(w_dcs(w, HA_DCS_INITIALIZE));
+        reply(w, HA_DCS_INITIALIZE, i ? HA_REFUSED : HA_OK);
+        assert_true(!w_job(w, PM_JOB_BOOTSTRAP) == (i == 1));
+        w_forget(w);
+        w_cycle(w);
+        assert_null(w_dcs(w, HA_DCS_INITIALIZE));
         w_free(w);
     }
 }
@@ -195,8 +280,8 @@ static void test_bootstrap__failed_cleans_up_and_ends(void **state)
     assert_int_equal(w_did(w, HA_DO_EXIT)->u.exit_status, 1);
 }
 
-/* The removal happened, though it was not answered: what comes after it is somebody else's key. */
-static void test_bootstrap__failed_removes_its_key_once(void **state)
+/* The removal was not answered: it is asked for again, by revision, so that nobody else's goes. */
+static void test_bootstrap__failed_removes_its_key(void **state)
 {
     struct w *w = *state;
 
@@ -207,7 +292,9 @@ static void test_bootstrap__failed_removes_its_key_once(void **state)
     reply(w, HA_DCS_CANCEL_INITIALIZE, HA_LOST);
     w_forget(w);
     w_cycle(w);
-    assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+    assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+    assert_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
+    reply(w, HA_DCS_CANCEL_INITIALIZE, HA_REFUSED);
     assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
 }
 
@@ -659,8 +746,11 @@ int main(void)
         EMPTY(test_bootstrap__unanswered_race_starts_nothing),
         EMPTY(test_bootstrap__failed_cleans_up_and_ends),
         cmocka_unit_test(test_bootstrap__overtaken_gives_up),
+        cmocka_unit_test(test_bootstrap__refused_gives_up),
+        cmocka_unit_test(test_bootstrap__an_empty_key_that_may_be_ours_is_asked_for_again),
+        EMPTY(test_bootstrap__a_key_that_vanishes_ends_it),
         EMPTY(test_restart__not_while_bootstrapping),
-        EMPTY(test_bootstrap__failed_removes_its_key_once),
+        EMPTY(test_bootstrap__failed_removes_its_key),
         cmocka_unit_test(test_bootstrap__nofailover_and_configless_nodes_wait),
         cmocka_unit_test(test_clone__from_leader_then_start),
         cmocka_unit_test(test_clone__prefers_a_running_member_that_offers_itself),

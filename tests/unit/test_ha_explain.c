@@ -45,9 +45,10 @@ static const struct ha_explanation *explain(struct w *w)
 
 #define SAYS(rule, part)                                                                           \
     do {                                                                                           \
-        assert_non_null(rule);                                                                     \
-        if (!strstr((rule)->text, part))                                                           \
-            fail_msg("'%s' does not say '%s'", (rule)->text, part);                                \
+        const struct ha_rule *said_ = (rule);                                                      \
+        assert_non_null(said_);                                                                    \
+        if (said_ && !strstr(said_->text, part))                                                   \
+            fail_msg("'%s' does not say '%s'", said_->text, part);                                 \
     } while (0)
 
 static void test_ha_explain__leader(void **state)
@@ -256,6 +257,105 @@ static void test_ha_explain__switchover(void **state)
     assert_int_equal(find(&explain(w)->switchover, "leader")->verdict, HA_RULE_FAIL);
 }
 
+/* Before the first events, before the first read, and on the way down. */
+static void test_ha_explain__an_agent_that_knows_little_or_steps_down(void **state)
+{
+    struct w *w = w_raw(W_REPLICA);
+    struct ha_event ev = { .type = HA_EV_SHUTDOWN };
+
+    (void)state;
+    explain(w);
+    assert_non_null(strstr(x.leadership, "still starting"));
+    SAYS(find(&x.promotion, "configuration"), "not known yet");
+    SAYS(find(&x.promotion, "store"), "was never read");
+    w_policy(w);
+    explain(w);
+    assert_non_null(strstr(x.leadership, "still starting"));
+    w_facts(w);
+    explain(w);
+    assert_non_null(strstr(x.leadership, "was never read"));
+    w_free(w);
+
+    w = w_new(W_LEADER);
+    w_event(w, &ev);
+    w_tick(w, 60000); /* the stop hangs, and no renewal is answered any more */
+    w->ha.lease_until_ms = 0;
+    explain(w);
+    assert_non_null(strstr(x.leadership, "stepping down"));
+    w->ha.dcs_lost = true;
+    w->ha.demotion.active = false;
+    w_leader(w, "n2");
+    w->ha.view = w->view;
+    explain(w);
+    assert_non_null(strstr(x.leadership, "as far as known"));
+    SAYS(find(&x.switchover, "store"), "does not answer");
+    SAYS(find(&x.promotion, "store"), "does not answer");
+    w_free(w);
+}
+
+static void test_ha_explain__requests_in_a_pause(void **state)
+{
+    struct w *w = w_new(W_LEADER);
+
+    (void)state;
+    w->policy.paused = true;
+    w_policy(w);
+    w_leader(w, NULL);
+    w_failover(w, NULL, "n2");
+    w->ha.view = w->view;
+    explain(w);
+    SAYS(find(&x.promotion, "failover_key"), "does not name it");
+    w_failover(w, NULL, "gone");
+    w->ha.view = w->view;
+    explain(w);
+    assert_null(find(&x.promotion, "failover_key")); /* removed, and as if there had been none */
+    w_free(w);
+
+    w = w_new(W_REPLICA);
+    w->policy.tags.nofailover = true; /* a pause's request does not go first for it */
+    w->policy.paused = true;
+    w_policy(w);
+    w_leader(w, NULL);
+    w_failover(w, NULL, "n2");
+    w->ha.view = w->view;
+    explain(w);
+    assert_null(find(&x.promotion, "failover_key"));
+    SAYS(find(&x.promotion, "nofailover"), "is set");
+    w_free(w);
+}
+
+/* The mode is not managed yet, its key is told all the same. */
+static void test_ha_explain__not_in_the_sync_key(void **state)
+{
+    static const char *const voters[] = { "n3", "N1" };
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        struct w *w = w_new(W_REPLICA);
+
+        w->policy.sync_requested = true;
+        w_policy(w);
+        w_leader(w, NULL);
+        w->view.sync.exists = true;
+        ha_copy_name(w->view.sync.leader, i == 2 ? "n1" : "n2");
+        w->view.sync.n = 1;
+        ha_copy_name(w->view.sync.voters[0], voters[i % 2]);
+        w->ha.view = w->view;
+        explain(w);
+        assert_int_equal(find(&x.promotion, "synchronous") != NULL, i == 0);
+        SAYS(find(&x.promotion, "synchronous_mode"), "does not manage");
+        w_failover(w, NULL, "n1"); /* asked for by name */
+        w->ha.view = w->view;
+        explain(w);
+        assert_null(find(&x.promotion, "synchronous"));
+        w_failover(w, "n2", "n1");
+        w->ha.view = w->view;
+        explain(w);
+        assert_int_equal(find(&x.promotion, "synchronous") != NULL, i == 0);
+        w_free(w);
+    }
+}
+
 static void test_ha_explain__worst_case_follows_from_the_configuration(void **state)
 {
     struct w *w = *state;
@@ -316,6 +416,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ha_explain__a_peer_that_is_ahead, orphan, done),
         cmocka_unit_test(test_ha_explain__agrees_with_the_race),
         cmocka_unit_test_setup_teardown(test_ha_explain__switchover, leader, done),
+        cmocka_unit_test(test_ha_explain__an_agent_that_knows_little_or_steps_down),
+        cmocka_unit_test(test_ha_explain__requests_in_a_pause),
+        cmocka_unit_test(test_ha_explain__not_in_the_sync_key),
         cmocka_unit_test_setup_teardown(test_ha_explain__worst_case_follows_from_the_configuration,
                                         leader, done),
         cmocka_unit_test_setup_teardown(test_ha_explain__race_backoff_ends_with_the_movement,

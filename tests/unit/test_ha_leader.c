@@ -479,6 +479,7 @@ static void test_follower__new_leader_is_followed_and_timelines_compared(void **
 
     w_leader(w, "n3");
     w_member(w, "n3")->role = PGV_ROLE_PRIMARY;
+    w_member(w, "n3")->checkpoint_done = true;
     w_member(w, "n2")->role = PGV_ROLE_REPLICA;
     w->fits = false;
     w_view(w); /* at once, not with the next cycle */
@@ -492,6 +493,23 @@ static void test_follower__new_leader_is_followed_and_timelines_compared(void **
     w_job_end(w, PM_JOB_CHECK_DIVERGENCE, PM_DONE);
     assert_non_null(w_job(w, PM_JOB_REWIND));
     assert_string_equal(w_status(w), "running pg_rewind from n3");
+}
+
+/* pg_rewind begins with that checkpoint: until it is done the server is not stopped for nothing. */
+static void test_follower__rewind_waits_for_the_leaders_checkpoint(void **state)
+{
+    struct w *w = *state;
+
+    w->ha.rewind = HA_REWIND_NEED;
+    w_member(w, "n2")->role = PGV_ROLE_PRIMARY;
+    w_member(w, "n2")->checkpoint_known = true;
+    w_member(w, "n2")->checkpoint_done = false;
+    w_view(w);
+    w_cycle(w);
+    assert_null(w_did(w, HA_DO_JOB));
+    w_member(w, "n2")->checkpoint_done = true;
+    w_view(w); /* at once */
+    assert_non_null(w_job(w, PM_JOB_REWIND));
 }
 
 static void test_follower__comparison_waits_for_the_new_primary(void **state)
@@ -706,6 +724,7 @@ int main(void)
         REPLICA(test_follower__steady),
         REPLICA(test_follower__new_leader_is_followed_and_timelines_compared),
         REPLICA(test_follower__comparison_waits_for_the_new_primary),
+        REPLICA(test_follower__rewind_waits_for_the_leaders_checkpoint),
         REPLICA(test_follower__a_reload_gets_time_to_settle),
         REPLICA(test_follower__unreachable_comparison_does_not_spin),
         REPLICA(test_follower__store_lost_keeps_following),

@@ -652,6 +652,29 @@ static void test_shutdown__long_stop_keeps_the_lease(void **state)
     }
 }
 
+/* Somebody else leads while the server is still finishing: the session was lost. The cycle, which
+ * would stop it, does not run any more. */
+static void test_shutdown__overtaken_is_stopped_at_once(void **state)
+{
+    struct w *w = *state;
+    struct ha_event ev = { .type = HA_EV_SHUTDOWN };
+
+    w_event(w, &ev);
+    assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_FAST);
+    w_forget(w);
+    w_leader(w, "n2");
+    w_view(w);
+    assert_non_null(w_why(w, HA_WHY_lost_during));
+    assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+    w_forget(w);
+    w->pg.alive = w->pg.look_ok = false;
+    w->pg.state = PGV_STATE_STOPPED;
+    w_facts(w);
+    w_job_end(w, PM_JOB_STOP, PM_DONE);
+    assert_null(w_dcs(w, HA_DCS_RELEASE)); /* it is not ours */
+    assert_non_null(w_did(w, HA_DO_EXIT));
+}
+
 static void test_shutdown__paused_leaves_everything(void **state)
 {
     struct w *w = *state;
@@ -706,6 +729,7 @@ int main(void)
         LEADER(test_scheduled_switchover__stale_and_naive_are_cleaned),
         LEADER(test_shutdown__leader_releases_when_received_and_exits),
         LEADER(test_shutdown__long_stop_keeps_the_lease),
+        LEADER(test_shutdown__overtaken_is_stopped_at_once),
         LEADER(test_shutdown__paused_leaves_everything),
         LEADER(test_shutdown__failed_stop_keeps_the_key),
     };

@@ -4,6 +4,8 @@
  */
 #include "http_support.h"
 
+#include "base/clock.h"
+#include "base/file.h"
 #include "http/names.h"
 #include "http/sock.h"
 
@@ -19,13 +21,19 @@ struct fixture {
     uv_loop_t loop;
     uv_poll_t dns;
     int dns_fd;
-    unsigned n_asked;
+    unsigned n_asked, want_asked, want_done;
+    bool asked_all, done_all;
     bool closed, done, failed;
+    bool mute;      /* the name server says nothing */
+    unsigned rcode; /* or only this */
+    char number;    /* the last byte of what *.num.test has */
     struct names_query q;
     struct names_srv_query srv;
     enum pgv_code code;
     unsigned n_done;
 };
+
+static const char *conf_path; /* instead of resolv.conf */
 
 static void put16(struct pgv_buf *b, unsigned v)
 {
@@ -77,10 +85,10 @@ static void on_dns(uv_poll_t *poll, int status, int events)
     (void)events;
     if (n < 12)
         return;
-    f->n_asked++;
+    f->asked_all = ++f->n_asked >= f->want_asked;
     read_name(q, (size_t)n, name, &end);
     type = (unsigned)q[end] << 8 | q[end + 1];
-    if (strncmp(name, "silent.", 7) == 0)
+    if (strncmp(name, "silent.", 7) == 0 || f->mute)
         return;
     pgv_buf_init(&b, 2000);
     (void)pgv_buf_append(&b, q, 2);
@@ -90,7 +98,9 @@ static void on_dns(uv_poll_t *poll, int status, int events)
     put16(&b, 0);
     put16(&b, 0);
     (void)pgv_buf_append(&b, q + 12, end + 4 - 12);
-    if (strcmp(name, "both.test.") == 0 && type == 1) {
+    if (f->rcode) {
+        ;
+    } else if (strcmp(name, "both.test.") == 0 && type == 1) {
         put_record(&b, 1, "\x0a\0\0\1", 4);
         put_record(&b, 1, "\x0a\0\0\2", 4);
         answers = 2;
@@ -103,13 +113,18 @@ static void on_dns(uv_poll_t *poll, int status, int events)
             put_record(&b, 1, a, 4);
         }
         answers = 12;
+    } else if (strstr(name, ".num.test.") && type == 1) {
+        char a[4] = { 10, 0, 1, f->number };
+        put_record(&b, 1, a, 4);
+        answers = 1;
     } else if (strcmp(name, "_etcd-client._tcp.test.") == 0 && type == 33) {
         put_record(&b, 33, "\0\0\0\0\x09\x4b\2n1\4test\0", 15);
         put_record(&b, 33, "\0\1\0\1\x09\x4c\2n2\4test\0", 15);
         answers = 2;
     }
-    if (answers || strcmp(name, "both.test.") == 0 || strcmp(name, "many.test.") == 0)
-        rcode = 0;
+    if (answers || f->rcode || strstr(name, ".num.test.") || strcmp(name, "both.test.") == 0 ||
+        strcmp(name, "many.test.") == 0)
+        rcode = f->rcode;
     b.p[2] = (char)0x85;
     b.p[3] = (char)(0x80 | rcode);
     b.p[7] = (char)answers;
@@ -135,6 +150,8 @@ static int setup(void **state)
     uv_poll_start(&f->dns, UV_READABLE, on_dns);
     (void)snprintf(server, sizeof(server), "127.0.0.1:%d", ntohs(a.sin_port));
     assert_true(names_open(&f->loop, &err));
+    if (conf_path)
+        names_use_conf(conf_path);
     assert_true(names_use_servers(server, &err));
     f->q.data = f;
     f->srv.data = f;
@@ -167,7 +184,7 @@ static void on_names(struct names_query *q, const struct pgv_error *err)
     struct fixture *f = q->data;
 
     f->done = true;
-    f->n_done++;
+    f->done_all = ++f->n_done >= f->want_done;
     f->code = err ? err->code : PGV_OK;
 }
 
@@ -176,7 +193,7 @@ static void on_srv(struct names_srv_query *q, const struct pgv_error *err)
     struct fixture *f = q->data;
 
     f->done = true;
-    f->n_done++;
+    f->done_all = ++f->n_done >= f->want_done;
     f->code = err ? err->code : PGV_OK;
 }
 
@@ -247,6 +264,136 @@ static void test_names_resolve__no_such_name_and_no_answer_differ(void **state)
     assert_int_equal(f->q.n, 0);
     resolve(f, "silent.test", 50);
     assert_int_equal(f->code, PGV_EUNREACHABLE);
+}
+
+static bool has_both(const struct fixture *f)
+{
+    return f->code == PGV_OK && f->q.n == 3 && has(&f->q, "10.0.0.1") && has(&f->q, "10.0.0.2") &&
+           has(&f->q, "fd00::1");
+}
+
+static void test_names_resolve__what_a_name_had_last(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t begun_ms;
+
+    f->q.or_last_known = true;
+    resolve(f, "both.test", 0);
+    assert_true(has_both(f));
+    f->mute = true;
+    begun_ms = pgv_clock_ms();
+    resolve(f, "BOTH.test", 0);
+    assert_true(has_both(f));
+    assert_true(pgv_clock_ms() - begun_ms < 5000); /* not the whole time limit */
+    resolve(f, "both.test", 20);                   /* which may be shorter */
+    assert_true(has_both(f));
+    pgv_alloc_fail_at(1, true);
+    f->done = false;
+    names_resolve(&f->q, "both.test", 5432, 0, on_names);
+    pgv_alloc_fail_at(0, false);
+    RUN_UNTIL_TRUE(&f->loop, f->done);
+    assert_true(has_both(f));
+    f->mute = false;
+    f->rcode = 2; /* SERVFAIL */
+    resolve(f, "both.test", 0);
+    assert_true(has_both(f));
+    f->rcode = 3; /* NXDOMAIN */
+    resolve(f, "both.test", 0);
+    assert_true(has_both(f));
+    /* only for those who want it, and for names that were known once */
+    f->q.or_last_known = false;
+    resolve(f, "both.test", 0);
+    assert_int_equal(f->code, PGV_EINVALID);
+    f->q.or_last_known = true;
+    resolve(f, "many.test", 0);
+    assert_int_equal(f->code, PGV_EINVALID);
+    f->rcode = 0;
+    names_resolve(&f->q, "both.test", 5432, 0, on_names);
+    names_cancel(&f->q);
+    f->done = false;
+    RUN_UNTIL_TRUE(&f->loop, f->done);
+    assert_int_equal(f->code, PGV_ECANCELED);
+}
+
+static void write_conf(const char *path, const char *text)
+{
+    struct pgv_error err;
+
+    if (!pgv_file_replace(path, pgv_str(text), 0600, &err))
+        fail_msg("%s", err.msg);
+}
+
+/* Name servers that do not answer keep us waiting for them; a new resolv.conf counts at once. */
+static void test_names_resolve__a_new_resolv_conf_counts_at_once(void **state)
+{
+    struct fixture *f = *state;
+    char path[] = "/tmp/pgvigil-names-XXXXXX";
+    struct names_query q = { 0 };
+    uint64_t begun_ms;
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    (void)close(fd);
+    (void)teardown((void **)&f);
+    conf_path = path;
+    write_conf(path, "nameserver 127.0.0.1\n");
+    (void)setup((void **)&f);
+    *state = q.data = f;
+    f->mute = true;
+    f->done = false;
+    names_resolve(&f->q, "both.test", 5432, 0, on_names);
+    names_srv(&f->srv, "_etcd-client._tcp.test", 0, on_srv);
+    f->want_asked = 3; /* both families, and the service */
+    RUN_UNTIL_TRUE(&f->loop, f->asked_all);
+    f->mute = false;
+    begun_ms = pgv_clock_ms();
+    write_conf(path, "nameserver 127.0.0.1\noptions ndots:1\n");
+    names_resolve(&q, "many.test", 5432, 0, on_names);
+    f->want_done = 3;
+    RUN_UNTIL_TRUE(&f->loop, f->done_all);
+    assert_int_equal(f->code, PGV_OK);
+    assert_true(has_both(f));
+    assert_int_equal(f->srv.n, 2);
+    assert_int_equal(q.n, NAMES_ADDRS_MAX);
+    assert_true(pgv_clock_ms() - begun_ms < 1500); /* the old ones are asked again after two */
+
+    /* who has given up meanwhile is not asked for any more */
+    f->mute = true;
+    f->n_asked = 0;
+    resolve(f, "both.test", 30);
+    assert_int_equal(f->code, PGV_EUNREACHABLE);
+    f->mute = false;
+    write_conf(path, "nameserver 127.0.0.1\n");
+    resolve(f, "many.test", 0);
+    assert_int_equal(f->code, PGV_OK);
+    assert_int_equal(f->n_asked, 4);
+    conf_path = NULL;
+    (void)unlink(path);
+}
+
+/* The names used last stay; a new address takes the place of an old one. */
+static void test_names_resolve__keeps_so_many_names(void **state)
+{
+    struct fixture *f = *state;
+    char host[32];
+
+    f->q.or_last_known = true;
+    resolve(f, "both.test", 0);
+    for (unsigned i = 0; i < 40; i++) {
+        (void)snprintf(host, sizeof(host), "n%u.num.test", i);
+        f->number = (char)i;
+        resolve(f, host, 0);
+        assert_int_equal(f->code, PGV_OK);
+    }
+    f->number = 77;
+    resolve(f, "n38.num.test", 0);
+    f->rcode = 2;
+    resolve(f, "n39.num.test", 0);
+    assert_true(f->q.n == 1 && has(&f->q, "10.0.1.39"));
+    resolve(f, "n38.num.test", 0);
+    assert_true(f->q.n == 1 && has(&f->q, "10.0.1.77"));
+    resolve(f, "both.test", 0);
+    assert_int_not_equal(f->code, PGV_OK);
 }
 
 static void test_names_cancel__comes_later_and_once(void **state)
@@ -368,6 +515,9 @@ int main(void)
         TEST(test_names_resolve__the_hosts_file_comes_first),
         TEST(test_names_resolve__all_addresses_of_a_name),
         TEST(test_names_resolve__no_such_name_and_no_answer_differ),
+        TEST(test_names_resolve__what_a_name_had_last),
+        TEST(test_names_resolve__keeps_so_many_names),
+        TEST(test_names_resolve__a_new_resolv_conf_counts_at_once),
         TEST(test_names_cancel__comes_later_and_once),
         TEST(test_names_use_servers__nonsense_is_refused),
         TEST(test_names_srv__targets_with_ports),

@@ -127,6 +127,7 @@ static void test_pgconf_new__everything(void **state)
     assert_non_null(pgconf_method(c, "wal_g"));
     assert_null(pgconf_method(c, "basebackup"));
     assert_ptr_equal(pgconf_rewind_auth(c, 150000), &c->rewind);
+    assert_ptr_equal(pgconf_rewind_auth(c, 110000), &c->rewind);
     assert_ptr_equal(pgconf_rewind_auth(c, 100000), &c->superuser);
     pgconf_auth_to_dsn(&c->superuser, &d);
     assert_string_equal(d.v[PGDSN_USER], "s");

@@ -146,6 +146,7 @@ static void test_pgdsn_write__order_escapes_and_versions(void **state)
                                       [PGDSN_PORT] = "5432",
                                       [PGDSN_SSLMODE] = "",
                                       [PGDSN_SSLPASSWORD] = "hidden",
+                                      [PGDSN_SSLCRLDIR] = "/crl",
                                       [PGDSN_GSSENCMODE] = "prefer",
                                       [PGDSN_CHANNEL_BINDING] = "prefer",
                                       [PGDSN_TARGET_SESSION_ATTRS] = "read-write",
@@ -155,15 +156,21 @@ static void test_pgdsn_write__order_escapes_and_versions(void **state)
         const char *text;
     } cases[] = {
         { 90600, "dbname=postgres user=it\\'s password=a\\ b\\\\c host=h port=5432 sslmode=''" },
-        { 110000, "dbname=postgres user=it\\'s password=a\\ b\\\\c host=h port=5432 sslmode=''"
+        { 100000, "dbname=postgres user=it\\'s password=a\\ b\\\\c host=h port=5432 sslmode=''"
                   " target_session_attrs=read-write" },
         { 120000, "dbname=postgres user=it\\'s password=a\\ b\\\\c host=h port=5432 sslmode=''"
                   " gssencmode=prefer target_session_attrs=read-write" },
-        { 160000, "dbname=postgres user=it\\'s password=a\\ b\\\\c host=h port=5432 sslmode=''"
+        { 130000, "dbname=postgres user=it\\'s password=a\\ b\\\\c host=h port=5432 sslmode=''"
                   " sslpassword=hidden gssencmode=prefer channel_binding=prefer"
                   " target_session_attrs=read-write" },
+        { 140000, "dbname=postgres user=it\\'s password=a\\ b\\\\c host=h port=5432 sslmode=''"
+                  " sslpassword=hidden sslcrldir=/crl gssencmode=prefer channel_binding=prefer"
+                  " target_session_attrs=read-write" },
+        { 160000, "dbname=postgres user=it\\'s password=a\\ b\\\\c host=h port=5432 sslmode=''"
+                  " sslpassword=hidden sslcrldir=/crl gssencmode=prefer channel_binding=prefer"
+                  " target_session_attrs=read-write" },
         { 170000, "dbname=postgres user=it\\'s password=a\\ b\\\\c host=h port=5432 sslmode=''"
-                  " sslpassword=hidden gssencmode=prefer channel_binding=prefer"
+                  " sslpassword=hidden sslcrldir=/crl gssencmode=prefer channel_binding=prefer"
                   " target_session_attrs=read-write sslnegotiation=postgres" },
     };
     struct pgdsn with_file = d;
@@ -275,7 +282,10 @@ static void test_pgdsn_satisfies__only_what_is_wanted_counts(void **state)
         { "host=a password=x", "host=a", 150000, false },
         { "host=a password=x", "host=a password=y", 150000, false },
         { "host=a password=x", "host=a password=x", 150000, true },
-        { "host=a sslnegotiation=postgres", "host=a", 160000, true }, /* 16 has no such thing */
+        { "host=a sslcrldir=/crl", "host=a", 130000, true }, /* 13 has no such thing */
+        { "host=a sslcrldir=/crl", "host=a", 140000, false },
+        { "host=a sslnegotiation=postgres", "host=a", 160000, true }, /* nor 16 this */
+        { "host=a sslnegotiation=postgres", "host=a", 170000, false },
     };
 
     (void)state;

@@ -73,6 +73,18 @@ static void test_find__by_version(void **state)
         { "synchronous_commit", 90500, true, PGGUC_ENUM_BOOL, 0, 0, NULL, "local|remote_write" },
         { "io_method", 180000, true, PGGUC_ENUM, 0, 0, NULL, "sync|worker|io_uring" },
         { "io_method", 170005, false, 0, 0, 0, NULL, NULL },
+        { "compute_query_id", 140000, true, PGGUC_ENUM_BOOL, 0, 0, NULL, "auto" },
+        { "compute_query_id", 150000, true, PGGUC_ENUM_BOOL, 0, 0, NULL, "auto|regress" },
+        { "wal_compression", 140000, true, PGGUC_BOOL, 0, 0, NULL, "" },
+        { "wal_compression", 150000, true, PGGUC_ENUM_BOOL, 0, 0, NULL, "pglz|lz4|zstd" },
+        { "stats_temp_directory", 140000, true, PGGUC_STRING, 0, 0, NULL, "" },
+        { "stats_temp_directory", 150000, false, 0, 0, 0, NULL, NULL },
+        { "debug_parallel_query", 160000, true, PGGUC_ENUM_BOOL, 0, 0, NULL, "regress" },
+        { "logical_replication_mode", 160000, true, PGGUC_ENUM, 0, 0, NULL, "buffered|immediate" },
+        { "logical_replication_mode", 170000, false, 0, 0, 0, NULL, NULL },
+        { "trace_recovery_messages", 160000, true, PGGUC_ENUM, 0, 0, NULL,
+          "debug5|debug4|debug3|debug2|debug1|log|notice|warning|error" },
+        { "trace_recovery_messages", 170000, false, 0, 0, 0, NULL, NULL },
         /* brought by minor releases */
         { "restrict_nonsystem_relation_kind", 150007, false, 0, 0, 0, NULL, NULL },
         { "restrict_nonsystem_relation_kind", 150008, true, PGGUC_STRING, 0, 0, NULL, "" },
@@ -103,6 +115,54 @@ static void test_find__by_version(void **state)
         else
             assert_null(rule.unit);
         assert_string_equal(rule.values, cases[i].values);
+    }
+}
+
+/** The names of @names, separated by blanks, are there in @version as @there says. */
+static void check_names(const char *names, int version, bool there)
+{
+    char name[64];
+    int n;
+
+    for (; sscanf(names, " %63s%n", name, &n) == 1; names += n) {
+        struct pgguc_rule rule;
+
+        if (pgguc_find(pgv_str(name), version, &rule) != there)
+            fail_msg("%s in %d", name, version);
+    }
+}
+
+/* The other majors have a server that is asked (test_pg_real_tools); these are in no Debian release
+ * of our time. */
+static void test_find__what_14_and_16_brought_and_took(void **state)
+{
+    static const struct {
+        int version;
+        const char *brought, *took;
+    } cases[] = {
+        { 140000,
+          "client_connection_check_interval compute_query_id default_toast_compression"
+          " enable_async_append extension_destdir huge_page_size idle_session_timeout"
+          " log_recovery_conflict_waits min_dynamic_shared_memory recovery_init_sync_method"
+          " remove_temp_files_after_crash ssl_crl_dir track_wal_io_timing vacuum_failsafe_age"
+          " vacuum_multixact_failsafe_age",
+          "operator_precedence_warning vacuum_cleanup_index_scale_factor" },
+        { 160000,
+          "createrole_self_grant debug_io_direct debug_parallel_query enable_presorted_aggregate"
+          " gss_accept_delegation icu_validation_level logical_replication_mode"
+          " max_parallel_apply_workers_per_subscription reserved_connections scram_iterations"
+          " send_abort_for_crash send_abort_for_kill vacuum_buffer_usage_limit",
+          "force_parallel_mode vacuum_defer_cleanup_age" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int before = cases[i].version - 10000 + 98; /* the last minor release there can be */
+
+        check_names(cases[i].brought, before, false);
+        check_names(cases[i].brought, cases[i].version, true);
+        check_names(cases[i].took, before, true);
+        check_names(cases[i].took, cases[i].version, false);
     }
 }
 
@@ -326,6 +386,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table__is_sorted_and_sane),
         cmocka_unit_test(test_find__by_version),
+        cmocka_unit_test(test_find__what_14_and_16_brought_and_took),
         cmocka_unit_test(test_accept__general),
         cmocka_unit_test(test_accept__recovery),
         cmocka_unit_test(test_same__as_the_server_sees_it),

@@ -121,11 +121,24 @@ static void test_bootstrap__failing_script_says_so(void **state)
     pg_node_close(&c);
 }
 
+/* The program @name of the site, seen from a directory @up steps below the root. */
+static void up_to_root(char *ret, size_t bytes, unsigned up, const char *name)
+{
+    size_t n = 0;
+
+    for (unsigned i = 0; i < up && n + 4 < bytes; i++) {
+        memcpy(ret + n, "../", 4);
+        n += 3;
+    }
+    (void)snprintf(ret + n, bytes - n, "%s/%s", pg_site_dir() + 1, name);
+}
+
 static void test_bootstrap__custom_script(void **state)
 {
     struct postmaster_facts *f = &c.pm.facts;
     char path[300], text[2048];
     struct pgv_error err;
+    unsigned up = 0;
 
     NEED_POSTGRES();
     (void)snprintf(path, sizeof(path), "%s/boot.sh", pg_site_dir());
@@ -137,8 +150,18 @@ static void test_bootstrap__custom_script(void **state)
     assert_true(pgv_file_replace(path, pgv_str(text), 0755, &err));
     (void)snprintf(text, sizeof(text), "method: mine\nmine: {command: %s}\n", path);
     c.config.bootstrap = yaml(text);
+    /* a pg_rewind that was killed when it was to tell whether it works: that is no 'no' */
+    (void)snprintf(path, sizeof(path), "%s/killed", pg_site_dir());
+    assert_true(pgv_file_replace(path, PGV_STR("#!/bin/sh\nkill -9 $$\n"), 0755, &err));
+    for (const char *p = pg_site_bin(); *p; p++)
+        up += *p == '/';
+    up_to_root(path, sizeof(path), up, "killed");
+    (void)snprintf(text, sizeof(text), "bin_name: {pg_rewind: %s}", path);
+    pg_node_configure(&c, text);
     pg_node_open(&c);
     assert_int_equal(job(&c, PM_JOB_BOOTSTRAP), PM_DONE);
+    pg_look(&c);
+    assert_true(f->rewind_possible);
     assert_int_equal(f->role, PGV_ROLE_PRIMARY);
     assert_int_equal(job(&c, PM_JOB_POST_BOOTSTRAP), PM_DONE);
     pg_look(&c);
@@ -192,9 +215,17 @@ static void test_rewind__brings_a_diverged_primary_back(void **state)
                      PM_DONE);
     args.node = node_of(&b);
     assert_int_equal(pg_job(&a, &args), PM_DONE); /* diverged */
+    /* left by one that was killed: a mixture, which must not be started but may be rewound again */
+    (void)snprintf(text, sizeof(text), "%s/pgvigil.rewinding", postmaster_data_dir(&a.pm));
+    assert_true(pgv_file_replace(text, (struct pgv_str){ 0 }, 0600, NULL));
+    args.job = PM_JOB_START;
+    args.role = PGV_ROLE_REPLICA;
+    assert_int_equal(pg_job(&a, &args), PM_FAILED);
+    assert_int_equal(a.pm.facts.state, PGV_STATE_START_FAILED);
+    assert_false(a.pm.facts.alive);
     args.job = PM_JOB_REWIND;
     assert_int_equal(pg_job(&a, &args), PM_DONE);
-    assert_false(a.pm.facts.alive);
+    assert_false(a.pm.facts.alive || pgv_file_exists(text));
     args.job = PM_JOB_START;
     args.role = PGV_ROLE_REPLICA;
     pg_sql(&b, "SELECT pg_create_physical_replication_slot('a')", text);

@@ -163,6 +163,11 @@ static void test_build__for_the_leader(void **state)
     assert_null(r.conninfo.v[PGDSN_GSSENCMODE]);
     r = build(c, 90300, &leader);
     check(r.params, "primary_slot_name", NULL); /* there were no slots */
+    r = build(c, 120000, &leader);
+    assert_string_equal(r.conninfo.v[PGDSN_GSSENCMODE], "prefer");
+    assert_null(r.conninfo.v[PGDSN_CHANNEL_BINDING]);
+    assert_string_equal(build(c, 130000, &leader).conninfo.v[PGDSN_CHANNEL_BINDING], "prefer");
+    assert_null(build(c, 160000, &leader).conninfo.v[PGDSN_SSLNEGOTIATION]);
     r = build(c, 170000, &leader);
     assert_string_equal(r.conninfo.v[PGDSN_SSLNEGOTIATION], "postgres");
 }
@@ -373,6 +378,7 @@ static void test_compare__reload_or_restart_by_version(void **state)
         { "primary_slot_name", "other", 120000, true, true },
         { "primary_slot_name", "other", 130000, true, false },
         { "primary_conninfo", "host=other", 120000, true, true },
+        { "primary_conninfo", "host=other", 130000, true, false },
         { "primary_conninfo", "host=other", 150000, true, false },
         { "primary_conninfo", "", 150000, true, false },
         { "primary_conninfo", "nonsense", 150000, true, true },

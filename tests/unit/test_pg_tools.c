@@ -343,6 +343,38 @@ static void test_remove__with_what_belongs_to_it(void **state)
     assert_false(there("data"));
 }
 
+/* The machine may stop while the files go: what is left must not pass for a cluster. */
+static void test_remove__takes_the_control_file_first(void **state)
+{
+    struct pgdata_job j = { 0 };
+    char text[1200], path[1200], *was;
+
+    (void)state;
+    make("data/global");
+    put("data/global/pg_control", "");
+    put("data/PG_VERSION", "15\n");
+    make("bin");
+    (void)snprintf(text, sizeof(text),
+                   "#!/bin/sh\ntest -e %s/data/PG_VERSION && ! test -e %s/data/global/pg_control"
+                   " && touch %s/ordered\nPATH=$WAS exec rm \"$@\"\n",
+                   dir, dir, dir);
+    put("bin/rm", text);
+    assert_int_equal(chmod(path_of("bin/rm"), 0755), 0);
+    was = strdup(getenv("PATH"));
+    assert_non_null(was);
+    (void)snprintf(path, sizeof(path), "%s/bin:%s", dir, was);
+    (void)setenv("PATH", path, 1);
+    (void)setenv("WAS", was, 1);
+    ended = false;
+    assert_true(pgdata_remove_start(&j, &loop, conf(""), on_data_job, NULL));
+    until_ended();
+    (void)setenv("PATH", was, 1);
+    (void)unsetenv("WAS");
+    free(was);
+    assert_true(job_ok && there("ordered"));
+    assert_false(there("data"));
+}
+
 static void test_move_aside__keeps_it_for_later(void **state)
 {
     struct pgdata_job j = { 0 };
@@ -385,11 +417,11 @@ static void on_clone_progress(struct pgclone *j)
         clone_progress++;
 }
 
-static enum pgclone_result cloned(const char *extra, const char *url)
+static enum pgclone_result cloned_by(int version, const char *extra, const char *url)
 {
     static struct pgclone j; /* large */
     struct pgclone_args args = {
-        .conf = conf(extra), .binary_version = 150008, .source_conn_url = url, .source_name = "n2"
+        .conf = conf(extra), .binary_version = version, .source_conn_url = url, .source_name = "n2"
     };
     struct pgv_error err;
 
@@ -401,6 +433,11 @@ static enum pgclone_result cloned(const char *extra, const char *url)
     assert_false(ended);
     until_ended();
     return clone_result;
+}
+
+static enum pgclone_result cloned(const char *extra, const char *url)
+{
+    return cloned_by(150008, extra, url);
 }
 
 #define AUTH "authentication: {replication: {username: rep, password: secret, sslmode: require}}\n"
@@ -463,6 +500,14 @@ static void test_clone__users_options(void **state)
     assert_null(strstr(calls, "fast"));
     assert_null(strstr(calls, "--pgdata=/x"));
     assert_null(strstr(calls, "gzip\n--"));
+    /* 14 has its own side compress only */
+    assert_int_equal(unlink(path_of("calls")), 0);
+    assert_int_equal(
+        cloned_by(140018, "basebackup: [{max-rate: 1M}, {compress: server-gzip}]\n", URL),
+        PGCLONE_OK);
+    calls = slurp("calls");
+    assert_non_null(strstr(calls, "--max-rate=1M\n"));
+    assert_null(strstr(calls, "compress"));
 }
 
 static void test_clone__methods_one_after_the_other(void **state)
@@ -982,11 +1027,47 @@ static void test_wal_query__end_of_the_checkpoint(void **state)
     assert_int_equal(wal_err.code, PGV_EINVALID);
     assert_non_null(strstr(wal_err.msg, "nonsense"));
     ended = false;
+    script("pg_waldump", "kill -9 $$"); /* which says nothing about the record */
+    assert_true(pgwal_query_end(&q, &loop, conf(""), 150000, 3, 0x2000028, on_wal, NULL));
+    until_ended();
+    assert_int_equal(wal_err.code, PGV_EUNREACHABLE);
+    ended = false;
     script("pg_waldump", "exec sleep 60");
     assert_true(pgwal_query_end(&q, &loop, conf(""), 150000, 3, 0x2000028, on_wal, NULL));
     pgwal_query_cancel(&q);
     until_ended();
     assert_int_equal(wal_err.code, PGV_ECANCELED);
+}
+
+static int tool_status;
+
+static void on_tool(struct pgtool *t, int status)
+{
+    (void)t;
+    tool_status = status;
+    ended = true;
+}
+
+/* A command, or the state of a server, that was cut off for want of memory is none. */
+static void test_tool__half_an_output_is_none(void **state)
+{
+    struct pgtool t = { 0 };
+    const char *argv[] = { "/bin/sh", "-c", "echo shut down in recovery", NULL };
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        ended = false;
+        assert_true(pgtool_start(&t, &loop, argv, NULL, 0, on_tool, NULL));
+        if (i == 1)
+            pgv_alloc_fail_at(1, true);
+        until_ended();
+        pgv_alloc_fail_at(0, false);
+        if (i == 0)
+            assert_true(pgtool_ok(tool_status) && pgtool_guc_value(&t, tool_status).n > 0);
+        else
+            assert_false(pgtool_ok(tool_status) || pgtool_guc_value(&t, tool_status).n > 0);
+        pgtool_done(&t);
+    }
 }
 
 static bool names_ok;
@@ -1155,6 +1236,7 @@ int main(void)
         T(test_env__covers_ours),
         T(test_pgdata__state_and_version),
         T(test_remove__with_what_belongs_to_it),
+        T(test_remove__takes_the_control_file_first),
         T(test_move_aside__keeps_it_for_later),
         T(test_clone__basebackup),
         T(test_clone__key_passphrase_in_a_service_file),
@@ -1178,6 +1260,7 @@ int main(void)
         T(test_crash__single_user_mode),
         T(test_wal_query__looks_behind_the_checkpoint),
         T(test_wal_query__end_of_the_checkpoint),
+        T(test_tool__half_an_output_is_none),
         T(test_guc_query__once_per_binary),
         T(test_jobs__without_memory),
     };
