@@ -403,6 +403,7 @@ static enum points_to points_to(enum ha_event_type type)
     case HA_EV_SLOTS:
     case HA_EV_REQUEST:
     case HA_EV_WAKE:
+    case HA_EV_WATCHDOG:
     case HA_EV_SHUTDOWN:
         break;
     }

@@ -32,6 +32,9 @@ static bool parameters(enum ha_effect_type type, size_t *ret_bytes)
     case HA_DO_SLOTS:
         *ret_bytes = sizeof(e->u.slots);
         return true;
+    case HA_DO_WATCHDOG:
+        *ret_bytes = sizeof(e->u.watchdog);
+        return true;
     case HA_DO_ASK_PEERS:
     case HA_DO_JOB:
     case HA_DO_CANCEL_JOB:
@@ -58,6 +61,7 @@ static bool can_be_held(const struct ha_event *ev, const struct ha_effects *fx)
     case HA_EV_FOLLOW:
     case HA_EV_CHECKPOINT:
     case HA_EV_SLOTS:
+    case HA_EV_WATCHDOG:
         break;
     case HA_EV_POLICY:
     case HA_EV_VIEW:

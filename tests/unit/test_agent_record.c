@@ -283,7 +283,7 @@ static void test_record_hold__becomes_the_same_frame(void **state)
             assert_memory_equal(back.p, frame.p, frame.n);
         }
     }
-    assert_int_equal(n_held, 7 * 5); /* what quiet cycles are made of */
+    assert_int_equal(n_held, 8 * 6); /* what quiet cycles are made of */
     /* No room: nothing of it stays. */
     for (size_t room = 0; room < 400; room += 7) {
         struct ha_event ev = { .type = HA_EV_LOOKED, .u.facts = &facts };
