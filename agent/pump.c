@@ -52,6 +52,9 @@ static bool carry_out(struct pump *p, const struct ha_effect *e)
     case HA_DO_ANSWER:
         to->answer(p->data, e->u.answer.id, e->u.answer.answer, e->text);
         break;
+    case HA_DO_WATCHDOG:
+        to->watchdog(p->data, e);
+        break;
     case HA_DO_LOG:
         to->log(p->data, e->u.level, e->why, e->text);
         break;

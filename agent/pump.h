@@ -26,6 +26,7 @@ struct pump_ports {
     void (*slots)(void *data, bool drop_others);
     void (*callback)(void *data, const char *action, enum pgv_role role);
     void (*answer)(void *data, uint32_t id, enum ha_answer answer, const char *text);
+    void (*watchdog)(void *data, const struct ha_effect *e);
     void (*log)(void *data, enum ha_level level, enum ha_why why, const char *text);
     void (*cycle_done)(void *data, enum ha_why why, const char *text);
     void (*exit)(void *data, int status);

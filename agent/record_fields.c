@@ -72,6 +72,8 @@ static const struct record_field policy_v[] = {
     BOOL(T, remove_on_diverged),
     BOOL(T, remove_on_rewind_failure),
     BOOL(T, use_slots),
+    ENUM(T, watchdog, HA_WATCHDOG_REQUIRED + 1),
+    UINT(T, watchdog_timeout_ms),
     STRUCT(T, tags, tags),
 };
 #undef T
@@ -235,6 +237,22 @@ static const struct record_field request_v[] = {
 #undef T
 const struct record_fields record_request_fields = FIELDS(request_v);
 
+#define T struct ha_watchdog
+static const struct record_field watchdog_v[] = {
+    BOOL(T, usable), BOOL(T, running), BOOL(T, adjustable), UINT(T, timeout_ms), UINT(T, fires_ms),
+};
+#undef T
+static const struct record_fields watchdog = FIELDS(watchdog_v);
+
+#define T struct ha_watchdog_ask
+static const struct record_field watchdog_ask_v[] = {
+    BOOL(T, told),     BOOL(T, waits),     ENUM(T, what, HA_WATCHDOG_DISABLE + 1),
+    BOOL(T, stays),    BOOL(T, unfit),     BOOL(T, unheard),
+    BOOL(T, given_up), UINT(T, failed_ms), UINT(T, kept_ms),
+};
+#undef T
+static const struct record_fields watchdog_ask = FIELDS(watchdog_ask_v);
+
 #define T struct ha_demotion
 static const struct record_field demotion_v[] = {
     BOOL(T, active),   BOOL(T, stopped),           BOOL(T, release),  BOOL(T, shutdown_seen),
@@ -246,10 +264,20 @@ static const struct record_fields demotion = FIELDS(demotion_v);
 
 #define T struct ha_cycle
 static const struct record_field cycle_v[] = {
-    BOOL(T, active),     UINT(T, since_ms),    MANY(T, dcs, RECORD_ALL, RECORD_ENUM, ASKS, NULL),
-    ENUM(T, look, ASKS), ENUM(T, peers, ASKS), ENUM(T, follow, ASKS),
-    INT(T, peers_for),   BOOL(T, fits),        BOOL(T, needs_restart),
-    BOOL(T, failed),     BOOL(T, regular),     BOOL(T, touched),
+    BOOL(T, active),
+    UINT(T, since_ms),
+    MANY(T, dcs, RECORD_ALL, RECORD_ENUM, ASKS, NULL),
+    ENUM(T, look, ASKS),
+    ENUM(T, peers, ASKS),
+    ENUM(T, follow, ASKS),
+    ENUM(T, watchdog, ASKS),
+    ENUM(T, watchdog_check, ASKS),
+    INT(T, peers_for),
+    BOOL(T, fits),
+    BOOL(T, needs_restart),
+    BOOL(T, failed),
+    BOOL(T, regular),
+    BOOL(T, touched),
     BOOL(T, resumed),
 };
 #undef T
@@ -324,6 +352,8 @@ static const struct record_field ha_v[] = {
     UINT(T, prev_wal_lsn),
     BOOL(T, history_due),
     UINT(T, history_timeline),
+    STRUCT(T, watchdog, watchdog),
+    STRUCT(T, watchdog_ask, watchdog_ask),
     STRUCT(T, demotion, demotion),
     BOOL(T, shutdown.asked),
     BOOL(T, shutdown.stop_begun),
@@ -374,6 +404,7 @@ static const struct record_field ev_peers_v[] = { UINT(T, u.peers.round) };
 static const struct record_field ev_follow_v[] = { BOOL(T, u.follow.fits),
                                                    BOOL(T, u.follow.needs_restart) };
 static const struct record_field ev_ok_v[] = { BOOL(T, u.ok) };
+static const struct record_field ev_watchdog_v[] = { STRUCT(T, u.watchdog, watchdog) };
 static const struct record_field ev_request_v[] = { STRUCT(T, u.request, record_request_fields) };
 #undef T
 const struct record_fields record_event_fields[HA_EV_SHUTDOWN + 1] = {
@@ -386,6 +417,7 @@ const struct record_fields record_event_fields[HA_EV_SHUTDOWN + 1] = {
     [HA_EV_CHECKPOINT] = FIELDS(ev_ok_v),
     [HA_EV_SLOTS] = FIELDS(ev_ok_v),
     [HA_EV_REQUEST] = FIELDS(ev_request_v),
+    [HA_EV_WATCHDOG] = FIELDS(ev_watchdog_v),
 };
 
 #define T struct record_event
@@ -439,6 +471,11 @@ static const struct record_field fx_callback_v[] = { ENUM(T, u.callback.role, RO
                                                      TEXT(T, u.callback.action) };
 static const struct record_field fx_answer_v[] = { UINT(T, u.answer.id),
                                                    ENUM(T, u.answer.answer, HA_ANSWER_NONE + 1) };
+static const struct record_field fx_watchdog_v[] = {
+    ENUM(T, u.watchdog.op, HA_WATCHDOG_DISABLE + 1),
+    UINT(T, u.watchdog.timeout_ms),
+    UINT(T, u.watchdog.until_ms),
+};
 static const struct record_field fx_log_v[] = { ENUM(T, u.level, HA_CRITICAL + 1) };
 static const struct record_field fx_exit_v[] = { INT(T, u.exit_status) };
 #undef T
@@ -446,6 +483,6 @@ const struct record_fields record_effect_fields[HA_DO_EXIT + 1] = {
     [HA_DO_DCS] = FIELDS(fx_dcs_v),           [HA_DO_ASK_PEERS] = FIELDS(fx_peers_v),
     [HA_DO_CHECK_FOLLOW] = FIELDS(fx_node_v), [HA_DO_JOB] = FIELDS(fx_job_v),
     [HA_DO_SLOTS] = FIELDS(fx_slots_v),       [HA_DO_CALLBACK] = FIELDS(fx_callback_v),
-    [HA_DO_ANSWER] = FIELDS(fx_answer_v),     [HA_DO_LOG] = FIELDS(fx_log_v),
-    [HA_DO_EXIT] = FIELDS(fx_exit_v),
+    [HA_DO_ANSWER] = FIELDS(fx_answer_v),     [HA_DO_WATCHDOG] = FIELDS(fx_watchdog_v),
+    [HA_DO_LOG] = FIELDS(fx_log_v),           [HA_DO_EXIT] = FIELDS(fx_exit_v),
 };

@@ -163,6 +163,15 @@ void record_say_event(const struct ha_event *ev, char *ret, size_t ret_bytes)
     case HA_EV_WAKE:
         snprintf(ret, ret_bytes, "woken: look again");
         return;
+    case HA_EV_WATCHDOG:
+        if (ev->u.watchdog.running)
+            snprintf(ret, ret_bytes, "watchdog: runs, fires %" PRIu64 " ms after a keepalive%s",
+                     ev->u.watchdog.timeout_ms,
+                     ev->u.watchdog.adjustable ? "" : ", cannot be adjusted");
+        else
+            snprintf(ret, ret_bytes, "watchdog: does not run, %s",
+                     ev->u.watchdog.usable ? "is usable" : "is not usable");
+        return;
     case HA_EV_SHUTDOWN:
         snprintf(ret, ret_bytes, "the agent is asked to end");
         return;
@@ -210,6 +219,9 @@ void record_say_effect(const struct ha_effect *e, char *ret, size_t ret_bytes)
     case HA_DO_ANSWER:
         snprintf(ret, ret_bytes, "answer request %u (%d)", e->u.answer.id, (int)e->u.answer.answer);
         return;
+    case HA_DO_WATCHDOG:
+        snprintf(ret, ret_bytes, "watchdog: %s", ha_watchdog_op_name(e->u.watchdog.op));
+        return;
     case HA_DO_LOG:
         snprintf(ret, ret_bytes, "say: %s", e->text);
         return;
@@ -232,6 +244,10 @@ static enum record_weight weigh(const struct ha_effect *e)
         return RECORD_ROUTINE;
     case HA_DO_CYCLE_DONE:
         return RECORD_TOLD;
+    case HA_DO_WATCHDOG:
+        return e->u.watchdog.op == HA_WATCHDOG_CHECK || e->u.watchdog.op == HA_WATCHDOG_KEEPALIVE
+                   ? RECORD_ROUTINE
+                   : RECORD_TOLD;
     case HA_DO_LOG:
         return e->u.level > HA_INFO ? RECORD_DECIDED : RECORD_TOLD;
     case HA_DO_DCS:

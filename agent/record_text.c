@@ -40,6 +40,8 @@ static const char *word_of(const struct record_field *f, uint64_t v)
         return pgv_role_name((enum pgv_role)v);
     if (strcmp(f->name, "state") == 0)
         return pgv_state_name((enum pgv_state)v);
+    if (ends_in(f->name, "watchdog.op"))
+        return ha_watchdog_op_name((enum ha_watchdog_op)v);
     if (ends_in(f->name, "op"))
         return ha_dcs_op_name((enum ha_dcs_op)v);
     return NULL;

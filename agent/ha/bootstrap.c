@@ -60,8 +60,16 @@ static enum ha_flow bootstrap(struct ha *ha, struct ha_effects *fx)
 
     if (asked || (ha_unlocked(ha) && ha->view.initialize == DCS_INIT_ABSENT &&
                   !ha->policy.tags.nofailover && ha->policy.can_bootstrap)) {
+        enum ha_ask usable = asked ? HA_ASK_OK : ha_watchdog_check(ha, fx);
+
         if (ha->policy.sync_requested)
             return ha_end(ha, fx, HA_WHY_unsupported_sync);
+        if (usable == HA_ASK_WAITS)
+            return HA_WAIT;
+        if (usable != HA_ASK_OK) { /* a cluster that could not be led: let another make it */
+            ha_log(fx, HA_WARNING, HA_WHY_watchdog_unusable);
+            return ha_end(ha, fx, HA_WHY_wait_bootstrap);
+        }
         switch (ha_ask_dcs(ha, fx, HA_DCS_INITIALIZE, HA_WHY_bootstrap)) {
         case HA_ASK_NOT:
         case HA_ASK_WAITS:
@@ -235,6 +243,7 @@ static enum ha_ask publish(struct ha *ha, struct ha_effects *fx)
 /* ha contract §7.7 */
 enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
 {
+    enum ha_ask watched;
     struct ha_effect *e;
 
     if (!ha->bootstrapping)
@@ -248,6 +257,13 @@ enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
             return ha_end(ha, fx, HA_WHY_bootstrap_recovery);
         ha_start_job(ha, fx, PM_JOB_POST_BOOTSTRAP, HA_WHY_post_bootstrap, "post_bootstrap");
         return ha_end(ha, fx, HA_WHY_post_bootstrap);
+    }
+    watched = ha_watchdog_activate(ha, fx);
+    if (watched == HA_ASK_WAITS)
+        return HA_WAIT;
+    if (ha_watchdog_lacks(ha, watched)) {
+        ha_log(fx, HA_ERROR, HA_WHY_watchdog_bootstrap);
+        return cancel_initialization(ha, fx);
     }
     switch (publish(ha, fx)) {
     case HA_ASK_NOT:

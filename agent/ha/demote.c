@@ -16,6 +16,11 @@
 /** How soon the standbys are asked again whether they have the shutdown checkpoint. */
 #define ASK_AGAIN_MS 25
 
+static uint64_t before(uint64_t at_ms, uint64_t margin_ms)
+{
+    return at_ms > margin_ms ? at_ms - margin_ms : 0;
+}
+
 /* A stop that lets the server finish is under way, and somebody else leads by now: the session was
  * lost. The tables, which stop whoever runs on, are not asked during a shutdown. */
 static bool overtaken_stopping(const struct ha *ha)
@@ -25,6 +30,8 @@ static bool overtaken_stopping(const struct ha *ha)
 
 uint64_t ha_fence_at(const struct ha *ha)
 {
+    uint64_t margin, unproven, fires;
+
     /* In pause nothing is ever stopped; a cluster that is only being made has nobody to fight. */
     if (ha->policy.paused || ha->bootstrapping || !ha_writable(ha))
         return UINT64_MAX;
@@ -34,23 +41,23 @@ uint64_t ha_fence_at(const struct ha *ha)
         return UINT64_MAX; /* the last record is written: nothing can follow it */
     if (overtaken_stopping(ha))
         return 0;
-    if (ha->lease_until_ms) {
-        uint64_t margin =
-            ha->job.kind == PM_JOB_STOP ? HA_IMMEDIATE_MARGIN_MS : HA_DEMOTE_MARGIN_MS;
-        return ha->lease_until_ms > margin ? ha->lease_until_ms - margin : 0;
-    }
+    margin = ha->job.kind == PM_JOB_STOP ? HA_IMMEDIATE_MARGIN_MS : HA_DEMOTE_MARGIN_MS;
+    if (ha->lease_until_ms)
+        return before(ha_proven_until(ha), margin);
     /* Writable without a lease: we have just found it so (the agent was restarted), or the tables
      * are about to demote. The old lease, if there is one, cannot outlive its ttl. */
-    if (ha->primary_since_ms)
-        return ha->primary_since_ms + ha->policy.retry_timeout_ms +
-               (ha->job.kind == PM_JOB_STOP ? HA_DEMOTE_MARGIN_MS - HA_IMMEDIATE_MARGIN_MS : 0);
-    return UINT64_MAX;
+    if (!ha->primary_since_ms)
+        return UINT64_MAX;
+    unproven = ha->primary_since_ms + ha->policy.retry_timeout_ms + HA_DEMOTE_MARGIN_MS - margin;
+    fires = ha_watchdog_fires(ha);
+    return fires != UINT64_MAX && before(fires, margin) < unproven ? before(fires, margin)
+                                                                   : unproven;
 }
 
 void ha_demote(struct ha *ha, struct ha_effects *fx, enum ha_demote mode, enum ha_why why,
                const char *name)
 {
-    uint64_t lease_until = ha->lease_until_ms;
+    uint64_t until = ha_proven_until(ha);
     bool immediate = mode == HA_DEMOTE_IMMEDIATE || mode == HA_DEMOTE_NOLOCK;
     struct ha_effect *e;
 
@@ -63,8 +70,8 @@ void ha_demote(struct ha *ha, struct ha_effects *fx, enum ha_demote mode, enum h
     e->u.job.checkpoint_first = mode == HA_DEMOTE_GRACEFUL;
     e->u.job.report_shutdown_checkpoint = mode == HA_DEMOTE_GRACEFUL;
     if (mode == HA_DEMOTE_OFFLINE)
-        e->u.job.immediate_at_ms = lease_until > ha->now_ms + HA_IMMEDIATE_MARGIN_MS
-                                       ? lease_until - HA_IMMEDIATE_MARGIN_MS
+        e->u.job.immediate_at_ms = until > ha->now_ms + HA_IMMEDIATE_MARGIN_MS
+                                       ? until - HA_IMMEDIATE_MARGIN_MS
                                        : ha->now_ms + HA_IMMEDIATE_MARGIN_MS;
     ha->job.mode = e->u.job.mode;
     memset(&ha->demotion, 0, sizeof(ha->demotion));
@@ -78,11 +85,14 @@ void ha_demote(struct ha *ha, struct ha_effects *fx, enum ha_demote mode, enum h
 
 /*
  * Looked at in every step, before everything else. The moment counts from when the last successful
- * renewal was sent; it passes while the machine sleeps.
+ * renewal was sent; it passes while the machine sleeps. A watchdog that fires before the lease ends
+ * is an earlier one.
  */
 void ha_fence(struct ha *ha, struct ha_effects *fx)
 {
-    uint64_t at;
+    uint64_t at, until = ha_proven_until(ha);
+    bool fires = until < ha->lease_until_ms;
+    enum ha_why why;
 
     if (ha->lease_until_ms || !ha_writable(ha))
         ha->primary_since_ms = 0;
@@ -91,6 +101,8 @@ void ha_fence(struct ha *ha, struct ha_effects *fx)
     at = ha_fence_at(ha);
     if (ha->now_ms < at)
         return;
+    if (fires)
+        ha_watchdog_fenced(ha);
     if (overtaken_stopping(ha)) {
         char name[HA_TEXT_BYTES];
 
@@ -104,14 +116,15 @@ void ha_fence(struct ha *ha, struct ha_effects *fx)
         ha_log(fx, HA_WARNING, HA_WHY_lease_unproven);
         ha_demote(ha, fx, again ? HA_DEMOTE_NOLOCK : HA_DEMOTE_OFFLINE, HA_WHY_lease_unproven,
                   "demotion");
-    } else if (ha->job.kind == PM_JOB_STOP ||
-               ha->now_ms + HA_IMMEDIATE_MARGIN_MS >= ha->lease_until_ms) {
-        ha_log(fx, HA_WARNING, HA_WHY_lease_over);
-        ha_demote(ha, fx, HA_DEMOTE_NOLOCK, HA_WHY_lease_over, "demotion");
+    } else if (ha->job.kind == PM_JOB_STOP || ha->now_ms + HA_IMMEDIATE_MARGIN_MS >= until) {
+        why = fires ? HA_WHY_watchdog_fires : HA_WHY_lease_over;
+        ha_log(fx, HA_WARNING, why);
+        ha_demote(ha, fx, HA_DEMOTE_NOLOCK, why, "demotion");
         ha->offline = true;
     } else {
-        ha_log(fx, HA_WARNING, HA_WHY_lease_ends);
-        ha_demote(ha, fx, HA_DEMOTE_OFFLINE, HA_WHY_lease_ends, "demotion");
+        why = fires ? HA_WHY_watchdog_fires : HA_WHY_lease_ends;
+        ha_log(fx, HA_WARNING, why);
+        ha_demote(ha, fx, HA_DEMOTE_OFFLINE, why, "demotion");
     }
 }
 
@@ -161,6 +174,13 @@ void ha_demotion_go_on(struct ha *ha, struct ha_effects *fx)
     }
 }
 
+static void leave(struct ha *ha, struct ha_effects *fx)
+{
+    ha_watchdog_leave(ha, fx);
+    ha->exiting = true;
+    ha_emit(fx, HA_DO_EXIT, HA_WHY_shutdown)->u.exit_status = ha->shutdown.exit_status;
+}
+
 /*
  * The end of the agent (ha contract §23). Unless paused, PostgreSQL is stopped; a leader gives its
  * key up as soon as a standby has everything, and keeps the lease alive until then.
@@ -178,8 +198,7 @@ void ha_shutdown_go_on(struct ha *ha, struct ha_effects *fx)
             ha_emit(fx, HA_DO_CANCEL_JOB, HA_WHY_shutdown);
             ha->job.cancel_asked = true;
         }
-        ha->exiting = true;
-        ha_emit(fx, HA_DO_EXIT, HA_WHY_shutdown)->u.exit_status = ha->shutdown.exit_status;
+        leave(ha, fx);
         return;
     }
     if (!ha->shutdown.stop_begun) {
@@ -200,7 +219,8 @@ void ha_shutdown_go_on(struct ha *ha, struct ha_effects *fx)
     if (ha->demotion.active) {
         if (!ha->demotion.stopped && ha->demotion.release_ask == HA_ASK_NOT && ha_has_lock(ha) &&
             ha->lease_until_ms &&
-            ha->now_ms + ha->policy.ttl_ms >= ha->lease_until_ms + ha->policy.loop_wait_ms)
+            (ha->now_ms + ha->policy.ttl_ms >= ha->lease_until_ms + ha->policy.loop_wait_ms ||
+             ha->now_ms >= ha_watchdog_renew_at(ha)))
             ha_tell_dcs(ha, fx, HA_DCS_RENEW, HA_WHY_renew);
         return;
     }
@@ -215,8 +235,6 @@ void ha_shutdown_go_on(struct ha *ha, struct ha_effects *fx)
             ha->now_ms + 3000; /* a store that is gone must not hold the exit up */
         return;
     }
-    if (!ha->dcs_inflight[HA_DCS_TOUCH]) {
-        ha->exiting = true;
-        ha_emit(fx, HA_DO_EXIT, HA_WHY_shutdown)->u.exit_status = ha->shutdown.exit_status;
-    }
+    if (!ha->dcs_inflight[HA_DCS_TOUCH])
+        leave(ha, fx);
 }

@@ -51,8 +51,11 @@ static void leadership(const struct ha *ha, uint64_t now_ms, struct ha_explanati
     else if (x->leader)
         snprintf(to, n,
                  "it is the leader: it holds the leader key, and its lease is proven for another "
-                 "%llu ms",
-                 (unsigned long long)(ha->lease_until_ms - now_ms));
+                 "%llu ms%s",
+                 (unsigned long long)(ha->lease_until_ms - now_ms),
+                 ha->policy.watchdog == HA_WATCHDOG_OFF ? ""
+                 : ha_watchdog_guards(ha)               ? "; a watchdog guards it"
+                                                        : "; no watchdog guards it");
     else if (!ha->have_view)
         snprintf(to, n, "it is not the leader: the store was never read");
     else if (ha_has_lock(ha) && ha->demotion.active)
@@ -169,7 +172,27 @@ static void on_request(const struct ha *ha, struct ha_rules *r)
     }
 }
 
-static void standby_rules(const struct ha *ha, struct ha_rules *r)
+static void watchdog(const struct ha *ha, uint64_t now_ms, struct ha_rules *r)
+{
+    if (ha->policy.watchdog != HA_WATCHDOG_REQUIRED)
+        return;
+    if (!ha_watchdog_wanted(ha))
+        rule(r, "watchdog", HA_RULE_FAIL,
+             "a watchdog is required, and with this ttl, loop_wait and safety_margin it has no "
+             "time to be one");
+    else if (ha_watchdog_rests(ha, now_ms))
+        rule(r, "watchdog", HA_RULE_FAIL,
+             "a watchdog is required, and it has failed a moment ago: no new attempt within ttl");
+    else
+        rule(r, "watchdog", ha->watchdog_ask.told ? pass_if(ha->watchdog.usable) : HA_RULE_UNKNOWN,
+             "a watchdog is required, its device %s",
+             !ha->watchdog_ask.told ? "was not looked at yet"
+             : ha->watchdog.running ? "is running"
+             : ha->watchdog.usable  ? "is usable"
+                                    : "is not usable");
+}
+
+static void standby_rules(const struct ha *ha, uint64_t now_ms, struct ha_rules *r)
 {
     rule(r, "pause", pass_if(!ha->policy.paused), "the cluster is %spaused",
          ha->policy.paused ? "" : "not ");
@@ -177,6 +200,7 @@ static void standby_rules(const struct ha *ha, struct ha_rules *r)
          ha->policy.tags.nofailover ? "set: it never becomes primary" : "not set");
     rule(r, "reachable", pass_if(ha->pg.look_ok), "PostgreSQL %s",
          ha->pg.look_ok ? "answers" : "could not be asked");
+    watchdog(ha, now_ms, r);
     if (ha_sync_excludes(ha) && (!ha_manual_asked(ha) || ha->view.failover.leader[0]))
         rule(r, "synchronous", HA_RULE_FAIL, "it is not in the sync key");
     if (ha_manual_asked(ha)) {
@@ -229,7 +253,7 @@ static void promotion(const struct ha *ha, uint64_t now_ms, struct ha_rules *r)
         return;
     }
     if (!ha_is_primary(ha)) {
-        standby_rules(ha, r);
+        standby_rules(ha, now_ms, r);
         return;
     }
     rule(r, "timeline", pass_if(ha->pg.timeline >= c->history_timeline),

@@ -135,7 +135,7 @@ static void set_own_leader(struct ha *ha)
     memcpy(ha->view.leader, ha->policy.name, sizeof(ha->view.leader));
 }
 
-static void fold_dcs(struct ha *ha, const struct ha_event *ev)
+static void fold_dcs(struct ha *ha, const struct ha_event *ev, struct ha_effects *fx)
 {
     enum ha_dcs_op op = ev->u.dcs.op;
     enum ha_outcome o = ev->u.dcs.outcome;
@@ -167,6 +167,7 @@ static void fold_dcs(struct ha *ha, const struct ha_event *ev)
             ha->offline = false;
             if (op != HA_DCS_RENEW)
                 set_own_leader(ha);
+            ha_watchdog_proven(ha, fx);
         } else if (o == HA_REFUSED) {
             ha->lease_until_ms = 0; /* answered: the key is not ours */
             if (!ha->cycle.active)
@@ -328,6 +329,7 @@ void ha_fold(struct ha *ha, const struct ha_event *ev, struct ha_effects *fx)
         /* Whoever leads with a lease of the old length keeps that until it is renewed. */
         ha->policy = *ev->u.policy;
         ha->have_policy = true;
+        ha_watchdog_new_policy(ha, fx);
         ha->touch_due = true;
         ha->cycle_due = true;
         break;
@@ -335,7 +337,7 @@ void ha_fold(struct ha *ha, const struct ha_event *ev, struct ha_effects *fx)
         fold_view(ha, ev);
         break;
     case HA_EV_DCS:
-        fold_dcs(ha, ev);
+        fold_dcs(ha, ev, fx);
         break;
     case HA_EV_FACTS:
         fold_facts(ha, ev->u.facts, false);
@@ -385,6 +387,9 @@ void ha_fold(struct ha *ha, const struct ha_event *ev, struct ha_effects *fx)
         break;
     case HA_EV_WAKE:
         ha->cycle_due = true;
+        break;
+    case HA_EV_WATCHDOG:
+        ha_watchdog_told(ha, &ev->u.watchdog, fx);
         break;
     case HA_EV_SHUTDOWN:
         ha->shutdown.asked = true;

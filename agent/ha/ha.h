@@ -30,7 +30,15 @@
 #define HA_DEMOTE_MARGIN_MS 3000
 #define HA_IMMEDIATE_MARGIN_MS 1000
 
+/**
+ * The shortest time-out of a watchdog that leaves time for an orderly demotion before the machine
+ * is reset: shorter ones are not used.
+ */
+#define HA_WATCHDOG_TIMEOUT_MIN_MS (2 * HA_DEMOTE_MARGIN_MS)
+
 /* ---- the policy: configuration as the brain needs it ------------------------------------- */
+
+enum ha_watchdog_mode { HA_WATCHDOG_OFF, HA_WATCHDOG_AUTOMATIC, HA_WATCHDOG_REQUIRED };
 
 struct ha_policy {
     char name[PGV_NAME_BYTES];
@@ -47,6 +55,9 @@ struct ha_policy {
     bool rewind, remove_on_diverged,
         remove_on_rewind_failure; /* use_pg_rewind and the wipe options */
     bool use_slots;
+    enum ha_watchdog_mode watchdog;
+    uint64_t watchdog_timeout_ms; /* wanted: ttl - safety_margin, or ttl / 2; 0: with this ttl and
+                                     loop_wait a watchdog is impossible (slack < 0) */
     struct pgv_tags tags;
 };
 
@@ -67,6 +78,7 @@ enum ha_event_type {
     HA_EV_SLOTS,               /* the slots were brought in line, or not */
     HA_EV_REQUEST,             /* somebody asks for a restart, a reinitialize, … */
     HA_EV_WAKE,     /* look again now: a failover key was written, the configuration patched */
+    HA_EV_WATCHDOG, /* what the watchdog's device is like, asked or unasked */
     HA_EV_SHUTDOWN, /* the agent is to end */
 };
 
@@ -122,6 +134,20 @@ struct ha_request {
     int64_t schedule_wall_us; /* schedule */
 };
 
+/**
+ * The watchdog's device as the port sees it: after each CHECK, ACTIVATE and DISABLE, and unasked
+ * when a keepalive was not what it should be: it failed, the device went away, timeout_ms is
+ * another one, or fires_ms is not timeout_ms after the keepalive.
+ */
+struct ha_watchdog {
+    bool usable;         /* could be activated (it exists and is writable), or is running */
+    bool running;        /* open and counting */
+    bool adjustable;     /* its time-out can be changed while it runs */
+    uint64_t timeout_ms; /* running: it fires this long after a keepalive that nothing shortened;
+                            may differ from what was asked */
+    uint64_t fires_ms;   /* running: clock moment at which it fires if nobody keeps it alive */
+};
+
 struct ha_event {
     enum ha_event_type type;
     uint64_t now_ms; /* the brain's only clock: CLOCK_BOOTTIME */
@@ -155,6 +181,7 @@ struct ha_event {
             bool needs_restart; /* else a reload is enough */
         } follow;
         bool ok; /* CHECKPOINT, SLOTS */
+        struct ha_watchdog watchdog;
         struct ha_request request;
     } u;
 };
@@ -183,12 +210,20 @@ enum ha_effect_type {
     HA_DO_SLOTS,         /* make the slots be ha->slots: HA_EV_SLOTS */
     HA_DO_CALLBACK,      /* run the callback script */
     HA_DO_ANSWER,        /* to a request */
+    HA_DO_WATCHDOG,      /* never fails; HA_EV_WATCHDOG */
     HA_DO_LOG,           /* one line for people */
     HA_DO_CYCLE_DONE,    /* text is the status line */
     HA_DO_EXIT,          /* the agent ends with u.exit_status */
 };
 
 enum ha_level { HA_DEBUG, HA_INFO, HA_WARNING, HA_ERROR, HA_CRITICAL };
+
+enum ha_watchdog_op {
+    HA_WATCHDOG_CHECK,     /* is it usable? Before a race, in required mode only */
+    HA_WATCHDOG_ACTIVATE,  /* open if it is not, set the time-out, keep it alive */
+    HA_WATCHDOG_KEEPALIVE, /* nothing comes back if all is as it should be */
+    HA_WATCHDOG_DISABLE,   /* nothing left to guard: close so that it does not fire */
+};
 
 /** Answers to requests; the REST handler knows the words. */
 enum ha_answer {
@@ -236,6 +271,18 @@ struct ha_effect {
             uint32_t id;
             enum ha_answer answer;
         } answer;
+        /**
+         * ACTIVATE, KEEPALIVE: the lease ends at until_ms (0: there is nothing to guard), and the
+         * device must fire before. The port reads the clock at the moment of the keepalive: where
+         * now + timeout_ms would be later than until_ms it shortens the time-out (to whole seconds,
+         * rounded down, at least one) if the device is adjustable; else it sends no keepalive, so
+         * that the earlier deadline stands, and says so by the event.
+         */
+        struct {
+            enum ha_watchdog_op op;
+            uint64_t timeout_ms; /* wanted */
+            uint64_t until_ms;
+        } watchdog;
         enum ha_level level; /* LOG */
         int exit_status;
     } u;
@@ -275,13 +322,27 @@ struct ha_demotion {
     enum ha_ask release_ask;
 };
 
+/** What the watchdog was told; one question at a time. */
+struct ha_watchdog_ask {
+    bool told; /* ha->watchdog was */
+    bool waits;
+    enum ha_watchdog_op what;
+    bool stays;         /* it could not be disabled: kept alive as long as we live */
+    bool unfit;         /* it runs, but its time-out is not what this configuration needs */
+    bool unheard;       /* the last keepalive was left out, or failed */
+    bool given_up;      /* it is being closed because it hears no keepalives */
+    uint64_t failed_ms; /* the last activation, if it gave no watchdog that guards */
+    uint64_t kept_ms;   /* the last keepalive */
+};
+
 /** Answers of this cycle's questions; all HA_ASK_NOT when it begins. */
 struct ha_cycle {
     bool active;
     uint64_t since_ms;
     enum ha_ask dcs[HA_DCS_OPS];
     enum ha_ask look, peers, follow;
-    int peers_for; /* enum ha_peers_for of the question that peers answers */
+    enum ha_ask watchdog, watchdog_check; /* its activation; is it usable? */
+    int peers_for;                        /* enum ha_peers_for of the question that peers answers */
     bool fits, needs_restart;
     bool failed;  /* the store did not answer in this cycle */
     bool regular; /* begun by the timer */
@@ -359,6 +420,9 @@ struct ha {
     bool history_due;
     uint32_t history_timeline; /* already published for */
 
+    struct ha_watchdog watchdog; /* as last told, and what the keepalives since must have done */
+    struct ha_watchdog_ask watchdog_ask;
+
     struct ha_demotion demotion;
     struct {
         bool asked, stop_begun, touched, done;
@@ -404,11 +468,14 @@ bool ha_is_leader(const struct ha *ha, uint64_t now_ms);
 bool ha_has_lock(const struct ha *ha);
 /** The role as others may see it. */
 enum pgv_role ha_role(const struct ha *ha);
+/** A watchdog is required and cannot be had, as far as known: what peers are told. */
+bool ha_watchdog_failed(const struct ha *ha);
 /** This node must not say checkpoint_after_promote is done yet. */
 bool ha_checkpoint_pending(const struct ha *ha);
 /** Slots this node should have (dcs contract §7). Pure; also used by tests and tools. */
 unsigned ha_wanted_slots(const struct dcs_cluster *c, const struct ha_policy *p, enum pgv_role role,
                          int major_version, struct postmaster_slot *ret, unsigned max);
 const char *ha_dcs_op_name(enum ha_dcs_op op);
+const char *ha_watchdog_op_name(enum ha_watchdog_op op);
 const char *ha_event_name(enum ha_event_type type);
 const char *ha_effect_name(enum ha_effect_type type);

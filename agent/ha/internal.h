@@ -82,6 +82,41 @@ void ha_demotion_go_on(struct ha *ha, struct ha_effects *fx);
 void ha_shutdown_go_on(struct ha *ha, struct ha_effects *fx);
 uint64_t ha_fence_at(const struct ha *ha); /* clock moment; UINT64_MAX: none */
 
+/** The next regular cycle comes before the watchdog must be kept alive. */
+void ha_renew_in_time(struct ha *ha); /* step.c */
+/* watchdog.c */
+/** Time-out; 0: no watchdog with this configuration. */
+uint64_t ha_watchdog_wanted(const struct ha *ha);
+/** It runs, and as it should. */
+bool ha_watchdog_guards(const struct ha *ha);
+/** Nothing is left to do before this node may lead. */
+bool ha_watchdog_ready(const struct ha *ha);
+/** Its activation has failed a moment ago; in required mode only. */
+bool ha_watchdog_rests(const struct ha *ha, uint64_t now_ms);
+/** Clock moment at which it resets the machine; UINT64_MAX: never. */
+uint64_t ha_watchdog_fires(const struct ha *ha);
+/** Until when we may be primary: the lease ends, or the watchdog fires. 0: no lease. */
+uint64_t ha_proven_until(const struct ha *ha);
+/** Fencing is about to act because it fires before the lease ends. */
+void ha_watchdog_fenced(struct ha *ha);
+/** By then the lease should be renewed, for one slow renewal to do no harm. */
+uint64_t ha_watchdog_renew_at(const struct ha *ha);
+/** May we race? Asked once per cycle; at once OK unless it is required. */
+enum ha_ask ha_watchdog_check(struct ha *ha, struct ha_effects *fx);
+/** Before leading: once per cycle. REFUSED: there is none; ha_watchdog_lacks() says what of it.
+ * LOST: there was not time enough left of the lease. */
+enum ha_ask ha_watchdog_activate(struct ha *ha, struct ha_effects *fx);
+/** Refused, and without it this node must not lead. */
+bool ha_watchdog_lacks(const struct ha *ha, enum ha_ask activated);
+/** The lease was proven just now. */
+void ha_watchdog_proven(struct ha *ha, struct ha_effects *fx);
+void ha_watchdog_new_policy(struct ha *ha, struct ha_effects *fx);
+void ha_watchdog_told(struct ha *ha, const struct ha_watchdog *w, struct ha_effects *fx);
+void ha_watchdog_go_on(struct ha *ha, struct ha_effects *fx);
+uint64_t ha_watchdog_at(const struct ha *ha); /* clock moment for ha_watchdog_go_on() */
+/** The agent ends. */
+void ha_watchdog_leave(struct ha *ha, struct ha_effects *fx);
+
 /* the tables, in the order of the cycle */
 enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx);            /* step.c */
 enum ha_flow ha_job_in_progress(struct ha *ha, struct ha_effects *fx); /* action.c */

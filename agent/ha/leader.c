@@ -59,8 +59,20 @@ static void checkpoint_after_promote(struct ha *ha, struct ha_effects *fx)
 enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_why steady,
                                 enum ha_why promoting)
 {
+    enum ha_ask watched = ha_watchdog_activate(ha, fx);
     struct ha_effect *e;
 
+    if (watched == HA_ASK_WAITS)
+        return HA_WAIT;
+    if (ha_watchdog_lacks(ha, watched)) {
+        if (ha_writable(ha)) {
+            ha_demote(ha, fx, HA_DEMOTE_IMMEDIATE, HA_WHY_watchdog_demoted, "demotion");
+            return ha_end(ha, fx, HA_WHY_watchdog_demoted);
+        }
+        ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_watchdog_not_promoted);
+        ha->lease_until_ms = 0;
+        return ha_end(ha, fx, HA_WHY_watchdog_not_promoted);
+    }
     if (!ha->policy.paused && ha->promote_result_failed) {
         ha->promote_result_failed = false;
         ha->pre_promote_failed_ms = ha->now_ms;

@@ -24,8 +24,19 @@ enum ha_flow ha_dcs_failed(struct ha *ha, struct ha_effects *fx)
         ha->recovering = true;
         return ha_end(ha, fx, HA_WHY_dcs_lost_offline);
     }
-    if (ha_is_primary(ha) && !ha->policy.paused && ha->lease_until_ms > ha->now_ms)
+    if (ha_is_primary(ha) && !ha->policy.paused && ha->lease_until_ms > ha->now_ms) {
+        /* The lease is as good as it was, but a watchdog that went away is missing now. */
+        enum ha_ask watched =
+            ha->job.kind == PM_JOB_NONE ? ha_watchdog_activate(ha, fx) : HA_ASK_OK;
+
+        if (watched == HA_ASK_WAITS)
+            return HA_WAIT;
+        if (ha_watchdog_lacks(ha, watched)) {
+            ha_demote(ha, fx, HA_DEMOTE_IMMEDIATE, HA_WHY_watchdog_demoted, "demotion");
+            return ha_end(ha, fx, HA_WHY_watchdog_demoted);
+        }
         return ha_end(ha, fx, HA_WHY_dcs_lost_primary,
                       (unsigned long long)((ha->lease_until_ms - ha->now_ms) / 1000));
+    }
     return ha_end(ha, fx, HA_WHY_dcs_lost);
 }

@@ -190,6 +190,18 @@ static enum ha_verdict healthiest(struct ha *ha, struct ha_effects *fx)
     }
     if (ha->policy.paused || ha->policy.tags.nofailover || !ha->pg.look_ok)
         return HA_NO;
+    /* Whoever is named as well: without it he would give the key back at once. */
+    switch (ha_watchdog_check(ha, fx)) {
+    case HA_ASK_NOT:
+    case HA_ASK_WAITS:
+        return HA_ASKING;
+    case HA_ASK_REFUSED:
+    case HA_ASK_LOST:
+        ha_log(fx, HA_WARNING, HA_WHY_watchdog_unusable);
+        return HA_NO;
+    case HA_ASK_OK:
+        break;
+    }
     if (key) {
         if (ha->view.failover.leader[0] && ha_sync_excludes(ha))
             return HA_NO;
@@ -224,8 +236,9 @@ static void clean_failover_after_win(struct ha *ha, struct ha_effects *fx)
     bool rewrite = ha->policy.paused && f->leader[0] && f->candidate[0];
     struct ha_effect *e;
 
-    if (!f->present)
+    if (!f->present || ha->cycle.dcs[HA_DCS_SET_FAILOVER] != HA_ASK_NOT)
         return;
+    ha->cycle.dcs[HA_DCS_SET_FAILOVER] = HA_ASK_OK; /* once, however often its table is read */
     e = ha_tell_dcs(ha, fx, HA_DCS_SET_FAILOVER,
                     rewrite ? HA_WHY_manual_update_acquired : HA_WHY_manual_cleanup_acquired);
     if (!e)

@@ -148,7 +148,7 @@ static enum ha_flow holder(struct ha *ha, struct ha_effects *fx, uint64_t *ret_t
     switch (ha_update_lock(ha, fx, false)) {
     case HA_ASK_NOT:
     case HA_ASK_WAITS:
-        if (loop || !lease_suffices(ha) || !crashed_primary(ha))
+        if (loop || !lease_suffices(ha) || !crashed_primary(ha) || !ha_watchdog_ready(ha))
             return HA_WAIT;
         break; /* clients are waiting; the answer finds the start under way */
     case HA_ASK_LOST:
@@ -173,6 +173,17 @@ static enum ha_flow holder(struct ha *ha, struct ha_effects *fx, uint64_t *ret_t
         }
     }
     if (*ret_timeout_ms && crashed_primary(ha)) {
+        enum ha_ask watched = ha_watchdog_activate(ha, fx);
+
+        if (watched == HA_ASK_WAITS)
+            return HA_WAIT;
+        if (watched == HA_ASK_LOST)
+            return ha_dcs_failed(ha, fx);
+        if (ha_watchdog_lacks(ha, watched)) {
+            ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_watchdog_not_promoted);
+            ha->lease_until_ms = 0;
+            return ha_end(ha, fx, HA_WHY_watchdog_not_promoted);
+        }
         ha->restarts_in_place++;
         ha->recovering = true;
         e = ha_start_job(ha, fx, PM_JOB_START, HA_WHY_start_primary, NULL);

@@ -108,6 +108,17 @@ const char *ha_dcs_op_name(enum ha_dcs_op op)
     return op < HA_DCS_OPS ? names[op] : "?";
 }
 
+const char *ha_watchdog_op_name(enum ha_watchdog_op op)
+{
+    static const char *const names[] = {
+        [HA_WATCHDOG_CHECK] = "check",
+        [HA_WATCHDOG_ACTIVATE] = "activate",
+        [HA_WATCHDOG_KEEPALIVE] = "keepalive",
+        [HA_WATCHDOG_DISABLE] = "disable",
+    };
+    return (size_t)op < sizeof(names) / sizeof(names[0]) ? names[op] : "?";
+}
+
 const char *ha_event_name(enum ha_event_type type)
 {
     static const char *const names[] = {
@@ -125,6 +136,7 @@ const char *ha_event_name(enum ha_event_type type)
         [HA_EV_SLOTS] = "slots",
         [HA_EV_REQUEST] = "request",
         [HA_EV_WAKE] = "wake",
+        [HA_EV_WATCHDOG] = "watchdog",
         [HA_EV_SHUTDOWN] = "shutdown",
     };
     return (size_t)type < sizeof(names) / sizeof(names[0]) ? names[type] : "?";
@@ -144,6 +156,7 @@ const char *ha_effect_name(enum ha_effect_type type)
         [HA_DO_SLOTS] = "slots",
         [HA_DO_CALLBACK] = "callback",
         [HA_DO_ANSWER] = "answer",
+        [HA_DO_WATCHDOG] = "watchdog",
         [HA_DO_LOG] = "log",
         [HA_DO_CYCLE_DONE] = "cycle_done",
         [HA_DO_EXIT] = "exit",

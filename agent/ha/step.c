@@ -15,6 +15,8 @@
 #define LEADERLESS_RETRY_MS 1000
 /** Pause before the store is asked again while it does not answer. */
 #define DCS_RETRY_MS 1000
+/** Renewals for the sake of the watchdog come no closer than this. */
+#define RENEWALS_APART_MS 1000
 /** A primary that ran this long is not in a crash loop. */
 #define STABLE_MS 60000
 
@@ -127,6 +129,20 @@ static void slots(struct ha *ha, struct ha_effects *fx)
     ha_emit(fx, HA_DO_SLOTS, HA_WHY_slots)->u.slots.drop_others = !ha->policy.paused;
 }
 
+static uint64_t earliest(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+void ha_renew_in_time(struct ha *ha)
+{
+    uint64_t at = ha_watchdog_renew_at(ha);
+
+    if (at < ha->now_ms + RENEWALS_APART_MS)
+        at = ha->now_ms + RENEWALS_APART_MS;
+    ha->next_run_ms = earliest(ha->next_run_ms, at);
+}
+
 static void cycle_ended(struct ha *ha, struct ha_effects *fx)
 {
     struct ha_cycle *cy = &ha->cycle;
@@ -140,6 +156,9 @@ static void cycle_ended(struct ha *ha, struct ha_effects *fx)
     if (ha->have_view && ha_unlocked(ha) && ha->pg.alive && !ha->policy.paused &&
         ha->next_run_ms > ha->now_ms + LEADERLESS_RETRY_MS)
         ha->next_run_ms = ha->now_ms + LEADERLESS_RETRY_MS;
+    ha_renew_in_time(ha);
+    if (cy->regular && !ha->policy.paused)
+        (void)ha_watchdog_check(ha, fx); /* for those who ask; the next race asks again */
     if (ha_is_primary(ha) && ha->pg.state == PGV_STATE_RUNNING) {
         if (!ha->stable_since_ms)
             ha->stable_since_ms = ha->now_ms;
@@ -167,11 +186,6 @@ static void begin_cycle(struct ha *ha)
     ha->next_run_ms = ha->now_ms + ha->policy.loop_wait_ms;
 }
 
-static uint64_t earliest(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static uint64_t cycle_at(const struct ha *ha)
 {
     if (!ha->cycle_due)
@@ -183,7 +197,7 @@ static uint64_t cycle_at(const struct ha *ha)
 
 static uint64_t wake_at(const struct ha *ha)
 {
-    uint64_t at = earliest(ha_fence_at(ha), UINT64_MAX);
+    uint64_t at = earliest(ha_fence_at(ha), ha_watchdog_at(ha));
 
     if (!ha->cycle.active && !ha->shutdown.asked)
         at = earliest(at, cycle_at(ha));
@@ -219,6 +233,7 @@ void ha_step(struct ha *ha, const struct ha_event *ev, struct ha_effects *ret_fx
         ha->cycle_due = true;
     }
     ha_demotion_go_on(ha, ret_fx);
+    ha_watchdog_go_on(ha, ret_fx);
     ha_shutdown_go_on(ha, ret_fx);
     if (!ha->shutdown.asked) {
         if (!ha->cycle.active && ha->now_ms >= cycle_at(ha))

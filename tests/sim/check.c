@@ -25,9 +25,24 @@ const char *const sim_odd_names[SIM_ODDS] = {
     [SIM_ODD_DEAD] = "agent dead or just started",
     [SIM_ODD_PAUSED_MACHINE] = "machine woke up after its lease",
     [SIM_ODD_STOLEN] = "machine stopped together with its clock",
+    [SIM_ODD_STUCK] = "PostgreSQL does not end",
     [SIM_ODD_SESSION] = "the store dropped a live session",
     [SIM_ODD_PAUSE_MODE] = "the cluster is or was just paused by people",
     [SIM_ODD_BOOTSTRAP] = "people gave away the cluster that a node without the store was making",
+};
+
+const char *const sim_guard_names[SIM_GUARDS] = {
+    [SIM_GUARD_NONE] = "without a watchdog",
+    [SIM_GUARD_SOFT] = "with a software watchdog",
+    [SIM_GUARD_HARDWARE] = "with a hardware watchdog",
+};
+
+const char *const sim_reset_names[SIM_RESETS] = {
+    [SIM_RESET_FROZEN] = "agent frozen",
+    [SIM_RESET_DEAD] = "agent dead or just started",
+    [SIM_RESET_MACHINE] = "machine asleep or stopped",
+    [SIM_RESET_STOP] = "PostgreSQL does not end",
+    [SIM_RESET_DEVICE] = "device that hears no keepalives, or cannot be closed",
 };
 
 static const struct {
@@ -115,6 +130,8 @@ static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd 
         *ret = SIM_ODD_FROZEN;
     } else if (recently(s, n->thawed_us, WAKE_GRACE_US)) {
         *ret = n->thawed_machine ? SIM_ODD_PAUSED_MACHINE : SIM_ODD_FROZEN;
+    } else if (n->pg.stuck || recently(s, n->seen.stuck_us, WAKE_GRACE_US)) {
+        *ret = SIM_ODD_STUCK;
     } else if (n->seen.key_lost == SIM_LOSS_REVOKED &&
                recently(s, n->seen.key_until_us, dark ? ttl_us : TOLD_GRACE_US)) {
         *ret = SIM_ODD_SESSION;
@@ -128,12 +145,59 @@ static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd 
     return true;
 }
 
+static bool just_paused(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_config *c = config_of(s);
+
+    return c->paused || s->configs[n->config_id].paused ||
+           recently(s, n->seen.pause_us, 2 * c->ttl_ms * SIM_MS) ||
+           recently(s, s->check.pause_until_us, 2 * c->ttl_ms * SIM_MS);
+}
+
+/* What counts on the machine, as the configuration wants it. */
+static enum sim_guard guard(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_watchdog *w = &n->watchdog;
+
+    if (!w->counting || w->mode == HA_WATCHDOG_OFF || w->timeout_ms > watchdog_wanted_ms(s, n) ||
+        just_paused(s, n))
+        return SIM_GUARD_NONE;
+    return w->device.kind == SIM_DEVICE_SOFT ? SIM_GUARD_SOFT : SIM_GUARD_HARDWARE;
+}
+
+/* Must it have been reset by now? Software does not count while the machine stands still, and no
+ * device knows that the store has dropped a session. */
+static bool guard_fails(const struct sim_node *n, enum sim_odd why, enum sim_guard g)
+{
+    if (g == SIM_GUARD_NONE || n->seen.key_lost != SIM_LOSS_EXPIRED)
+        return false;
+    switch (why) {
+    case SIM_ODD_FROZEN:
+    case SIM_ODD_DEAD:
+        return g == SIM_GUARD_HARDWARE || !recently(n->sim, n->thawed_us, 120 * SIM_S) ||
+               !n->thawed_machine;
+    case SIM_ODD_PAUSED_MACHINE:
+    case SIM_ODD_STOLEN:
+        return g == SIM_GUARD_HARDWARE;
+    case SIM_ODD_STUCK:
+        return true;
+    case SIM_ODD_SESSION:
+    case SIM_ODD_PAUSE_MODE:
+    case SIM_ODD_BOOTSTRAP:
+    case SIM_ODDS:
+        break;
+    }
+    return false;
+}
+
 static void check_two(struct sim *s)
 {
     struct sim_check *c = &s->check;
     struct sim_node *w[SIM_NODES_MAX];
     unsigned n = 0;
     enum sim_odd why = SIM_ODD_FROZEN;
+    enum sim_guard g = SIM_GUARD_NONE;
+    int w_lost = SIM_LOSS_NONE;
 
     for (unsigned i = 0; i < s->n; i++)
         if (takes_writes(&s->nodes[i]))
@@ -151,15 +215,95 @@ static void check_two(struct sim *s)
             check_violation(s, w[i], SIM_RULE_two_primaries, "%s and %s", w[0]->name, w[1]->name);
             return;
         }
+        g = guard(s, w[i]);
+        w_lost = w[i]->seen.key_lost;
+        if (guard_fails(w[i], why, g)) {
+            check_violation(s, w[i], SIM_RULE_guard_late, "%s (%s)", sim_odd_names[why],
+                            sim_guard_names[g]);
+            return;
+        }
     }
     if (!c->two) {
+        if (g != SIM_GUARD_NONE && why != SIM_ODD_PAUSE_MODE &&
+            w_lost != SIM_LOSS_EXPIRED) /* that is why the watchdog had no reason to fire */
+            why = SIM_ODD_SESSION;
         c->two = true;
         c->two_why = why;
         c->two_since_us = s->now_us;
         c->odd_n[why]++;
+        c->guarded_n[why][g]++;
         sim_note(s, w[0], SIM_NOTE_ODD, "%s and %s both take writes: %s", w[0]->name, w[1]->name,
                  sim_odd_names[why]);
     }
+}
+
+/* ---- watchdogs ------------------------------------------------------------------------------- */
+
+/** So long a primary may be without: its agent has just begun, a pause has ended, … */
+#define UNGUARDED_US (20 * SIM_S)
+
+static bool acts(const struct sim_node *n)
+{
+    return n->up && n->running && !n->frozen && !n->paused;
+}
+
+/* Told of each commit. */
+static void check_guarded(struct sim *s, struct sim_node *n)
+{
+    const struct sim_keys *k = &s->store.keys;
+    uint64_t grace_us = UNGUARDED_US + 2 * config_of(s)->loop_wait_ms * SIM_MS;
+
+    if (n->watchdog.mode != HA_WATCHDOG_REQUIRED || n->watchdog.counting || !acts(n) ||
+        !(k->leader && k->leader_node == (int)n->i) || just_paused(s, n)) {
+        n->seen.unguarded_us = 0;
+        return;
+    }
+    if (!n->seen.unguarded_us)
+        n->seen.unguarded_us = s->now_us;
+    if (!recently(s, n->seen.unguarded_us, grace_us) && !recently(s, n->thawed_us, grace_us) &&
+        !n->pm.stop.active)
+        check_violation(s, n, SIM_RULE_unguarded, "%s", n->ha.status);
+}
+
+void check_reset(struct sim *s, struct sim_node *n)
+{
+    const struct sim_config *c = config_of(s);
+    uint64_t late_us = (MARGIN_MS + SLACK_MS) * SIM_MS;
+    enum sim_reset why;
+
+    if (n->paused || (recently(s, n->thawed_us, late_us) && n->thawed_machine))
+        why = SIM_RESET_MACHINE;
+    else if (n->frozen ||
+             (acts(n) && recently(s, n->thawed_us, late_us) && n->thawed_us != n->seen.agent_up_us))
+        why = SIM_RESET_FROZEN;
+    else if (!acts(n) || recently(s, n->seen.agent_up_us, c->ttl_ms * SIM_MS + late_us))
+        why = SIM_RESET_DEAD;
+    else if (n->watchdog.device.stays || recently(s, n->seen.device_us, c->ttl_ms * SIM_MS))
+        why = SIM_RESET_DEVICE;
+    else if (n->pg.proc != PG_DOWN && n->pm.stop.active)
+        why = SIM_RESET_STOP;
+    else {
+        check_violation(s, n, SIM_RULE_needless_reset, "%s", n->ha.status);
+        return;
+    }
+    s->check.reset_n[why]++;
+}
+
+void check_disarmed(struct sim *s, struct sim_node *n)
+{
+    /* Where it is not required, one that hears no keepalives, or cannot be shortened while the
+     * store is slow, is given up instead of the leader. */
+    bool given_up = n->watchdog.mode == HA_WATCHDOG_AUTOMATIC &&
+                    (recently(s, n->seen.device_us, config_of(s)->ttl_ms * SIM_MS) ||
+                     n->watchdog.device.fixed_ms);
+
+    if (n->pg.writable && !given_up && guard(s, n) != SIM_GUARD_NONE)
+        check_violation(s, n, SIM_RULE_disarmed, "%s", n->ha.status);
+}
+
+void check_device(struct sim *s, struct sim_node *n, uint64_t dur_us)
+{
+    n->seen.device_us = s->now_us + dur_us;
 }
 
 /* For the picture: what each node is, told when it changes. */
@@ -275,6 +419,9 @@ void check_promote_signal(struct sim *s, struct sim_node *n)
                             k->leader ? s->nodes[k->leader_node].name : "nobody");
         return;
     }
+    if (n->watchdog.mode == HA_WATCHDOG_REQUIRED && !n->watchdog.counting && !just_paused(s, n) &&
+        !recently(s, n->seen.device_us, SIM_S) && !recently(s, n->seen.mode_us, SIM_S))
+        check_violation(s, n, SIM_RULE_unguarded, "it is promoted");
     s->stats.failovers++;
     for (int b = n->pg.branch; b >= 0; b = s->branches[b].parent)
         if (s->branches[b].acked_lsn > n->pg.lsn && b == n->pg.branch)
@@ -346,6 +493,7 @@ void check_ack(struct sim *s, struct sim_node *n, uint64_t lsn, bool synchronous
                         mine->tli, (unsigned long long)lsn, other->tli);
         return;
     }
+    check_guarded(s, n);
     if (!mine->first_ack_us)
         mine->first_ack_us = s->now_us;
     mine->last_ack_us = s->now_us;
@@ -359,14 +507,30 @@ void check_ack(struct sim *s, struct sim_node *n, uint64_t lsn, bool synchronous
  * --------------------------------------------------------------------------------------------------
  */
 
+/* How long a leader can do without the store: its lease, or what its watchdog leaves of it. */
+static uint64_t budget_ms(const struct sim *s, const struct sim_config *cfg)
+{
+    uint64_t lives = cfg->ttl_ms, spent = MARGIN_MS + SLACK_MS, loop = cfg->loop_wait_ms;
+
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct sim_watchdog *w = &s->nodes[i].watchdog;
+        uint64_t timeout = w->counting ? w->timeout_ms : 0;
+
+        if (timeout && timeout < lives)
+            lives = timeout;
+    }
+    if (lives < cfg->ttl_ms && lives > MARGIN_MS && (lives - MARGIN_MS) / 2 < loop)
+        loop = (lives - MARGIN_MS) / 2;
+    return lives > spent + loop ? lives - spent - loop : 0;
+}
+
 /* What may be a reason to demote a leader, and how long it may have its consequences. */
 void check_fault(struct sim *s, const struct sim_fault *f)
 {
     struct sim_check *c = &s->check;
     const struct sim_config *cfg = config_of(s);
     uint64_t ttl_us = cfg->ttl_ms * SIM_MS, until = s->now_us + f->dur_us + 3 * ttl_us;
-    uint64_t spent = MARGIN_MS + SLACK_MS + cfg->loop_wait_ms;
-    uint64_t budget_us = cfg->ttl_ms > spent ? (cfg->ttl_ms - spent) * SIM_MS : 0;
+    uint64_t budget_us = budget_ms(s, cfg) * SIM_MS;
     bool store = false;
 
     switch (f->kind) {
@@ -411,6 +575,12 @@ void check_fault(struct sim *s, const struct sim_fault *f)
     case SIM_FAULT_SLOW_ANSWERS:
     case SIM_FAULT_WHEN: /* what it brings is a fault of its own */
         return;
+    case SIM_FAULT_WATCHDOG_GONE:
+    case SIM_FAULT_WATCHDOG_BUSY:
+    case SIM_FAULT_WATCHDOG_DEAF:
+    case SIM_FAULT_WATCHDOG_MODE:
+        check_device(s, &s->nodes[f->node], f->dur_us);
+        break;
     case SIM_FAULT_SCHEDULED_SWITCHOVER:
     case SIM_FAULT_SCHEDULE_RESTART:
     case SIM_FAULT_SCHEDULE_RESTART_IF:
@@ -507,6 +677,15 @@ void check_pause(struct sim *s, bool paused)
 /* ---- in the end
  * --------------------------------------------------------------------------------------------- */
 
+static bool can_guard(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_device *d = &n->watchdog.device;
+    uint64_t wanted = watchdog_wanted_ms(s, n);
+
+    return wanted >= HA_WATCHDOG_TIMEOUT_MIN_MS && watchdog_usable(n) &&
+           (!d->fixed_ms || (d->fixed_ms <= wanted && d->fixed_ms >= HA_WATCHDOG_TIMEOUT_MIN_MS));
+}
+
 /* May it lead, as the configuration draws the line? */
 static bool has_data(const struct sim *s, const struct sim_node *n)
 {
@@ -514,6 +693,8 @@ static bool has_data(const struct sim *s, const struct sim_node *n)
     const struct sim_config *c = config_of(s);
 
     if (n->pg.dir != PM_DIR_OK || n->pg.broken || n->pg.foreign)
+        return false;
+    if (n->watchdog.mode == HA_WATCHDOG_REQUIRED && !can_guard(s, n))
         return false;
     if (k->leader && k->leader_node == (int)n->i)
         return true;

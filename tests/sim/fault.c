@@ -99,6 +99,13 @@ static void schedule_switchover(struct sim *s, const struct sim_fault *f, bool r
     wake_one(s, f);
 }
 
+static void on_reload(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    (void)ev;
+    if (n->running)
+        node_push_policy(s, n);
+}
+
 static void set_tags(struct sim *s, struct sim_node *n, unsigned bits)
 {
     struct pgv_tags t = s->plan.tags[n->i];
@@ -173,6 +180,21 @@ static void shut_down(struct sim *s, struct sim_node *n, uint64_t back_us)
     n->restart_us = back_us;
     check_asked(s, n);
     node_feed(s, n, &ev);
+}
+
+void machine_power(struct sim *s, struct sim_node *n, bool on)
+{
+    if (on) {
+        cut(s, n, false, true, true, true);
+        node_start(s, n, 2 * SIM_S);
+        return;
+    }
+    if (n->paused)
+        node_thaw(s, n, true, 0);
+    node_kill(s, n);
+    watchdog_power_lost(n);
+    pg_crash(s, n, "power lost");
+    cut(s, n, true, true, true, true);
 }
 
 static void apply(struct sim *s, const struct sim_fault *f, bool begin)
@@ -317,16 +339,7 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         }
         break;
     case SIM_FAULT_MACHINE_CRASH:
-        if (begin) {
-            if (n->paused)
-                node_thaw(s, n, true, 0);
-            node_kill(s, n);
-            pg_crash(s, n, "power lost");
-            cut(s, n, true, true, true, true);
-        } else {
-            cut(s, n, false, true, true, true);
-            node_start(s, n, 2 * SIM_S);
-        }
+        machine_power(s, n, !begin);
         break;
     case SIM_FAULT_WALL_STEP:
         n->wall_off_us += f->arg * (int64_t)SIM_S;
@@ -401,6 +414,24 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
             break; /* a second cluster would be made beside the first */
         s->check.strangers = true;
         store_delete_initialize(s);
+        break;
+    case SIM_FAULT_WATCHDOG_GONE:
+        watchdog_goes_away(n, begin);
+        break;
+    case SIM_FAULT_WATCHDOG_BUSY:
+        n->watchdog.busy = begin;
+        break;
+    case SIM_FAULT_WATCHDOG_DEAF:
+        n->watchdog.deaf = begin;
+        break;
+    case SIM_FAULT_PG_STUCK:
+        n->pg.stuck = begin;
+        n->seen.stuck_us = s->now_us;
+        break;
+    case SIM_FAULT_WATCHDOG_MODE:
+        n->watchdog.mode = (enum ha_watchdog_mode)f->arg;
+        n->seen.mode_us = s->now_us;
+        sim_in(s, 0, SIM_AGENT, n, on_reload, 0, 0, 0); /* a frozen one hears of it later */
         break;
     case SIM_FAULT_INITIALIZE_REMOVED:
         s->check.strangers = true;

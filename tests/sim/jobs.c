@@ -310,7 +310,7 @@ static void on_sigint(struct sim *s, struct sim_node *n, const struct sim_ev *ev
 
     if (ev->a != pg->life || pg->proc == PG_DOWN)
         return;
-    if (pg->backends_hang) {
+    if (pg->backends_hang || pg->stuck) {
         sim_in(s, 100 * SIM_MS, SIM_MACHINE, n, on_sigint, pg->life, 0, 0);
         return;
     }
@@ -330,6 +330,10 @@ static void on_sigquit(struct sim *s, struct sim_node *n, const struct sim_ev *e
 {
     if (ev->a != n->pg.life || n->pg.proc == PG_DOWN)
         return;
+    if (n->pg.stuck) {
+        sim_in(s, 100 * SIM_MS, SIM_MACHINE, n, on_sigquit, n->pg.life, 0, 0);
+        return;
+    }
     pg_stop_sessions(s, n);
     sim_in(s, sim_lat(s, SIM_MS, 20 * SIM_MS), SIM_MACHINE, n, on_down, n->pg.life, 0, 0);
 }
@@ -377,7 +381,7 @@ static void on_stop_go(struct sim *s, struct sim_node *n, const struct sim_ev *e
     if (ev->a != n->pm.stop.gen || !n->pm.stop.active || n->pm.stop.signalled)
         return;
     if (n->pg.proc == PG_DOWN)
-        return;       /* its end is on its way */
+        return;                                           /* its end is on its way */
     if (n->pg.hung && n->pm.stop.args.checkpoint_first) { /* the query gets no answer */
         sim_in(s, SIM_S, SIM_AGENT, n, on_stop_go, ev->a, 0, 0);
         return;

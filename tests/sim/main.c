@@ -144,6 +144,7 @@ static double wall_s(void)
 
 struct totals {
     uint64_t seeds, failed, odd_n[SIM_ODDS], odd_us[SIM_ODDS], mixed;
+    uint64_t guarded_n[SIM_ODDS][SIM_GUARDS], reset_n[SIM_RESETS], modes[3];
     uint64_t sync_all;               /* seeds in which every node must confirm */
     double three_cpu_s, three_sim_s; /* of clusters of three nodes */
     double cpu_from, sim_from;
@@ -167,7 +168,12 @@ static void add_up(struct totals *t, const struct sim *s)
     for (unsigned i = 0; i < SIM_ODDS; i++) {
         t->odd_n[i] += s->check.odd_n[i];
         t->odd_us[i] += s->check.odd_us[i];
+        for (unsigned g = 0; g < SIM_GUARDS; g++)
+            t->guarded_n[i][g] += s->check.guarded_n[i][g];
     }
+    for (unsigned i = 0; i < SIM_RESETS; i++)
+        t->reset_n[i] += s->check.reset_n[i];
+    t->modes[s->plan.watchdog]++;
 }
 
 static void print_stats(const struct sim *s, const struct totals *t, double cpu, bool table)
@@ -197,8 +203,18 @@ static void print_stats(const struct sim *s, const struct totals *t, double cpu,
     printf("two primaries that only fencing hardware could have prevented:\n");
     for (unsigned i = 0; i < SIM_ODDS; i++)
         if (t->odd_n[i])
-            printf("  %6llu  %8.1f s  %s\n", (unsigned long long)t->odd_n[i],
-                   (double)t->odd_us[i] / 1e6, sim_odd_names[i]);
+            printf("  %6llu  %8.1f s  %s (with a software watchdog %llu, hardware %llu)\n",
+                   (unsigned long long)t->odd_n[i], (double)t->odd_us[i] / 1e6, sim_odd_names[i],
+                   (unsigned long long)t->guarded_n[i][SIM_GUARD_SOFT],
+                   (unsigned long long)t->guarded_n[i][SIM_GUARD_HARDWARE]);
+    printf("watchdog off in %llu seeds, automatic in %llu, required in %llu; machines that it has "
+           "reset: %llu\n",
+           (unsigned long long)t->modes[HA_WATCHDOG_OFF],
+           (unsigned long long)t->modes[HA_WATCHDOG_AUTOMATIC],
+           (unsigned long long)t->modes[HA_WATCHDOG_REQUIRED], (unsigned long long)st->resets);
+    for (unsigned i = 0; i < SIM_RESETS; i++)
+        if (t->reset_n[i])
+            printf("  %6llu  %s\n", (unsigned long long)t->reset_n[i], sim_reset_names[i]);
     printf("standbys on another history of the same timeline number: %llu\n",
            (unsigned long long)t->mixed);
     if (!table)

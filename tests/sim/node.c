@@ -141,6 +141,8 @@ void node_push_policy(struct sim *s, struct sim_node *n)
     p->remove_on_diverged = s->plan.remove_on_diverged;
     p->remove_on_rewind_failure = s->plan.remove_on_rewind_failure;
     p->use_slots = true;
+    p->watchdog = n->watchdog.mode;
+    p->watchdog_timeout_ms = p->watchdog ? watchdog_wanted_ms(s, n) : 0;
     p->tags = n->tags;
     ev.u.policy = p;
     step(s, n, &ev);
@@ -246,6 +248,8 @@ static void ask_one(struct sim *s, struct sim_node *asker, struct ha_peer *p, bo
     p->timeline = pg_tli(s, n);
     p->nofailover = n->tags.nofailover;
     p->failover_priority = n->tags.failover_priority;
+    p->watchdog_failed = n->watchdog.mode == HA_WATCHDOG_REQUIRED &&
+                         (!watchdog_wanted_ms(s, n) || !watchdog_usable(n));
 }
 
 void node_answer_peers(struct sim *s, struct sim_node *n)
@@ -401,6 +405,7 @@ static const struct pump_ports ports = {
     .slots = pm_port_slots,
     .callback = port_callback,
     .answer = port_answer,
+    .watchdog = watchdog_port,
     .log = port_log,
     .cycle_done = port_cycle_done,
     .exit = port_exit,
@@ -429,6 +434,7 @@ void node_init(struct sim *s, unsigned i)
     n->boot_us = sim_lat(s, 1000 * SIM_S, 100000 * SIM_S);
     n->wall_off_us = (int64_t)sim_lat(s, 0, 2 * SIM_S) - (int64_t)SIM_S;
     n->timer_us = SIM_MAX_US;
+    watchdog_init_node(s, n);
     pg_init_node(s, n);
 }
 
@@ -511,6 +517,7 @@ void node_kill(struct sim *s, struct sim_node *n)
     if (s->store.keys.init != DCS_INIT_SYSID || n->pm.job == PM_JOB_MOVE_DATA_ASIDE)
         s->check.strangers = true;
     n->up = n->running = n->frozen = n->when_due = n->peers_asked = false;
+    watchdog_agent_gone(n);
     n->life++;
     n->froze_us = s->now_us;
     s->check.dirty = true;
@@ -523,8 +530,10 @@ void node_freeze(struct sim *s, struct sim_node *n, bool machine)
     else
         n->frozen = true;
     n->froze_us = s->now_us;
-    if (machine)
+    if (machine) {
+        watchdog_machine_stops(s, n);
         pg_links_changed(s);
+    }
     s->check.dirty = true;
 }
 
@@ -539,6 +548,8 @@ void node_thaw(struct sim *s, struct sim_node *n, bool machine, uint64_t stolen_
     n->stolen_us += stolen_us;
     n->thawed_us = s->now_us;
     n->thawed_machine = machine;
+    if (machine)
+        watchdog_machine_goes_on(s, n);
     n->n_deferred = 0;
     /* In the order in which they came; what may not run yet is put aside again. */
     for (unsigned i = 0; i < many; i++) {

@@ -12,7 +12,8 @@
 /* What only the plans of seeds above PLAN_FIRST_SEEDS hold begins here. */
 #define FIRST_KINDS SIM_FAULT_SCHEDULED_SWITCHOVER
 #define SECOND_KINDS SIM_FAULT_SLOW_ANSWERS
-#define KINDS SIM_FAULT_FOREIGN_DATA /* the rest is for scenarios */
+#define WATCHDOG_KINDS SIM_FAULT_WATCHDOG_GONE /* above PLAN_WATCHDOG_SEEDS */
+#define KINDS SIM_FAULT_FOREIGN_DATA           /* the rest is for scenarios */
 
 static const struct {
     const char *name, *needs;
@@ -136,6 +137,9 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
     case SIM_FAULT_START_TIMEOUT:
         f->arg = (int64_t)(sim_rng_permille(r, 300) ? 0 : sim_rng_range(r, 5, 300));
         break;
+    case SIM_FAULT_WATCHDOG_MODE:
+        f->arg = (int64_t)sim_rng_below(r, 3);
+        break;
     case SIM_FAULT_MAXIMUM_LAG:
         f->arg = (int64_t)sim_rng_range(r, 1, 1024) * 1024;
         break;
@@ -169,6 +173,28 @@ static void make_more(struct sim_plan *p, struct sim_rng *r)
     }
 }
 
+/* The first two have what is required, so that somebody may lead. */
+static void make_watchdogs(struct sim_plan *p, struct sim_rng *r)
+{
+    p->watchdog = sim_rng_permille(r, 250)   ? HA_WATCHDOG_OFF
+                  : sim_rng_permille(r, 400) ? HA_WATCHDOG_AUTOMATIC
+                                             : HA_WATCHDOG_REQUIRED;
+    p->safety_margin = sim_rng_permille(r, 700)   ? 5
+                       : sim_rng_permille(r, 700) ? -1
+                                                  : (int)sim_rng_range(r, 0, 16);
+    for (unsigned i = 0; i < p->nodes; i++) {
+        struct sim_device *d = &p->devices[i];
+        bool must = i < 2 && p->watchdog == HA_WATCHDOG_REQUIRED;
+
+        d->kind = !must && sim_rng_permille(r, 200) ? SIM_DEVICE_NONE
+                  : sim_rng_permille(r, 300)        ? SIM_DEVICE_SOFT
+                                                    : SIM_DEVICE_HARDWARE;
+        if (!must && sim_rng_permille(r, 200))
+            d->fixed_ms = sim_rng_range(r, 8, 60) * 1000;
+        d->stays = sim_rng_permille(r, 100);
+    }
+}
+
 /* A moment after another one, and on the same node: what one has begun the next one meets. */
 static void join_burst(const struct sim_plan *p, struct sim_rng *r, struct sim_fault *f)
 {
@@ -184,11 +210,12 @@ void plan_make(struct sim_plan *p, uint64_t seed)
 {
     struct sim_rng r;
     bool allowed[SIM_FAULTS];
-    unsigned n_allowed = 0, wiped = 0;
-    unsigned kinds_n = seed > PLAN_SECOND_SEEDS  ? KINDS
-                       : seed > PLAN_FIRST_SEEDS ? SECOND_KINDS
-                                                 : FIRST_KINDS;
+    unsigned n_allowed = 0, wiped = 0, kinds_n;
 
+    kinds_n = seed > PLAN_WATCHDOG_SEEDS ? KINDS
+              : seed > PLAN_SECOND_SEEDS ? WATCHDOG_KINDS
+              : seed > PLAN_FIRST_SEEDS  ? SECOND_KINDS
+                                         : FIRST_KINDS;
     memset(p, 0, sizeof(*p));
     sim_rng_seed(&r, seed);
     p->seed = seed;
@@ -221,6 +248,8 @@ void plan_make(struct sim_plan *p, uint64_t seed)
     p->faults_until_us = p->faults_from_us + sim_rng_range(&r, 120, 3600) * SIM_S;
     if (seed > PLAN_FIRST_SEEDS)
         make_more(p, &r);
+    if (seed > PLAN_WATCHDOG_SEEDS)
+        make_watchdogs(p, &r);
     for (unsigned k = 0; k < kinds_n; k++) {
         allowed[k] = sim_rng_permille(&r, 300);
         if (k == SIM_FAULT_MACHINE_STEAL && sim_rng_permille(&r, 800))
@@ -285,6 +314,15 @@ void plan_print(const struct sim_plan *p, FILE *to)
         fprintf(to, "plan synchronous_standby_names='%s' local=%u of 1000\n", names,
                 p->sync.local_pm);
     }
+    if (p->watchdog)
+        fprintf(to, "plan watchdog %s safety_margin=%d\n",
+                p->watchdog == HA_WATCHDOG_REQUIRED ? "required" : "automatic", p->safety_margin);
+    for (unsigned i = 0; i < p->nodes && p->watchdog; i++)
+        fprintf(to, "plan n%u watchdog device=%s fixed=%llu s stays=%d\n", i + 1,
+                p->devices[i].kind == SIM_DEVICE_NONE   ? "none"
+                : p->devices[i].kind == SIM_DEVICE_SOFT ? "soft"
+                                                        : "hardware",
+                (unsigned long long)(p->devices[i].fixed_ms / 1000), p->devices[i].stays);
     if (p->bootstrap_recovery_us)
         fprintf(to, "plan custom bootstrap, recovery takes %llu s\n",
                 (unsigned long long)(p->bootstrap_recovery_us / SIM_S));

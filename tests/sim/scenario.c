@@ -8,6 +8,8 @@
  *   nofailover n3 | priority n2 5 | replicatefrom n3 n2 | lag n2 500
  *   sync ANY 1 (*) | sync 2 (n1,n2,n3) | sync_local 200
  *                            synchronous_standby_names; so many of 1000 commits do not wait
+ *   watchdog off|automatic|required | safety_margin 5
+ *   device n1 none|hardware|soft [fixed S] [stays]       hardware unless it is said
  *   bootstrap_fails n1 1 | post_bootstrap_fails n1 1 | bootstrap_recovery 30 | no_bootstrap n2
  *   early 2 FAULT [n1] [for MS] [arg A]   before anybody leads: seconds since the very beginning
  *   at 10 FAULT [n1] [for MS] [arg A]
@@ -22,7 +24,8 @@
  * does, when a bootstrap fails). WHAT: leader n1 | leader other n1 | leader none | writable n1 |
  * writable none | following n2 promotions N | demotions N | lost BYTES | odd N | settled | status
  * n1 SOME TEXT acknowledging n1 | waiting n1 (its commits, for standbys) | sync_losses N restarted
- * n1 (its server, since the begin) That no checker complains is always expected.
+ * n1 (its server, since the begin) | armed n1 (its watchdog counts) | resets N (by watchdogs). That
+ * no checker complains is always expected.
  */
 #include "tests/sim/sim.h"
 
@@ -128,6 +131,12 @@ static bool holds(struct script *x, char **w, unsigned n, bool *ret)
         for (unsigned o = 0; o < SIM_ODDS; o++)
             odd += s->check.odd_n[o];
         *ret = odd == strtoul(arg, NULL, 10);
+    } else if (!strcmp(what, "armed") && i >= 0) {
+        *ret = s->nodes[i].watchdog.counting;
+    } else if (!strcmp(what, "disarmed") && i >= 0) {
+        *ret = !s->nodes[i].watchdog.counting;
+    } else if (!strcmp(what, "resets")) {
+        *ret = s->stats.resets == strtoull(arg, NULL, 10);
     } else if (!strcmp(what, "sync_losses")) {
         *ret = s->stats.sync_losses - x->sync_losses == strtoull(arg, NULL, 10);
     } else if (!strcmp(what, "acknowledging") && i >= 0) {
@@ -267,6 +276,41 @@ static bool sync_setting(struct script *x, char **w, unsigned n)
     return true;
 }
 
+static bool device(struct script *x, char **w, unsigned n)
+{
+    static const char *const names[] = { "none", "hardware", "soft" };
+    struct sim_device *d = &x->plan.devices[node_of(w[1])];
+    unsigned k = 0;
+
+    while (k < 3 && strcmp(names[k], w[2]) != 0)
+        k++;
+    if (k == 3)
+        return complain(x, "no such device:", w[2]);
+    d->kind = (enum sim_device_kind)k;
+    for (unsigned i = 3; i < n; i++) {
+        if (!strcmp(w[i], "stays"))
+            d->stays = true;
+        else if (!strcmp(w[i], "fixed") && i + 1 < n)
+            d->fixed_ms = strtoull(w[++i], NULL, 10) * 1000;
+        else
+            return complain(x, "what is", w[i]);
+    }
+    return true;
+}
+
+static bool watchdog(struct script *x, const char *mode)
+{
+    static const char *const names[] = { "off", "automatic", "required" };
+    unsigned k = 0;
+
+    while (k < 3 && strcmp(names[k], mode) != 0)
+        k++;
+    if (k == 3)
+        return complain(x, "no mode of a watchdog:", mode);
+    x->plan.watchdog = (enum ha_watchdog_mode)k;
+    return true;
+}
+
 static bool setting(struct script *x, char **w, unsigned n)
 {
     struct sim_plan *p = &x->plan;
@@ -317,6 +361,12 @@ static bool setting(struct script *x, char **w, unsigned n)
         p->bootstrap_fails[i] = (unsigned)strtoul(w[2], NULL, 10), x->any_leader = true;
     else if (!strcmp(w[0], "post_bootstrap_fails") && i >= 0 && n > 2)
         p->post_bootstrap_fails[i] = (unsigned)strtoul(w[2], NULL, 10), x->any_leader = true;
+    else if (!strcmp(w[0], "watchdog") && n > 1)
+        return watchdog(x, w[1]);
+    else if (!strcmp(w[0], "safety_margin") && n > 1)
+        p->safety_margin = (int)strtol(w[1], NULL, 10);
+    else if (!strcmp(w[0], "device") && i >= 0 && n > 2)
+        return device(x, w, n);
     else if (!strcmp(w[0], "sync_mode"))
         p->config.sync_mode = v != 0;
     else if (!strcmp(w[0], "bootstrap_recovery"))
@@ -360,7 +410,9 @@ bool scenario_run(struct sim *s, const char *path, bool *ret_ok, struct pgv_erro
     for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
         x->plan.tags[i] = (struct pgv_tags){ .failover_priority = 1, .sync_priority = 1 };
         x->plan.lag_us[i] = 0;
+        x->plan.devices[i].kind = SIM_DEVICE_HARDWARE;
     }
+    x->plan.safety_margin = 5;
     while (fgets(line, sizeof(line), f)) {
         unsigned n = 0;
         char *save = NULL;

@@ -9,7 +9,8 @@
  *
  * Files: world.c the scheduler, randomness, notes; store.c the store's side of etcd, dcs.c the
  * agent's side of it; postgres.c the servers, sync.c commits that wait for standbys, jobs.c what an
- * agent sees of and does to its own; node.c an agent under its ports; client.c the writers; plan.c
+ * agent sees of and does to its own; watchdog.c the machines' watchdogs; node.c an agent under its
+ * ports; client.c the writers; plan.c
  * topology and faults from a seed; fault.c what a fault does; check.c what must never happen
  * (shares no code with the brain); reach.c which states met which events; scenario.c scripts;
  * record.c flight recordings of the agents; trace.c recordings as tests; html.c the picture; main.c
@@ -289,6 +290,7 @@ struct sim_pg {
     unsigned fail_bootstraps, fail_post_bootstraps;
     bool replay_paused;    /* until somebody resumes it; then it ends */
     bool foreign;          /* the data is another cluster's */
+    bool stuck;            /* no signal reaches it */
     bool stop_hangs, hung; /* hung: new connections and queries get no answer */
     uint64_t pre_promote_us, promote_us, recovery_us, stop_us, lag_us, answer_us;
     bool disk_gone, dir_hidden;
@@ -382,6 +384,45 @@ void pm_answer_follow(struct sim *s, struct sim_node *n);
 void pm_answer_checkpoint(struct sim *s, struct sim_node *n);
 void pm_answer_slots(struct sim *s, struct sim_node *n);
 
+/* ---- watchdog.c ------------------------------------------------------------------------------ */
+
+enum sim_device_kind {
+    SIM_DEVICE_NONE,
+    SIM_DEVICE_HARDWARE, /* counts real time, whatever the machine does */
+    SIM_DEVICE_SOFT,     /* stands still while the machine does */
+};
+struct sim_device {
+    enum sim_device_kind kind;
+    uint64_t fixed_ms; /* its time-out cannot be changed; 0: it can */
+    bool stays;        /* it cannot be closed */
+};
+
+struct sim_watchdog {
+    struct sim_device device;
+    enum ha_watchdog_mode mode; /* of the agent's configuration */
+    bool open;                  /* by the agent's process */
+    bool counting;
+    uint64_t timeout_ms;
+    uint64_t fires_ms, fires_us; /* by the agent's clock, by the world's */
+    uint64_t left_us;            /* SOFT, while the machine stands still */
+    uint32_t gen;
+    /* what hurts it */
+    bool gone; /* no such device */
+    bool busy; /* it cannot be opened, although it looks as if */
+    bool deaf; /* keepalives fail, it goes on counting */
+};
+
+void watchdog_init_node(struct sim *s, struct sim_node *n);
+/** As configured; 0: impossible. */
+uint64_t watchdog_wanted_ms(const struct sim *s, const struct sim_node *n);
+bool watchdog_usable(const struct sim_node *n);
+void watchdog_port(void *data, const struct ha_effect *e);
+void watchdog_machine_stops(struct sim *s, struct sim_node *n);
+void watchdog_machine_goes_on(struct sim *s, struct sim_node *n);
+void watchdog_power_lost(struct sim_node *n);
+void watchdog_agent_gone(struct sim_node *n);
+void watchdog_goes_away(struct sim_node *n, bool begin);
+
 /* ---- node.c
  * -------------------------------------------------------------------------------------- */
 
@@ -408,6 +449,7 @@ struct sim_node {
     struct sim_dcs dcs;
     struct sim_pg pg;
     struct sim_pm pm;
+    struct sim_watchdog watchdog;
     struct {
         struct {
             uint64_t lsn, since_us;
@@ -443,6 +485,10 @@ struct sim_node {
         uint64_t acked_us;
         uint64_t pause_us; /* it believed in a pause until then */
         uint64_t agent_up_us;
+        uint64_t unguarded_us; /* takes writes without a watchdog since then; 0: does not */
+        uint64_t stuck_us;     /* PostgreSQL heeded no signals until then */
+        uint64_t mode_us;      /* watchdog.mode was changed */
+        uint64_t device_us;    /* something befell its watchdog, which lasts until then */
     } seen;
 };
 
@@ -543,6 +589,9 @@ struct sim_plan {
     uint64_t bootstrap_recovery_us; /* a custom bootstrap that recovers first; 0: initdb */
     uint64_t client_every_us, client_bytes;
     struct sim_sync sync;
+    enum ha_watchdog_mode watchdog;
+    int safety_margin; /* -1: half of ttl */
+    struct sim_device devices[SIM_NODES_MAX];
     uint64_t latency_us;
     uint64_t faults_from_us, faults_until_us;
     unsigned n_faults;
@@ -556,11 +605,14 @@ struct sim_plan {
  */
 #define PLAN_FIRST_SEEDS 10000000ull
 #define PLAN_SECOND_SEEDS 100000000ull
+#define PLAN_WATCHDOG_SEEDS 1000000000ull
 void plan_make(struct sim_plan *p, uint64_t seed);
 void plan_print(const struct sim_plan *p, FILE *to);
 const char *fault_name(enum sim_fault_kind kind);
 void fault_begin(struct sim *s, const struct sim_fault *f);
 void fault_schedule(struct sim *s, unsigned i);
+/** Everything on the machine ends at once; or it boots, and its agent is started. */
+void machine_power(struct sim *s, struct sim_node *n, bool on);
 /** Nothing lies in wait any more, and nobody keeps the cluster paused. */
 void fault_heal(struct sim *s);
 /** In which time after the last fault everything must be well again, from the configuration. */
@@ -591,12 +643,26 @@ enum sim_odd {
     SIM_ODD_DEAD,
     SIM_ODD_PAUSED_MACHINE,
     SIM_ODD_STOLEN,
+    SIM_ODD_STUCK,
     SIM_ODD_SESSION,
     SIM_ODD_PAUSE_MODE,
     SIM_ODD_BOOTSTRAP,
     SIM_ODDS
 };
 extern const char *const sim_odd_names[SIM_ODDS];
+/** What guarded the one without the key. */
+enum sim_guard { SIM_GUARD_NONE, SIM_GUARD_SOFT, SIM_GUARD_HARDWARE, SIM_GUARDS };
+extern const char *const sim_guard_names[SIM_GUARDS];
+/** Why a watchdog fired. */
+enum sim_reset {
+    SIM_RESET_FROZEN,
+    SIM_RESET_DEAD,
+    SIM_RESET_MACHINE, /* asleep or stopped */
+    SIM_RESET_STOP,    /* PostgreSQL does not end */
+    SIM_RESET_DEVICE,  /* keepalives failed, or it cannot be closed */
+    SIM_RESETS
+};
+extern const char *const sim_reset_names[SIM_RESETS];
 
 void check_init(struct sim *s);
 void check_after_event(struct sim *s);
@@ -614,6 +680,9 @@ void check_attached(struct sim *s, struct sim_node *n, struct sim_node *up);
 void check_fault(struct sim *s, const struct sim_fault *f);
 void check_asked(struct sim *s, const struct sim_node *n); /* by people; NULL: of the cluster */
 void check_pause(struct sim *s, bool paused);
+void check_reset(struct sim *s, struct sim_node *n);
+void check_disarmed(struct sim *s, struct sim_node *n);
+void check_device(struct sim *s, struct sim_node *n, uint64_t dur_us); /* a fault of its watchdog */
 bool check_leader_settled(struct sim *s); /* one leader accepts writes */
 bool check_all_settled(struct sim *s, char *why, size_t why_bytes);
 
@@ -625,6 +694,8 @@ struct sim_check {
     uint64_t at_us;
     uint64_t odd_us[SIM_ODDS];
     unsigned odd_n[SIM_ODDS];
+    unsigned guarded_n[SIM_ODDS][SIM_GUARDS]; /* the same, by what guarded it */
+    unsigned reset_n[SIM_RESETS];
     bool two; /* two are writable now */
     enum sim_odd two_why;
     uint64_t two_since_us;
@@ -656,7 +727,7 @@ struct sim_mark { /* kept for the picture */
 #define SIM_CLASSES 16 /* of states, see reach.c */
 struct sim_stats {
     uint64_t events, steps, acks, refused, promotions, demotions, failovers, jobs, sim_us;
-    uint64_t bootstraps, clones, rewinds;
+    uint64_t bootstraps, clones, rewinds, resets;
     uint64_t pairs[HA_EV_SHUTDOWN + 1][SIM_CLASSES]; /* event x what the node was then */
     uint64_t whys[HA_WHYS];
     uint64_t faults[SIM_FAULTS];

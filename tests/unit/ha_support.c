@@ -174,6 +174,43 @@ void w_free(struct w *w)
     free(w);
 }
 
+/* As the port keeps it: never beyond until_ms. False: nothing is to be told. */
+static bool device(struct w *w, const struct ha_effect *e)
+{
+    struct ha_watchdog *d = &w->device;
+    uint64_t timeout = d->adjustable ? e->u.watchdog.timeout_ms : d->timeout_ms;
+    uint64_t until = e->u.watchdog.until_ms, left;
+    bool same;
+
+    switch (e->u.watchdog.op) {
+    case HA_WATCHDOG_CHECK:
+        break;
+    case HA_WATCHDOG_ACTIVATE:
+        d->running = d->usable;
+        if (!d->running)
+            return true;
+        /* fall through */
+    case HA_WATCHDOG_KEEPALIVE:
+        assert_true(d->running);
+        same = d->timeout_ms == timeout;
+        d->timeout_ms = timeout;
+        if (!until || w->now_ms + timeout <= until) {
+            d->fires_ms = w->now_ms + timeout;
+            return !same || e->u.watchdog.op == HA_WATCHDOG_ACTIVATE;
+        }
+        left = (until - w->now_ms) / 1000 * 1000;
+        if (d->adjustable)
+            d->fires_ms = w->now_ms + (left ? left : 1000);
+        else if (e->u.watchdog.op == HA_WATCHDOG_ACTIVATE)
+            d->fires_ms = w->now_ms + timeout;
+        break;
+    case HA_WATCHDOG_DISABLE:
+        d->running = d->running && w->device_stays;
+        break;
+    }
+    return true;
+}
+
 static void answer(struct w *w, const struct ha_effect *e, struct ha_event *ev, bool *ret_has)
 {
     memset(ev, 0, sizeof(*ev));
@@ -210,6 +247,11 @@ static void answer(struct w *w, const struct ha_effect *e, struct ha_event *ev, 
     case HA_DO_SLOTS:
         ev->type = HA_EV_SLOTS;
         ev->u.ok = true;
+        break;
+    case HA_DO_WATCHDOG:
+        *ret_has = device(w, e) && !w->hold_watchdog;
+        ev->type = HA_EV_WATCHDOG;
+        ev->u.watchdog = w->device;
         break;
     case HA_DO_JOB:
     case HA_DO_CANCEL_JOB:
@@ -315,6 +357,22 @@ void w_request(struct w *w, const struct ha_request *r)
 
     ev.u.request = *r;
     w_event(w, &ev);
+}
+
+void w_device(struct w *w)
+{
+    struct ha_event ev = { .type = HA_EV_WATCHDOG };
+
+    ev.u.watchdog = w->device;
+    w_event(w, &ev);
+}
+
+const struct ha_effect *w_watchdog(const struct w *w, enum ha_watchdog_op op)
+{
+    for (unsigned i = 0; i < w->n; i++)
+        if (w->did[i].type == HA_DO_WATCHDOG && w->did[i].u.watchdog.op == op)
+            return &w->did[i];
+    return NULL;
 }
 
 const struct ha_effect *w_did(const struct w *w, enum ha_effect_type type)

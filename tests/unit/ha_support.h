@@ -34,6 +34,9 @@ struct w {
     unsigned n_peers;
     struct ha_peer peers[8];
     bool fits, needs_restart;
+    struct ha_watchdog device; /* timeout_ms: what it has unless it is adjustable */
+    bool device_stays;         /* it cannot be closed */
+    bool hold_watchdog;
     /* what it did */
     unsigned n;
     struct ha_effect did[W_EFFECTS_MAX];
@@ -56,6 +59,7 @@ void w_facts(struct w *w);                      /* w->pg is told */
 void w_policy(struct w *w);
 void w_job_end(struct w *w, enum postmaster_job job, enum postmaster_outcome outcome);
 void w_request(struct w *w, const struct ha_request *r);
+void w_device(struct w *w); /* w->device is told, unasked or late */
 void w_forget(struct w *w); /* forget what it did */
 
 struct dcs_member *w_member(struct w *w, const char *name);
@@ -67,6 +71,7 @@ void w_failover(struct w *w, const char *leader, const char *candidate);
 const struct ha_effect *w_did(const struct w *w, enum ha_effect_type type);
 const struct ha_effect *w_dcs(const struct w *w, enum ha_dcs_op op);
 const struct ha_effect *w_job(const struct w *w, enum postmaster_job job);
+const struct ha_effect *w_watchdog(const struct w *w, enum ha_watchdog_op op);
 const struct ha_effect *w_why(const struct w *w, enum ha_why why);
 unsigned w_count(const struct w *w, enum ha_effect_type type);
 const char *w_status(const struct w *w); /* the last status line */
