@@ -98,9 +98,8 @@ def instructions(most):
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o777)  # the agent is not root
         for name in "pgvigil", "pgvigilctl", "pgvigil-recorder":
-            os.symlink(os.path.join(os.path.dirname(binary), name), os.path.join(directory, name + ".real"))
             with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
-                run = ("valgrind --tool=callgrind --dump-before=rest_get_metrics "
+                run = ("valgrind -q --tool=callgrind --dump-before=rest_get_metrics "
                        f"--callgrind-out-file={directory}/out.%p " if name == "pgvigil" else "")
                 file.write(f'#!/bin/sh\nexec {run}{os.path.join(os.path.dirname(binary), name)} "$@"\n')
                 os.fchmod(file.fileno(), 0o755)

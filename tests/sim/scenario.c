@@ -37,7 +37,7 @@ struct script {
     struct sim_plan plan;
     bool begun, ok, any_leader;
     uint64_t base_us;
-    uint64_t promotions, demotions, lost, sync_losses;
+    uint64_t promotions, demotions, lost, sync_losses, resets;
     int64_t started_us[SIM_NODES_MAX];
     unsigned line;
     struct pgv_error *err;
@@ -67,6 +67,7 @@ static bool begin(struct script *x)
     x->begun = true;
     x->plan.scripted = true;
     x->plan.faults_from_us = 0;
+    x->resets = x->s->stats.resets; /* of the scripts before this one */
     sim_begin(x->s, &x->plan);
     while (x->s->now_us < 300 * SIM_S) {
         if (!sim_run_until(x->s, x->s->now_us + SIM_S))
@@ -136,7 +137,7 @@ static bool holds(struct script *x, char **w, unsigned n, bool *ret)
     } else if (!strcmp(what, "disarmed") && i >= 0) {
         *ret = !s->nodes[i].watchdog.counting;
     } else if (!strcmp(what, "resets")) {
-        *ret = s->stats.resets == strtoull(arg, NULL, 10);
+        *ret = s->stats.resets - x->resets == strtoull(arg, NULL, 10);
     } else if (!strcmp(what, "sync_losses")) {
         *ret = s->stats.sync_losses - x->sync_losses == strtoull(arg, NULL, 10);
     } else if (!strcmp(what, "acknowledging") && i >= 0) {
