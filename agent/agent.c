@@ -84,6 +84,7 @@ static struct agent_pump the_pump; /* one agent per process; large, so not on a 
 static struct recorder the_recorder;
 
 static void push_view(struct agent *a);
+static void tell_watchdog(struct agent *a);
 
 /*
  * One event for the brain. Whether the watched view still follows the store may have changed
@@ -100,11 +101,16 @@ static void feed(struct agent *a, struct ha_event *ev)
 
 /* ---- configuration becomes policy --------------------------------------------------------- */
 
+/* The device first: off is off, whatever the brain makes of it. */
 static void push_policy(struct agent *a)
 {
     static struct ha_policy policy;
     struct ha_event ev = { .type = HA_EV_POLICY };
+    struct watchdog_config watchdog;
 
+    agent_config_watchdog(&a->config, &watchdog);
+    if (watchdog_configure(&a->watchdog, &watchdog))
+        tell_watchdog(a);
     memset(&policy, 0, sizeof(policy));
     agent_config_policy(&a->config, &policy);
     ev.u.policy = &policy;
@@ -676,6 +682,7 @@ static void port_answer(void *data, uint32_t id, enum ha_answer answer, const ch
     }
 }
 
+/* What the device is like is told soon, but never inside the brain's step. */
 static uv_timer_t watchdog_timer;
 
 static void on_watchdog_timer(uv_timer_t *timer)
@@ -683,16 +690,36 @@ static void on_watchdog_timer(uv_timer_t *timer)
     struct agent *a = timer->data;
     struct ha_event ev = { .type = HA_EV_WATCHDOG };
 
-    if (a->pump->phase == PHASE_RUN)
-        feed(a, &ev);
+    if (a->pump->phase != PHASE_RUN)
+        return;
+    watchdog_state(&a->watchdog, &ev.u.watchdog);
+    feed(a, &ev);
 }
 
-/* There is no device: it is not usable. */
+static void tell_watchdog(struct agent *a)
+{
+    watchdog_timer.data = a;
+    uv_timer_start(&watchdog_timer, on_watchdog_timer, 0, 0);
+}
+
+/* Whether a device can be had may change by itself, and peers are told. */
+static void look_at_watchdog(struct agent *a)
+{
+    struct ha_watchdog now;
+
+    if (a->ha.policy.watchdog != HA_WATCHDOG_REQUIRED || a->ha.watchdog.running)
+        return;
+    watchdog_state(&a->watchdog, &now);
+    if (now.usable != a->ha.watchdog.usable)
+        tell_watchdog(a);
+}
+
 static void port_watchdog(void *data, const struct ha_effect *e)
 {
-    (void)data;
-    if (e->u.watchdog.op != HA_WATCHDOG_KEEPALIVE)
-        uv_timer_start(&watchdog_timer, on_watchdog_timer, 0, 0);
+    struct agent *a = data;
+
+    if (watchdog_do(&a->watchdog, e))
+        tell_watchdog(a);
 }
 
 static void port_log(void *data, enum ha_level level, enum ha_why why, const char *text)
@@ -742,6 +769,7 @@ static void port_cycle_done(void *data, enum ha_why why, const char *text)
     (void)why;
     note_memory(p);
     settle(a);
+    look_at_watchdog(a);
     a->cycles++;
     a->cycle_us_last = (pgv_clock_ms() - a->ha.cycle.since_ms) * 1000;
     measure_observe(&a->measures[MEASURE_CYCLE], a->cycle_us_last);
@@ -1004,6 +1032,7 @@ void agent_reload(struct agent *a)
     if (!taken || a->pump->phase != PHASE_RUN)
         goto out;
     reconfigure_recorder(a);
+    watchdog_look_again(&a->watchdog);
     push_policy(a);
     reconfigure_postgresql(a, true);
     apply_times(a);
@@ -1237,7 +1266,6 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     uv_timer_init(&a->loop, &skipped_timer);
     skipped_timer.data = a;
     uv_timer_init(&a->loop, &watchdog_timer);
-    watchdog_timer.data = a;
     for (unsigned i = 0; i < 3; i++) {
         uv_signal_init(&a->loop, signals[i]);
         signals[i]->data = a;
@@ -1248,6 +1276,7 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     pgv_buf_init(&p->last_status, DOCUMENT_BYTES_MAX);
     pgv_buf_init(&p->last_history, DOCUMENT_BYTES_MAX);
     pgv_buf_init(&a->scheduled_restart_json, 16384);
+    watchdog_init(&a->watchdog, &watchdog_sys_real);
     ha_init(&a->ha);
     pump_init(&p->pump, &a->ha, &real_ports, a);
     init_recorder(a);

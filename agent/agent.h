@@ -10,6 +10,7 @@
 #include "agent/config.h"
 #include "agent/ha/ha.h"
 #include "agent/measure.h"
+#include "agent/watchdog.h"
 #include "dcs/dcs.h"
 #include "http/httpc.h"
 #include "http/httpd.h"
@@ -44,6 +45,7 @@ struct agent {
     void (*peers_close_cb)(struct agent *a);
     struct rest *rest;
     struct callbacks *callbacks;
+    struct watchdog watchdog;
     struct recorder *recorder; /* NULL in tests */
     int64_t started_wall_us;
     /* the scheduled restart as its requester wrote it (rest contract), or empty */

@@ -3,9 +3,8 @@
  * agent/config.c - the local configuration at start and at reload: what must be there, and what
  * this version cannot serve and must not pretend to.
  *
- * A start with a section whose absence would change what the cluster does (Citus, a watchdog that
- * is required, another store) is refused in one sentence; silently ignoring it would promise
- * something the operator relies on.
+ * A start with a section whose absence would change what the cluster does (Citus, another store) is
+ * refused in one sentence; silently ignoring it would promise something the operator relies on.
  */
 #include "agent/config_private.h"
 #include "base/log.h"
@@ -170,19 +169,6 @@ static bool check_postgresql(const struct pgv_value *local, struct pgv_error *er
     return true;
 }
 
-/* 'required' promises a reset by hardware that this version does not give. */
-static bool check_watchdog(const struct pgv_value *local, struct pgv_error *err)
-{
-    const struct pgv_value *mode = pgv_path(local, "watchdog.mode");
-    const char *word = pgv_stringz(mode);
-
-    if (word && (strcasecmp(word, "required") == 0 || strcasecmp(word, "require") == 0))
-        return agent_config_bad(err, mode, "watchdog.mode",
-                                "'%s' is not supported by pgvigil %s; use 'off'", word,
-                                PGVIGIL_VERSION);
-    return true;
-}
-
 static bool check_store(const struct pgv_value *local, struct pgv_error *err)
 {
     /* The first of these that is there is the store. Source: Patroni, dcs.get_dcs(): alphabetical.
@@ -246,8 +232,8 @@ bool agent_config_check_local(const struct pgv_value *local, struct pgv_error *e
     if (!check_address(rest, "listen", "restapi.listen", true, err) ||
         !check_address(rest, "connect_address", "restapi.connect_address", false, err) ||
         !check_credentials(local, "restapi", err) || !check_credentials(local, "ctl", err) ||
-        !check_postgresql(local, err) || !check_watchdog(local, err) || !check_store(local, err) ||
-        !check_bootstrap(local, err))
+        !check_postgresql(local, err) || !agent_config_check_watchdog(local, err) ||
+        !check_store(local, err) || !check_bootstrap(local, err))
         return false;
     /* An incomplete section is no Citus and is ignored, as Patroni does. */
     if (pgv_is(pgv_get(citus, "group"), PGV_INT) && pgv_is(pgv_get(citus, "database"), PGV_STRING))
@@ -384,6 +370,7 @@ bool agent_config_open(struct agent_config *c, const char *path, struct pgv_erro
     if (!keep_identity(c, err))
         goto fail;
     agent_config_warn_tags(c);
+    agent_config_warn_watchdog(c);
     return true;
 fail:
     agent_config_done(c);
@@ -439,6 +426,7 @@ bool agent_config_reload(struct agent_config *c, bool *ret_changed, struct pgv_e
         agent_config_exchange(c, &next);
         agent_config_settle(c, &next);
         agent_config_warn_tags(c);
+        agent_config_warn_watchdog(c);
     }
     return true;
 }

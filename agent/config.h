@@ -114,6 +114,9 @@ bool agent_config_adopt(struct agent_config *c, const struct dcs_snapshot *s, bo
 bool agent_config_set_role(struct agent_config *c, enum pgv_role role);
 /** What the brain needs of it. */
 void agent_config_policy(const struct agent_config *c, struct ha_policy *ret);
+/** What the watchdog's device needs of it. */
+struct watchdog_config;
+void agent_config_watchdog(const struct agent_config *c, struct watchdog_config *ret);
 /** The dynamic document as compact JSON, to fill an empty /config key. */
 bool agent_config_dynamic_json(const struct agent_config *c, struct pgv_buf *b);
 /** Clamp ttl, loop_wait and retry_timeout of a document in place, with the contract's warnings. */

@@ -113,6 +113,7 @@ void agent_config_say_changes(const struct agent_config *c, const struct agent_c
     if (lines > LINES_MAX)
         pgv_log(PGV_INFO, "config", "%u further options changed", lines - LINES_MAX);
     agent_config_warn_tags(c);
+    agent_config_warn_watchdog(c);
 }
 
 /* ---- tags --------------------------------------------------------------------------------------

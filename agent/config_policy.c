@@ -6,6 +6,7 @@
  * the local file. Source: Patroni, GlobalConfig (ha contract §1.3).
  */
 #include "agent/config_private.h"
+#include "agent/watchdog.h"
 
 #include <strings.h>
 
@@ -134,7 +135,11 @@ void agent_config_policy(const struct agent_config *c, struct ha_policy *ret)
         .use_slots = use_slots ? pgv_bool_like(use_slots) : true,
     };
     int64_t lag = global_int(g, "maximum_lag_on_failover", NULL, 1048576);
+    struct watchdog_config watchdog;
 
+    agent_config_watchdog(c, &watchdog);
+    ret->watchdog = watchdog.mode;
+    ret->watchdog_timeout_ms = watchdog.possible ? to_ms(watchdog.timeout_s) : 0;
     ret->maximum_lag_bytes = lag < 0 ? 0 : (uint64_t)lag;
     pgv_copy_cut(ret->name, sizeof(ret->name), pgv_str(c->name));
     pgv_tags_read(c->tags, &ret->tags);

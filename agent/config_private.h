@@ -22,6 +22,15 @@ bool agent_config_check_local(const struct pgv_value *local, struct pgv_error *e
 /** Tags that contradict each other, in the log. */
 void agent_config_warn_tags(const struct agent_config *c);
 
+/** agent/config_watchdog.c: the part of agent_config_check_local() about its section. */
+bool agent_config_check_watchdog(const struct pgv_value *local,
+                                 struct pgv_error *err) PGV_MUST_CHECK;
+/** What a section (NULL: none) means with these times. */
+void agent_config_watchdog_of(const struct pgv_value *section, int64_t ttl_s, int64_t loop_wait_s,
+                              struct watchdog_config *ret);
+/** A mode that nobody knows, in the log. */
+void agent_config_warn_watchdog(const struct agent_config *c);
+
 /** The merged document in @a (config contract §2.4). @dynamic may be NULL. */
 bool agent_config_merge(struct pgv_arena *a, const struct pgv_value *dynamic,
                         const struct pgv_value *local, struct pgv_value **ret,

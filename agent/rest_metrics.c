@@ -146,6 +146,22 @@ static void histogram(const struct metrics *m, const char *name, const char *hel
                    (unsigned long long)h->n);
 }
 
+static void put_watchdog(const struct metrics *m, const struct watchdog *w)
+{
+    struct ha_watchdog state;
+
+    watchdog_state(w, &state);
+    gauge(m, "pgvigil_watchdog_running", "Value is 1 if the watchdog counts, 0 otherwise.",
+          state.running);
+    gauge(m, "pgvigil_watchdog_timeout_seconds",
+          "How long after a keepalive the watchdog fires, 0 if it does not count.",
+          state.timeout_ms / 1000);
+    put_u64(m, "pgvigil_watchdog_keepalives_total", "counter", "Keepalives sent to the watchdog.",
+            w->n_keepalives);
+    put_u64(m, "pgvigil_watchdog_failures_total", "counter",
+            "Calls to the watchdog that have failed.", w->n_failures);
+}
+
 static void put_ours(const struct metrics *m, const struct httpd *s)
 {
     head(m, "pgvigil_version", "gauge", "Always 1; the label tells the version of pgvigil.");
@@ -166,6 +182,7 @@ static void put_ours(const struct metrics *m, const struct httpd *s)
     histogram(m, "pgvigil_postgres_query_duration_seconds",
               "How long PostgreSQL took to answer the status query.",
               &m->a->measures[MEASURE_QUERY]);
+    put_watchdog(m, &m->a->watchdog);
     if (m->a->recorder) {
         put_u64(m, "pgvigil_recorder_steps_total", "counter",
                 "Steps the flight recorder has recorded.", m->a->recorder->steps);

@@ -426,6 +426,8 @@ static void put_about_us(struct pgv_buf *b, const struct agent *a)
         pgv_buf_puts(b, ", \"scheduled_restart\": ");
         pgv_buf_str(b, pgv_buf_view(&a->scheduled_restart_json));
     }
+    if (ha_watchdog_failed(&a->ha) || !watchdog_is_healthy(&a->watchdog))
+        pgv_buf_puts(b, ", \"watchdog_failed\": true");
     /* Beside Patroni's fields, after the last of them: who really answers. */
     pgv_buf_puts(b, ", \"pgvigil\": {\"version\": \"" PGVIGIL_VERSION "\"");
     rest_put_job(b, a);

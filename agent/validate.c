@@ -10,7 +10,7 @@
 #include "agent/validate_private.h"
 
 #include "agent/config_private.h"
-#include "agent/ha/ha.h"
+#include "agent/watchdog.h"
 #include "base/config.h"
 #include "base/parse.h"
 
@@ -465,6 +465,30 @@ bool agent_validate_dynamic(const struct pgv_value *document, struct agent_findi
     return ok;
 }
 
+static void watchdog_times(const struct pgv_value *local, long long ttl, long long wait,
+                           struct pgv_buf *b)
+{
+    struct watchdog_config w;
+
+    agent_config_watchdog_of(pgv_get(local, "watchdog"), ttl, wait, &w);
+    if (w.mode == HA_WATCHDOG_OFF)
+        return;
+    if (!w.possible)
+        pgv_buf_printf(b,
+                       "  the agent hangs: no watchdog helps, as its time-out of %lld s is less "
+                       "than loop_wait or than %d s%s\n",
+                       (long long)w.timeout_s, HA_WATCHDOG_TIMEOUT_MIN_MS / 1000,
+                       w.mode == HA_WATCHDOG_REQUIRED ? "; as it is required, nobody can lead"
+                                                      : "");
+    else
+        pgv_buf_printf(b,
+                       "  the agent hangs: a watchdog resets the machine %lld s after the last "
+                       "renewal of the lease, that is %lld s before the lease ends; where there is "
+                       "one, a primary that cannot renew is stopped %d s before it would fire\n",
+                       (long long)w.timeout_s, ttl - (long long)w.timeout_s,
+                       HA_DEMOTE_MARGIN_MS / 1000);
+}
+
 /*
  * The sum of a failover is the one of ha_explain() (ha/explain.c), the fence the margin of ha.h; a
  * renewal is at most loop_wait old when the store falls silent. Impossible times are first lowered
@@ -504,6 +528,7 @@ void agent_validate_times(const struct pgv_value *local, struct pgv_buf *b)
                        start);
     else
         pgv_buf_puts(b, "  PostgreSQL crashes: another takes over at once if one can\n");
+    watchdog_times(local, ttl, wait, b);
 }
 
 bool agent_options_markdown(struct pgv_buf *b)
@@ -537,7 +562,8 @@ bool agent_options_markdown(struct pgv_buf *b)
         "nothing: certificates are\nloaded, addresses bound and every section is read before "
         "anything is in force. The log tells each option that\nchanged, with secrets hidden, and "
         "what it takes for it to have an effect.\n\n"
-        "A secret may lie in a file of its own: the key with `_file` behind it (`password_file`) or "
+        "A secret may lie in a file of its own: the key with `_file` behind it (`password_file`) "
+        "or "
         "the variable with\n`_FILE` (`PATRONI_SUPERUSER_PASSWORD_FILE`) names it. It is read at "
         "start and at every reload; newlines at its\nend do not count; 8 kB and one line are the "
         "limit; a file that everybody may read is a warning. The secret and\nits file in one "

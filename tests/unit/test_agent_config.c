@@ -3,6 +3,7 @@
 #include "agent_support.h"
 
 #include "agent/config_private.h"
+#include "agent/watchdog.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -194,13 +195,132 @@ static void test_agent_config_open__what_this_version_cannot_serve_is_refused(vo
     refused("scope: a\nname: b\nrestapi: {listen: 'a:1'}\nzookeeper: {hosts: x}\n" PG,
             "zookeeper: this store is not supported");
     refused(HEAD PG "citus: {group: 0, database: x}\n", "citus: is not supported");
-    refused(HEAD PG "watchdog: {mode: Required}\n", "watchdog.mode: 'Required' is not supported");
     refused(HEAD PG "bootstrap: {dcs: {standby_cluster: {host: h}}}\n",
             "bootstrap.dcs.standby_cluster: is not supported");
     refused(HEAD PG "bootstrap: {dcs: {ttl: x}}\n", "ttl: is not a whole number of seconds");
     /* these say nothing that could be missed */
     open_config(HEAD PG "watchdog: {mode: automatic}\nzookeeper: {hosts: x}\n"
                         "bootstrap: {dcs: {standby_cluster: {host: ''}}}\n");
+    agent_config_done(&c);
+}
+
+static void test_agent_config_watchdog__modes(void **state)
+{
+    static const struct {
+        const char *section;
+        enum ha_watchdog_mode mode;
+    } rows[] = {
+        { "", HA_WATCHDOG_AUTOMATIC },
+        { "watchdog:\n", HA_WATCHDOG_AUTOMATIC },
+        { "watchdog: {}\n", HA_WATCHDOG_AUTOMATIC },
+        { "watchdog: {device: /dev/watchdog1}\n", HA_WATCHDOG_AUTOMATIC },
+        { "watchdog: {mode: automatic}\n", HA_WATCHDOG_AUTOMATIC },
+        { "watchdog: {mode: Auto}\n", HA_WATCHDOG_AUTOMATIC },
+        { "watchdog: {mode: required}\n", HA_WATCHDOG_REQUIRED },
+        { "watchdog: {mode: REQUIRE}\n", HA_WATCHDOG_REQUIRED },
+        { "watchdog: {mode: off}\n", HA_WATCHDOG_OFF },
+        { "watchdog: {mode: 'off'}\n", HA_WATCHDOG_OFF },
+        { "watchdog: {mode: no}\n", HA_WATCHDOG_OFF },
+        { "watchdog: {mode: false}\n", HA_WATCHDOG_OFF },
+        { "watchdog: {mode: disable}\n", HA_WATCHDOG_OFF },
+        { "watchdog: {mode: Disabled}\n", HA_WATCHDOG_OFF },
+        /* what nobody knows is off, and said */
+        { "watchdog: {mode: on}\n", HA_WATCHDOG_OFF },
+        { "watchdog: {mode: always}\n", HA_WATCHDOG_OFF },
+        { "watchdog: {mode: 1}\n", HA_WATCHDOG_OFF },
+        { "watchdog: {mode: }\n", HA_WATCHDOG_OFF },
+        { "watchdog: {mode: [required]}\n", HA_WATCHDOG_OFF },
+    };
+    char text[512];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct watchdog_config w;
+        struct ha_policy p = { 0 };
+
+        snprintf(text, sizeof(text), HEAD PG "%s", rows[i].section);
+        open_config(text);
+        agent_config_watchdog(&c, &w);
+        agent_config_policy(&c, &p);
+        agent_config_done(&c);
+        if (w.mode != rows[i].mode || p.watchdog != rows[i].mode)
+            fail_msg("'%s' is mode %d and %d", rows[i].section, w.mode, p.watchdog);
+    }
+}
+
+static void test_agent_config_watchdog__device_and_times(void **state)
+{
+    static const struct {
+        const char *section;
+        int64_t timeout_s, slack_s;
+        uint64_t policy_ms;
+    } rows[] = {
+        { "", 25, 15, 25000 },
+        { "watchdog: {safety_margin: 0}\n", 30, 20, 30000 },
+        { "watchdog: {safety_margin: -1}\n", 15, 5, 15000 },
+        { "watchdog: {safety_margin: '7'}\n", 23, 13, 23000 },
+        { "watchdog: {safety_margin: 20}\n", 10, 0, 10000 },
+        { "watchdog: {safety_margin: 21}\n", 9, -1, 0 },
+        { "watchdog: {safety_margin: 50}\n", -20, -30, 0 },
+        { "watchdog: {safety_margin: -1}\nbootstrap: {dcs: {ttl: 41}}\n", 20, 10, 20000 },
+        { "bootstrap: {dcs: {ttl: 30, loop_wait: 20, retry_timeout: 5}}\n", 25, 5, 25000 },
+    };
+    struct watchdog_config w;
+    struct pgv_error err;
+    char text[512];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct ha_policy p = { 0 };
+
+        snprintf(text, sizeof(text), HEAD PG "%s", rows[i].section);
+        open_config(text);
+        assert_true(agent_config_use_bootstrap(&c, &err));
+        agent_config_watchdog(&c, &w);
+        agent_config_policy(&c, &p);
+        agent_config_done(&c);
+        if (w.timeout_s != rows[i].timeout_s || w.slack_s != rows[i].slack_s ||
+            p.watchdog_timeout_ms != rows[i].policy_ms)
+            fail_msg("'%s': timeout %lld, slack %lld, policy %llu", rows[i].section,
+                     (long long)w.timeout_s, (long long)w.slack_s,
+                     (unsigned long long)p.watchdog_timeout_ms);
+        assert_int_equal(w.driver, WATCHDOG_LINUX);
+        assert_string_equal(w.device, WATCHDOG_DEVICE_DEFAULT);
+    }
+    open_config(HEAD PG "watchdog: {driver: testing, device: /tmp/pipe, mode: require}\n");
+    agent_config_watchdog(&c, &w);
+    agent_config_done(&c);
+    assert_int_equal(w.driver, WATCHDOG_TESTING);
+    assert_string_equal(w.device, "/tmp/pipe");
+    open_config(HEAD PG "watchdog: {driver: other}\n"); /* harmless: there is no device */
+    agent_config_watchdog(&c, &w);
+    agent_config_done(&c);
+    assert_int_equal(w.driver, WATCHDOG_NONE);
+}
+
+static void test_agent_config_open__refuses_a_watchdog_that_cannot_be(void **state)
+{
+    char text[1024], device[WATCHDOG_PATH_BYTES + 1];
+
+    (void)state;
+    refused(HEAD PG "watchdog: {mode: required, driver: other}\n",
+            "watchdog.driver: is not known, but watchdog.mode requires a watchdog");
+    refused(HEAD PG "watchdog: {device: 5}\n", "watchdog.device: is not a string");
+    refused(HEAD PG "watchdog: {device: ''}\n", "watchdog.device: is not a string");
+    refused(HEAD PG "watchdog: {safety_margin: -2}\n",
+            "watchdog.safety_margin: is not an integer from -1");
+    refused(HEAD PG "watchdog: {safety_margin: some}\n",
+            "watchdog.safety_margin: is not an integer");
+    refused(HEAD PG "watchdog: {safety_margin: 9999999999}\n",
+            "watchdog.safety_margin: is not an integer");
+    memset(device, 'x', sizeof(device) - 1);
+    device[sizeof(device) - 1] = '\0';
+    snprintf(text, sizeof(text), HEAD PG "watchdog: {device: %s}\n", device);
+    refused(text, "watchdog.device: is longer than 255 bytes");
+    text[strlen(text) - 3] = '}'; /* one less fits */
+    text[strlen(text) - 2] = '\n';
+    text[strlen(text) - 1] = '\0';
+    open_config(text);
     agent_config_done(&c);
 }
 
@@ -587,6 +707,9 @@ int main(void)
         cmocka_unit_test(test_agent_config_open__local_layer),
         cmocka_unit_test(test_agent_config_open__refusals_name_file_line_and_key),
         cmocka_unit_test(test_agent_config_open__what_this_version_cannot_serve_is_refused),
+        cmocka_unit_test(test_agent_config_watchdog__modes),
+        cmocka_unit_test(test_agent_config_watchdog__device_and_times),
+        cmocka_unit_test(test_agent_config_open__refuses_a_watchdog_that_cannot_be),
         cmocka_unit_test(test_agent_config_adopt__dynamic_layer),
         cmocka_unit_test(test_agent_config_adopt__versions_and_content),
         cmocka_unit_test(test_agent_config_policy__clusters_that_must_not_be_led),

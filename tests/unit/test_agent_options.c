@@ -12,6 +12,7 @@
 #include "agent/config_private.h"
 #include "agent/recorder.h"
 #include "agent/validate_private.h"
+#include "agent/watchdog.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "dcs/etcd3.h"
@@ -373,10 +374,10 @@ static const struct option_case cases[] = {
     { "postgresql.pg_ctl_timeout", 'M', "1 | '9' | 2147483647", "-1 | 2147483648 | x", SHOWS, NULL, NULL },
 
     { "watchdog", 'M', "{}", KEYS, GROUP, NULL, NULL },
-    { "watchdog.mode", 'M', "off | automatic | required", "'Off' | auto | 5", UNSERVED, NULL, NULL },
-    { "watchdog.device", 'M', "/dev/watchdog0", TEXT, UNSERVED, NULL, NULL },
-    { "watchdog.safety_margin", 'M', "-1 | 5 | 2147483647", "-2 | 2147483648 | x", UNSERVED, NULL, NULL },
-    { "watchdog.driver", 'S', "x", TEXT, UNSERVED, NULL, NULL },
+    { "watchdog.mode", 'M', "off | automatic | required", "'Off' | auto | 5", PROVEN, NULL, "tests/unit/test_agent_config.c" },
+    { "watchdog.device", 'M', "/dev/watchdog0", TEXT, SHOWS, NULL, NULL },
+    { "watchdog.safety_margin", 'M', "-1 | 5 | 2147483647", "-2 | 2147483648 | x", SHOWS, "watchdog: {safety_margin: 7}", NULL },
+    { "watchdog.driver", 'S', "testing | x", TEXT, SHOWS, NULL, NULL },
 
     { "recorder", 'S', "{}", KEYS, GROUP, NULL, NULL },
     { "recorder.enabled", 'S', "false", FLAG, SHOWS, NULL, NULL },
@@ -559,9 +560,11 @@ static void put_value(struct pgv_buf *b, const char *name, const struct pgv_valu
 
 static void put_policy(struct pgv_buf *b, const struct agent_config *c)
 {
+    struct watchdog_config w;
     struct ha_policy p;
 
     agent_config_policy(c, &p);
+    agent_config_watchdog(c, &w);
     pgv_buf_printf(
         b, "times %llu %llu %llu %llu %llu %llu lag %llu history %d\n",
         (unsigned long long)p.ttl_ms, (unsigned long long)p.loop_wait_ms,
@@ -571,6 +574,8 @@ static void put_policy(struct pgv_buf *b, const struct agent_config *c)
     pgv_buf_printf(b, "flags %d%d%d %d %d%d%d%d %d\n", p.paused, p.check_timeline, p.failsafe_mode,
                    p.sync_requested, p.clone_without_leader, p.rewind, p.remove_on_diverged,
                    p.remove_on_rewind_failure, p.use_slots);
+    pgv_buf_printf(b, "watchdog %d %llu %d %s\n", p.watchdog,
+                   (unsigned long long)p.watchdog_timeout_ms, w.driver, w.device);
     put_value(b, "tags", c->tags);
 }
 

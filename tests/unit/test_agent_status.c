@@ -107,6 +107,35 @@ static void test_get_patroni__a_replica_with_everything(void **state)
     assert_non_null(strstr(reply.body, "\"timeline\": 7, "));
 }
 
+/* A watchdog is required, and there is none: the peers must not take us for a candidate. */
+static void test_get_patroni__watchdog_failed(void **state)
+{
+    struct watchdog_config c;
+
+    (void)state;
+    watchdog_init(&world.a.watchdog, &watchdog_sys_real);
+    memset(&c, 0, sizeof(c));
+    c.mode = HA_WATCHDOG_REQUIRED;
+    c.driver = WATCHDOG_LINUX;
+    c.possible = true;
+    snprintf(c.device, sizeof(c.device), "%s/none", world.dir);
+    (void)watchdog_configure(&world.a.watchdog, &c);
+    assert_int_equal(get("/patroni"), 200);
+    assert_non_null(strstr(reply.body, "\"name\": \"n1\"}, \"watchdog_failed\": true, \"pgvigil"));
+    assert_int_equal(get("/metrics"), 200);
+    assert_non_null(
+        strstr(reply.body, "\npgvigil_watchdog_running{scope=\"demo\",name=\"n1\"} 0\n"));
+    c.mode = HA_WATCHDOG_AUTOMATIC; /* without one it goes on */
+    (void)watchdog_configure(&world.a.watchdog, &c);
+    assert_int_equal(get("/patroni"), 200);
+    assert_null(strstr(reply.body, "watchdog_failed"));
+    c.mode = HA_WATCHDOG_REQUIRED; /* it can be written to */
+    snprintf(c.device, sizeof(c.device), "%s", world.config_path);
+    (void)watchdog_configure(&world.a.watchdog, &c);
+    assert_int_equal(get("/patroni"), 200);
+    assert_null(strstr(reply.body, "watchdog_failed"));
+}
+
 static void test_get_patroni__when_the_server_cannot_be_asked(void **state)
 {
     (void)state;
@@ -510,6 +539,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_probes__no_memory_is_an_answer, world_up, world_down),
         cmocka_unit_test_setup_teardown(test_get_liveness__follows_the_loop, world_up, world_down),
         cmocka_unit_test_setup_teardown(test_get_readiness__over_http, world_up, world_down),
+        cmocka_unit_test_setup_teardown(test_get_patroni__watchdog_failed, world_up, world_down),
         cmocka_unit_test_setup_teardown(test_get_metrics__golden, world_up, world_down),
         cmocka_unit_test_setup_teardown(test_get_metrics__of_a_replica_and_of_nobody, world_up,
                                         world_down),

@@ -273,6 +273,12 @@ static void test_agent_validate_times__in_words(void **state)
         { "bootstrap: {dcs: {ttl: 20}}\n", "With ttl 20 s, loop_wait 1 s, retry_timeout 9 s" },
         { "bootstrap: {dcs: {ttl: 25}}\n", "With ttl 25 s, loop_wait 5 s, retry_timeout 10 s" },
         { "bootstrap: {dcs: {ttl: 99999999999}}\n", "With ttl 2147483647 s" },
+        { "x: 1\n", "resets the machine 25 s after the last renewal of the lease, that is 5 s" },
+        { "watchdog: {safety_margin: -1}\n",
+          "15 s after the last renewal of the lease, that is 15 s" },
+        { "watchdog: {mode: required, safety_margin: 25}\n",
+          "its time-out of 5 s is less than loop_wait or than 6 s; as it is required, nobody can "
+          "lead" },
     };
 
     (void)state;
