@@ -21,20 +21,20 @@ static const char magic[8] = { 'P', 'G', 'V', 'R', 'E', 'C', '\r', '\n' };
 
 uint32_t record_crc(uint32_t crc, const void *data, size_t n)
 {
-    /* By half bytes: an agent that was asleep finds neither table in a cache, and this one is read
-     * with a single miss. */
-    static const uint32_t table[16] = {
-        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
-        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
-        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
-    };
+    static uint32_t table[256];
     const unsigned char *p = data;
 
+    if (!table[1])
+        for (uint32_t i = 0; i < 256; i++) {
+            uint32_t c = i;
+
+            for (unsigned bit = 0; bit < 8; bit++)
+                c = c & 1 ? (c >> 1) ^ 0xedb88320 : c >> 1;
+            table[i] = c;
+        }
     crc = ~crc;
-    for (size_t i = 0; i < n; i++) {
-        crc = (crc >> 4) ^ table[(crc ^ p[i]) & 0xf];
-        crc = (crc >> 4) ^ table[(crc ^ (uint32_t)(p[i] >> 4)) & 0xf];
-    }
+    for (size_t i = 0; i < n; i++)
+        crc = (crc >> 8) ^ table[(crc ^ p[i]) & 0xff];
     return ~crc;
 }
 
@@ -502,8 +502,12 @@ bool record_put_keyframe(struct pgv_buf *b, uint32_t salt, uint64_t seq, bool co
 
 static bool put_event(struct pgv_buf *b, const struct ha_event *ev)
 {
-    if (!record_put_uint(b, ev->type) || !record_put_uint(b, ev->now_ms) ||
-        !put_int(b, ev->wall_us) || !record_put_fields(b, &record_event_fields[ev->type], ev))
+    unsigned char head[3 * UINT_BYTES_MAX];
+    unsigned n = encode_uint(head, ev->type);
+
+    n += encode_uint(head + n, ev->now_ms);
+    n += encode_uint(head + n, zigzag(ev->wall_us));
+    if (!pgv_buf_append(b, head, n) || !record_put_fields(b, &record_event_fields[ev->type], ev))
         return false;
     switch (points_to(ev->type)) {
     case POLICY:
@@ -533,9 +537,14 @@ static bool put_effects(struct pgv_buf *b, const struct ha_effects *fx)
         return false;
     for (unsigned i = 0; i < fx->n; i++) {
         const struct ha_effect *e = &fx->v[i];
+        unsigned char head[3 * UINT_BYTES_MAX];
+        unsigned n = encode_uint(head, e->type);
+        size_t text_bytes = strnlen(e->text, sizeof(e->text) - 1);
 
-        if (!record_put_uint(b, e->type) || !record_put_uint(b, e->why) ||
-            !put_text(b, e->text, strnlen(e->text, sizeof(e->text) - 1)) ||
+        n += encode_uint(head + n, e->why);
+        n += encode_uint(head + n, text_bytes);
+        if (!pgv_buf_append(b, head, n) ||
+            (text_bytes && !pgv_buf_append(b, e->text, text_bytes)) ||
             !record_put_fields(b, &record_effect_fields[e->type], e))
             return false;
     }

@@ -80,10 +80,12 @@ static bool can_be_held(const struct ha_event *ev, const struct ha_effects *fx)
 }
 
 struct head {
-    enum ha_effect_type type;
-    enum ha_why why;
-    uint32_t text_bytes;
+    uint16_t why;
+    uint8_t type, text_bytes;
+    bool unnamed; /* a request to the store that names no candidate: the name is left out */
 };
+_Static_assert(HA_TEXT_BYTES <= UINT8_MAX + 1 && HA_WHYS <= UINT16_MAX, "head");
+#define UNNAMED_BYTES (offsetof(struct ha_effect, u.dcs.candidate) - offsetof(struct ha_effect, u))
 
 static bool tells_facts(const struct ha_event *ev)
 {
@@ -104,11 +106,15 @@ bool record_hold(struct pgv_buf *b, const struct ha_event *ev, const struct ha_e
         ok = pgv_buf_append(b, ev->u.facts, sizeof(*ev->u.facts));
     for (unsigned i = 0; ok && i < fx->n; i++) {
         const struct ha_effect *e = &fx->v[i];
-        struct head h = { e->type, e->why, (uint32_t)strnlen(e->text, sizeof(e->text) - 1) };
+        struct head h = { .type = (uint8_t)e->type,
+                          .why = (uint16_t)e->why,
+                          .text_bytes = (uint8_t)strnlen(e->text, sizeof(e->text) - 1),
+                          .unnamed = e->type == HA_DO_DCS && !e->u.dcs.candidate[0] };
         size_t n;
 
         ok = parameters(e->type, &n) && pgv_buf_append(b, &h, sizeof(h)) &&
-             pgv_buf_append(b, e->text, h.text_bytes) && pgv_buf_append(b, &e->u, n);
+             pgv_buf_append(b, e->text, h.text_bytes) &&
+             pgv_buf_append(b, &e->u, h.unnamed ? UNNAMED_BYTES : n);
     }
     if (!ok) {
         b->failed = false;
@@ -140,12 +146,14 @@ size_t record_unhold(const char *held, struct ha_event *ret_ev, struct postmaste
         size_t n = 0;
 
         p = take(p, &h, sizeof(h));
-        e->type = h.type;
-        e->why = h.why;
+        e->type = (enum ha_effect_type)h.type;
+        e->why = (enum ha_why)h.why;
         p = take(p, e->text, h.text_bytes);
         e->text[h.text_bytes] = 0;
-        (void)parameters(h.type, &n);
-        p = take(p, &e->u, n);
+        (void)parameters(e->type, &n);
+        p = take(p, &e->u, h.unnamed ? UNNAMED_BYTES : n);
+        if (h.unnamed)
+            e->u.dcs.candidate[0] = 0;
     }
     return (size_t)(p - held);
 }

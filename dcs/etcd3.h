@@ -83,6 +83,7 @@ struct etcd3_answer {
     uint64_t revision, raft_term; /* of the header; 0: not told */
     char cluster_id[DCS_VERSION_BYTES];
     int grpc_code;
+    bool has_header;
     bool not_gateway; /* HTTP 404 and no JSON: the path does not exist */
     char message[160];
 };
@@ -282,7 +283,7 @@ struct etcd3_watch {
     uint64_t floor_rev;       /* the store's revision when the last probe went out */
     uint64_t heard_ms, began_ms, pause_ms;
     uint64_t proved_ms; /* when an answer to a leader last told that nothing is missing */
-    uint64_t due_ms; /* when to look again */
+    uint64_t due_ms;    /* when to look again */
 };
 
 void etcd3_watch_init(struct etcd3 *e);

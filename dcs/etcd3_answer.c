@@ -184,6 +184,7 @@ static void read_header(const struct pgv_value *body, struct etcd3_answer *ret)
 {
     const struct pgv_value *header = pgv_get(body, "header");
 
+    ret->has_header = pgv_is(header, PGV_MAP);
     etcd3_id(pgv_get(header, "cluster_id"), ret->cluster_id);
     ret->revision = etcd3_u64(pgv_get(header, "revision"));
     ret->raft_term = etcd3_u64(pgv_get(header, "raft_term"));

@@ -563,6 +563,12 @@ static void got_answer(struct etcd3_attempt *a)
     pgv_arena_reset(&c->arena);
     etcd3_answer_read(&c->arena, a->http.status, pgv_buf_view(&a->http.answer),
                       c->stream && a->step == ETCD3_STEP_RPC, &answer);
+    /* Every answer of etcd has a header, if only an empty one. What a proxy says for itself may be
+     * a JSON object, too. */
+    if (answer.verdict == ETCD3_OK && a->step == ETCD3_STEP_RPC && !answer.has_header) {
+        node_failed(a, "its answer is not etcd's");
+        return;
+    }
     if (answer.verdict == ETCD3_OK &&
         !etcd3_header_ok(e, a->node, &answer, a->step == ETCD3_STEP_RPC && needs_quorum(c))) {
         c->n_stale++;

@@ -22,7 +22,7 @@ class Authority:
     def __init__(self, directory, name):
         self.dir = process.own_dir(os.path.join(directory, name))
         self._openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-                      "-keyout", "ca.key", "-out", "ca.crt")
+                      "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", "ca.key", "-out", "ca.crt")
         self.cacert = os.path.join(self.dir, "ca.crt")
 
     def _openssl(self, *args):
@@ -31,7 +31,8 @@ class Authority:
     def issue(self, name, serial, password="key word"):
         """Paths of certificate and key; what was there under the name is replaced."""
         with open(os.path.join(self.dir, "ext"), "w", encoding="utf-8") as file:
-            file.write("subjectAltName=IP:127.0.0.1\n")
+            # Python 3.13 wants the signer named, and the authority's key to be one for signing
+            file.write("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
         self._openssl("genrsa", "-aes256", "-passout", f"pass:{password}", "-out", f"{name}.key", "2048")
         self._openssl("req", "-new", "-key", f"{name}.key", "-passin", f"pass:{password}", "-subj", f"/CN={name}",
                       "-out", f"{name}.csr")

@@ -37,7 +37,7 @@ struct script {
     struct sim_plan plan;
     bool begun, ok, any_leader;
     uint64_t base_us;
-    uint64_t promotions, demotions, lost, sync_losses;
+    uint64_t promotions, demotions, lost, sync_losses, resets;
     int64_t started_us[SIM_NODES_MAX];
     unsigned line;
     struct pgv_error *err;
@@ -83,6 +83,7 @@ static bool begin(struct script *x)
     x->demotions = x->s->stats.demotions;
     x->lost = x->s->stats.lost_bytes;
     x->sync_losses = x->s->stats.sync_losses;
+    x->resets = x->s->stats.resets;
     for (unsigned i = 0; i < x->s->n; i++)
         x->started_us[i] = x->s->nodes[i].pg.start_wall_us;
     return sim_run_until(x->s, x->base_us);
@@ -136,7 +137,7 @@ static bool holds(struct script *x, char **w, unsigned n, bool *ret)
     } else if (!strcmp(what, "disarmed") && i >= 0) {
         *ret = !s->nodes[i].watchdog.counting;
     } else if (!strcmp(what, "resets")) {
-        *ret = s->stats.resets == strtoull(arg, NULL, 10);
+        *ret = s->stats.resets - x->resets == strtoull(arg, NULL, 10);
     } else if (!strcmp(what, "sync_losses")) {
         *ret = s->stats.sync_losses - x->sync_losses == strtoull(arg, NULL, 10);
     } else if (!strcmp(what, "acknowledging") && i >= 0) {

@@ -263,6 +263,8 @@ static void test_record_hold__becomes_the_same_frame(void **state)
             fx.v[1].why = HA_WHY_slots;
             memcpy(fx.v[1].text, "because", 8);
             fill_all(&record_effect_fields[effect], &fx.v[1], effect);
+            if (effect == HA_DO_DCS && type % 2) /* names nobody */
+                fx.v[1].u.dcs.candidate[0] = 0;
             if (effect == HA_DO_CYCLE_DONE) /* as long as there is room for */
                 memset(fx.v[1].text, 'x', sizeof(fx.v[1].text) - 1);
             pgv_buf_reset(&held);

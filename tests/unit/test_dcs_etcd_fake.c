@@ -97,6 +97,30 @@ static void test_login__tokens_that_are_never_good_end_unreachable_without_haste
     assert_null(strstr(r.msg, "secret"));
 }
 
+/* A proxy, or a page that says 'back soon', may well answer 200 with an object. */
+static void test_answers__of_something_else_send_us_to_the_next_node(void **state)
+{
+    static const struct {
+        int status;
+        const char *answer;
+    } cases[] = { { 200, "{}" },
+                  { 200, "{\"status\":\"ok\"}" },
+                  { 302, "{\"moved\":\"elsewhere\"}" } };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        fakes_reset(state);
+        client_open(&c, "n1", fakes_open(2, NULL), false, 20000);
+        fake_rule(0, "/kv/", -1, ANSWER, cases[i].status, cases[i].answer);
+        must(&c, DCS_READ, NULL);
+        must(&c, DCS_SET_STATUS, "{}");
+        must(&c, DCS_ACQUIRE_LEADER, NULL);
+        must(&c, DCS_READ, NULL);
+        assert_true(fake_count(1, "/kv/range", NULL) > 0);
+        assert_int_equal(fake_count(1, "/kv/put", NULL), 1);
+        fakes_close(state);
+    }
+}
+
 /* ---- what errors mean ----------------------------------------------------------------------- */
 
 static void test_errors__what_each_request_may_conclude(void **state)
@@ -673,6 +697,7 @@ int main(void)
         T(test_login__comes_first_and_again_when_the_token_is_old),
         T(test_login__a_store_without_authentication_is_used_without),
         T(test_login__tokens_that_are_never_good_end_unreachable_without_haste),
+        T(test_answers__of_something_else_send_us_to_the_next_node),
         T(test_errors__what_each_request_may_conclude),
         T(test_errors__one_of_them_is_overcome),
         T(test_errors__a_slow_store_is_still_a_store),
