@@ -187,12 +187,15 @@ static bool make_channel(struct pgv_error *err)
     struct ares_options o = { .timeout = SERVER_TIMEOUT_MS,
                               .tries = SERVER_TRIES,
                               .sock_state_cb = on_sock_state };
+    int options = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
     struct stat st;
     int rc;
 
     names.conf_time = stat(names.conf, &st) == 0 ? st.st_mtim : (struct timespec){ 0 };
-    rc = ares_init_options(&names.channel, &o,
-                           ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
+#ifdef ARES_OPT_QUERY_CACHE /* since 1.31 it would answer from memory; we ask, as 1.18 does */
+    options |= ARES_OPT_QUERY_CACHE; /* qcache_max_ttl of 0: none */
+#endif
+    rc = ares_init_options(&names.channel, &o, options);
     if (rc != ARES_SUCCESS)
         return pgv_fail(err, rc == ARES_ENOMEM ? PGV_ENOMEM : PGV_ESYS, "the resolver: %s",
                         ares_strerror(rc));

@@ -84,6 +84,7 @@ static bool begin(struct script *x)
     x->demotions = x->s->stats.demotions;
     x->lost = x->s->stats.lost_bytes;
     x->sync_losses = x->s->stats.sync_losses;
+    x->resets = x->s->stats.resets;
     for (unsigned i = 0; i < x->s->n; i++)
         x->started_us[i] = x->s->nodes[i].pg.start_wall_us;
     return sim_run_until(x->s, x->base_us);
