@@ -67,7 +67,6 @@ static bool begin(struct script *x)
     x->begun = true;
     x->plan.scripted = true;
     x->plan.faults_from_us = 0;
-    x->resets = x->s->stats.resets; /* of the scripts before this one */
     sim_begin(x->s, &x->plan);
     while (x->s->now_us < 300 * SIM_S) {
         if (!sim_run_until(x->s, x->s->now_us + SIM_S))
