@@ -33,9 +33,9 @@
 #define STREAM_BYTES_MAX (RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES + HELD_BYTES_MAX)
 /** Frames that the pipe does not take wait up to here; then steps are left out. */
 #define HELD_BYTES_MAX 16384
-/** So many steps of quiet cycles wait to be made frames: about two minutes of them. */
-#define STEPS_ASIDE_MAX 76
-#define ASIDE_BYTES_MAX 49152
+/** So many steps of quiet cycles wait to be made frames: about 40 s of them. */
+#define STEPS_ASIDE_MAX 24
+#define ASIDE_BYTES_MAX 16384
 /** A reader that takes longer is ended. */
 #define READER_MS 10000
 

@@ -7,7 +7,7 @@
  * file. What lies in the pipe outlives the agent, so a decision survives the agent's death at any
  * instruction, with all that led to it. The routine of quiet cycles, which end as the one before
  * did, is put aside in the agent first: up to STEPS_ASIDE_MAX steps become frames, and a write, at
- * once. A decision is taken into the file at once, what is routine every two minutes. When the disk
+ * once. A decision is taken into the file at once, what is routine after some minutes. When the disk
  * does not keep up the pipe is full: then steps are left out and counted, and a keyframe follows
  * the hole. Memory is a frame and what is put aside.
  */
