@@ -23,6 +23,8 @@
 #include <unistd.h>
 
 #define CYCLES_TO_SETTLE 2
+/** Bursts of requests take some, too. */
+#define CYCLES_BETWEEN_TRIMS 6
 #define DOCUMENT_BYTES_MAX (256u * 1024)
 /** How long a start waits for the store when the cached configuration lets it go on without. */
 #define START_WAIT_MS 5000
@@ -72,8 +74,8 @@ struct agent_pump {
     enum pgv_role role_seen;
     bool was_live, pm_open, rest_open, callbacks_open, peers_client_open, dcs_open;
     bool was_leader, overrides_due;
-    unsigned unsettled; /* quiet cycles until what starts and jobs took for a while is given back */
-    bool on_reserve;    /* memory is short, and it was said */
+    unsigned unsettled;            /* quiet cycles until what was taken for a while is given back */
+    bool on_reserve;               /* memory is short, and it was said */
     char last_line[HA_TEXT_BYTES]; /* the last status line */
     unsigned closing;
     uint64_t cycle_began_us;
@@ -753,8 +755,10 @@ static void settle(struct agent *a)
 {
     struct agent_pump *p = a->pump;
 
-    if (p->unsettled && a->ha.cycle.regular && a->pm.job == PM_JOB_NONE && --p->unsettled == 0)
-        pgv_heap_give_back();
+    if (!a->ha.cycle.regular || a->pm.job != PM_JOB_NONE || --p->unsettled > 0)
+        return;
+    pgv_heap_give_back();
+    p->unsettled = CYCLES_BETWEEN_TRIMS;
 }
 
 static void port_cycle_done(void *data, enum ha_why why, const char *text)

@@ -389,6 +389,7 @@ void pm_on_server_gone(struct postmaster_impl *im, int status)
         (void)snprintf(how, sizeof(how), "not our child");
     pgv_log(expected ? PGV_INFO : PGV_WARNING, "pg", "postmaster has ended pid=%d how='%s'",
             (int)f->pid, how);
+    pm_server_end_orphans(im); /* before anybody hears that nothing writes here any more */
     f->alive = false;
     f->pid = 0;
     f->accepting = f->look_ok = f->look_timeout = false;
@@ -667,6 +668,7 @@ static bool take_config(struct postmaster_impl *im, const struct postmaster_conf
 static void attach(struct postmaster_impl *im)
 {
     if (!pm_server_find(im)) {
+        pm_server_end_orphans(im); /* of one that died while no agent was here */
         if (im->pm->facts.role == PGV_ROLE_PRIMARY)
             im->pm->facts.role = PGV_ROLE_DEMOTED; /* contract pg §2.3 */
         return;

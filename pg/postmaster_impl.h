@@ -402,6 +402,10 @@ bool pm_server_single_user(const struct postmaster_impl *im);
 /** False: there is none, or it may not be signalled. */
 bool pm_server_signal(struct postmaster_impl *im, int sig);
 void pm_server_kill_tree(struct postmaster_impl *im);
+/** Backends without a postmaster. One that computes, or waits for its client, does not notice that
+ *  it has none: it would write on, and say so to its client, whoever leads meanwhile. Killed, none
+ *  of them does anything more. */
+void pm_server_end_orphans(struct postmaster_impl *im);
 void pm_whose(const struct postmaster_impl *im, struct pm_whose *ret);
 void pm_server_release(struct postmaster_impl *im); /* closing: the process goes on */
 bool pm_server_released(const struct postmaster_impl *im);

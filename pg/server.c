@@ -21,6 +21,7 @@
 #include "base/banned.h"
 
 #define PIDFILE_BYTES_MAX 8192 /* PostgreSQL itself reads no more than a block */
+#define ORPHANS_AT_ONCE 256
 
 extern char **environ;
 
@@ -267,6 +268,34 @@ void pm_server_kill_tree(struct postmaster_impl *im)
     (void)kill(f->pid, SIGKILL);
     for (unsigned i = 0; i < n; i++)
         (void)kill(family[i], SIGKILL);
+}
+
+static bool has_postmaster(pid_t pid, const struct pm_whose *whose)
+{
+    struct pm_proc proc, parent;
+
+    return pm_proc_read(pid, &proc) && pm_proc_read(proc.ppid, &parent) &&
+           pm_proc_is_postgres(&parent, whose);
+}
+
+void pm_server_end_orphans(struct postmaster_impl *im)
+{
+    static pid_t left[ORPHANS_AT_ONCE];
+    struct pm_whose whose;
+    unsigned n, sent;
+
+    pm_whose(im, &whose);
+    do {
+        n = pm_proc_leftovers(&whose, 0, left, ORPHANS_AT_ONCE);
+        sent = 0;
+        for (unsigned i = 0; i < n; i++)
+            if (pm_proc_is_backend(left[i]) && !has_postmaster(left[i], &whose) &&
+                kill(left[i], SIGKILL) == 0)
+                sent++;
+        if (sent > 0)
+            pgv_log(PGV_WARNING, "pg", "killed backends that their postmaster left behind count=%u",
+                    sent);
+    } while (n == ORPHANS_AT_ONCE && sent > 0);
 }
 
 /* ---- closing ---- */

@@ -335,11 +335,10 @@ static void test_kill__is_known_at_once_and_restarts_fast(void **state)
     assert_string_equal(text, "3");
 }
 
-static void test_kill__a_busy_backend_does_not_hold_it_up(void **state)
+/* A session that does not look for its postmaster while it computes. Ends with the server. */
+static void begin_busy_session(void)
 {
-    /* It does not look for its postmaster while it computes, and would keep the new one out. */
-    struct postmaster_facts *f = &primary.pm.facts;
-    char psql[300], port[16];
+    char psql[300], port[16], text[256] = "";
     const char *argv[] = {
         psql, "-XAtq",    "-h", pg_site_dir(),
         "-p", port,       "-U", "postgres",
@@ -347,10 +346,7 @@ static void test_kill__a_busy_backend_does_not_hold_it_up(void **state)
         NULL
     };
     pid_t pid;
-    char text[256] = "";
-    uint64_t killed;
 
-    NEED_POSTGRES();
     (void)snprintf(psql, sizeof(psql), "%s/psql", pg_site_bin());
     (void)snprintf(port, sizeof(port), "%d", primary.port);
     pid = fork();
@@ -367,12 +363,78 @@ static void test_kill__a_busy_backend_does_not_hold_it_up(void **state)
     }
     while (strcmp(text, "1") != 0)
         pg_sql(&primary, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO $$%'", text);
+}
+
+static pid_t busy_backend(void)
+{
+    char text[256];
+
+    pg_sql(&primary, "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO $$%'", text);
+    return (pid_t)atoi(text);
+}
+
+static void test_kill__a_busy_backend_does_not_hold_it_up(void **state)
+{
+    /* It would keep the new one out. */
+    struct postmaster_facts *f = &primary.pm.facts;
+    uint64_t killed;
+
+    NEED_POSTGRES();
+    begin_busy_session();
     killed = pgv_clock_ms();
     assert_int_equal(kill(f->pid, SIGKILL), 0);
     pg_until(is_dead, &primary, "the end of the postmaster");
     assert_int_equal(pg_job(&primary, &start_primary), PM_DONE);
     print_message("with a busy backend: accepts writes after %u ms\n",
                   (unsigned)(pgv_clock_ms() - killed));
+}
+
+/* True: it runs no code any more. */
+static bool is_over(pid_t pid)
+{
+    struct pm_proc proc;
+    uint64_t until_ms = pgv_clock_ms() + 2000; /* a killed process is taken down by the kernel */
+
+    while (pm_proc_read(pid, &proc) && proc.state != 'Z' && proc.state != 'X')
+        if (pgv_clock_ms() > until_ms)
+            return false;
+    return true;
+}
+
+/* Nobody starts it again: what it left behind would write on beside another primary. */
+static void test_kill__leaves_no_backend_behind(void **state)
+{
+    struct postmaster_facts *f = &primary.pm.facts;
+    pid_t backend, postmaster;
+
+    NEED_POSTGRES();
+    begin_busy_session();
+    backend = busy_backend();
+    assert_int_equal(kill(f->pid, SIGKILL), 0);
+    pg_until(is_dead, &primary, "the end of the postmaster");
+    assert_true(is_over(backend));
+    assert_int_equal(pg_job(&primary, &start_primary), PM_DONE);
+    /* the same when no agent was there */
+    begin_busy_session();
+    backend = busy_backend();
+    postmaster = f->pid;
+    pg_node_close(&primary);
+    assert_int_equal(kill(postmaster, SIGKILL), 0);
+    assert_true(is_over(postmaster));
+    assert_int_equal(kill(backend, 0), 0);
+    pg_node_open(&primary);
+    assert_false(f->alive);
+    assert_true(is_over(backend));
+    assert_int_equal(pg_job(&primary, &start_primary), PM_DONE);
+    /* one that has a postmaster is left alone */
+    begin_busy_session();
+    backend = busy_backend();
+    pg_node_close(&primary);
+    pg_node_open(&primary);
+    assert_true(f->alive);
+    assert_int_equal(kill(backend, SIGTERM), 0);
+    assert_true(is_over(backend));
+    pg_until(is_running, &primary, "running");
 }
 
 static void test_close__leaves_the_server_and_attaches_again(void **state)
@@ -1014,6 +1076,7 @@ int main(void)
         cmocka_unit_test(test_look__survives_a_killed_backend),
         cmocka_unit_test(test_kill__is_known_at_once_and_restarts_fast),
         cmocka_unit_test(test_kill__a_busy_backend_does_not_hold_it_up),
+        cmocka_unit_test(test_kill__leaves_no_backend_behind),
         cmocka_unit_test(test_close__leaves_the_server_and_attaches_again),
         cmocka_unit_test(test_restart__takes_effect),
         cmocka_unit_test(test_reconfigure__reloads_and_knows_what_waits),
