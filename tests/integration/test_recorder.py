@@ -224,9 +224,14 @@ def test_a_disk_that_hangs(make_cluster, disk):
     recorded = metric(node, "pgvigil_recorder_steps_total")
     wait_for(lambda: metric(node, "pgvigil_recorder_steps_total") > recorded + 20, 60, "steps recorded again")
     assert "the flight recorder goes on" in node.log_text(offset)
-    status, story, errors = replay(node, os.path.join(disk.dir, "flight.rec"))
-    assert status == 0, f"{errors}\n{story[-4000:]}"
-    assert story.count("the world of") == 2  # the start, and behind the hole
+
+    def goes_on_behind_the_hole():  # the routine of quiet cycles may lie in the pipe for a while
+        node.hup()
+        status, story, errors = replay(node, os.path.join(disk.dir, "flight.rec"))
+        assert status == 0, f"{errors}\n{story[-4000:]}"
+        return story.count("the world of") == 2  # the start, and behind the hole
+
+    wait_for(goes_on_behind_the_hole, 60, "the recording behind the hole")
 
 
 def test_the_writer_ends_with_the_agent(make_cluster):
@@ -291,13 +296,14 @@ def test_switched_off_by_reload(make_cluster):
         decisions = node.get("/decisions?last=1")
         return decisions.status == 200 and decisions.json[-1]["seq"]
 
-    first = decided()
-    wait_for(lambda: decided() > first + 20, 60, "some cycles")
-    before = memory_kb(node.agent.pid)
-    first = decided()
-    wait_for(lambda: decided() > first + 60, 120, "more cycles")
-    # the heap's end moves by steps of 16 kB, and back
-    assert memory_kb(node.agent.pid) <= before + 32
+    def least_memory(steps):
+        """The heap's end moves by steps, and back once in six cycles."""
+        seen, first = [], decided()
+        wait_for(lambda: seen.append(memory_kb(node.agent.pid)) or decided() > first + steps, 120, "more cycles")
+        return min(seen)
+
+    before = least_memory(60)
+    assert least_memory(60) <= before + 16
     node.config["recorder"] = {"enabled": False}
     node.write_config()
     node.hup()
