@@ -389,7 +389,8 @@ void pm_on_server_gone(struct postmaster_impl *im, int status)
         (void)snprintf(how, sizeof(how), "not our child");
     pgv_log(expected ? PGV_INFO : PGV_WARNING, "pg", "postmaster has ended pid=%d how='%s'",
             (int)f->pid, how);
-    pm_server_end_orphans(im); /* before anybody hears that nothing writes here any more */
+    if (status != 0) /* one that ends well ends last. Source: PostgreSQL, PM_NO_CHILDREN */
+        pm_server_end_orphans(im); /* before anybody hears that nothing writes here any more */
     f->alive = false;
     f->pid = 0;
     f->accepting = f->look_ok = f->look_timeout = false;

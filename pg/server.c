@@ -21,7 +21,6 @@
 #include "base/banned.h"
 
 #define PIDFILE_BYTES_MAX 8192 /* PostgreSQL itself reads no more than a block */
-#define ORPHANS_AT_ONCE 256
 
 extern char **environ;
 
@@ -252,9 +251,10 @@ bool pm_server_signal(struct postmaster_impl *im, int sig)
     return true;
 }
 
+static pid_t pids[PM_FAMILY_MAX]; /* not on the stack, not from a heap that may be empty */
+
 void pm_server_kill_tree(struct postmaster_impl *im)
 {
-    static pid_t family[PM_FAMILY_MAX]; /* not on the stack, not from a heap that may be empty */
     const struct postmaster_facts *f = &im->pm->facts;
     unsigned n;
 
@@ -262,12 +262,12 @@ void pm_server_kill_tree(struct postmaster_impl *im)
         return;
     /* Stopped, it cannot make new children while the old ones are looked up. */
     (void)kill(f->pid, SIGSTOP);
-    n = pm_proc_descendants(f->pid, family, PM_FAMILY_MAX);
+    n = pm_proc_descendants(f->pid, pids, PM_FAMILY_MAX);
     pgv_log(PGV_WARNING, "pg", "Sending SIGKILL to Postmaster and its children pid=%d children=%u",
             (int)f->pid, n);
     (void)kill(f->pid, SIGKILL);
     for (unsigned i = 0; i < n; i++)
-        (void)kill(family[i], SIGKILL);
+        (void)kill(pids[i], SIGKILL);
 }
 
 static bool has_postmaster(pid_t pid, const struct pm_whose *whose)
@@ -280,22 +280,18 @@ static bool has_postmaster(pid_t pid, const struct pm_whose *whose)
 
 void pm_server_end_orphans(struct postmaster_impl *im)
 {
-    static pid_t left[ORPHANS_AT_ONCE];
     struct pm_whose whose;
-    unsigned n, sent;
+    unsigned n, sent = 0;
 
     pm_whose(im, &whose);
-    do {
-        n = pm_proc_leftovers(&whose, 0, left, ORPHANS_AT_ONCE);
-        sent = 0;
-        for (unsigned i = 0; i < n; i++)
-            if (pm_proc_is_backend(left[i]) && !has_postmaster(left[i], &whose) &&
-                kill(left[i], SIGKILL) == 0)
-                sent++;
-        if (sent > 0)
-            pgv_log(PGV_WARNING, "pg", "killed backends that their postmaster left behind count=%u",
-                    sent);
-    } while (n == ORPHANS_AT_ONCE && sent > 0);
+    n = pm_proc_leftovers(&whose, 0, pids, PM_FAMILY_MAX);
+    for (unsigned i = 0; i < n; i++)
+        if (pm_proc_is_backend(pids[i]) && !has_postmaster(pids[i], &whose) &&
+            kill(pids[i], SIGKILL) == 0)
+            sent++;
+    if (sent > 0)
+        pgv_log(PGV_WARNING, "pg", "killed backends that their postmaster left behind count=%u",
+                sent);
 }
 
 /* ---- closing ---- */
