@@ -424,6 +424,21 @@ void record_header_init(struct record_header *h, const char *node, uint64_t ring
     pgv_copy_cut(h->node, sizeof(h->node), pgv_str(node));
 }
 
+_Static_assert(32 + RECORD_BUILD_BYTES + PGV_NAME_BYTES <= RECORD_PAUSE_OFF &&
+                   RECORD_PAUSE_OFF + RECORD_PAUSE_BYTES <= RECORD_HEADER_BYTES - 4,
+               "header");
+
+/* As if the writer had never paused: a header is sound whenever the writer was killed. */
+static uint32_t header_crc(const unsigned char bytes[RECORD_HEADER_BYTES])
+{
+    static const unsigned char never[RECORD_PAUSE_BYTES];
+    uint32_t crc = record_crc(0, bytes, RECORD_PAUSE_OFF);
+    size_t end = RECORD_PAUSE_OFF + RECORD_PAUSE_BYTES;
+
+    crc = record_crc(crc, never, sizeof(never));
+    return record_crc(crc, bytes + end, RECORD_HEADER_BYTES - 4 - end);
+}
+
 void record_header_write(const struct record_header *h, unsigned char ret[RECORD_HEADER_BYTES])
 {
     memset(ret, 0, RECORD_HEADER_BYTES);
@@ -434,7 +449,14 @@ void record_header_write(const struct record_header *h, unsigned char ret[RECORD
     put64(ret + 20, h->ring_bytes);
     memcpy(ret + 32, h->build, strnlen(h->build, sizeof(h->build) - 1));
     memcpy(ret + 32 + RECORD_BUILD_BYTES, h->node, strnlen(h->node, sizeof(h->node) - 1));
-    put32(ret + RECORD_HEADER_BYTES - 4, record_crc(0, ret, RECORD_HEADER_BYTES - 4));
+    record_header_write_pause(h, ret + RECORD_PAUSE_OFF);
+    put32(ret + RECORD_HEADER_BYTES - 4, header_crc(ret));
+}
+
+void record_header_write_pause(const struct record_header *h, unsigned char ret[RECORD_PAUSE_BYTES])
+{
+    put64(ret, h->seq);
+    put64(ret + 8, h->at);
 }
 
 bool record_header_read(const unsigned char *bytes, size_t n, struct record_header *ret,
@@ -444,7 +466,7 @@ bool record_header_read(const unsigned char *bytes, size_t n, struct record_head
 
     if (n < RECORD_HEADER_BYTES || memcmp(bytes, magic, sizeof(magic)) != 0)
         return pgv_fail(err, PGV_EINVALID, "this is no recording of pgvigil");
-    if (get32(bytes + RECORD_HEADER_BYTES - 4) != record_crc(0, bytes, RECORD_HEADER_BYTES - 4))
+    if (get32(bytes + RECORD_HEADER_BYTES - 4) != header_crc(bytes))
         return pgv_fail(err, PGV_EINVALID, "the header of the recording is damaged");
     h.format = get32(bytes + 8);
     h.fields_id = get32(bytes + 12);
@@ -452,6 +474,8 @@ bool record_header_read(const unsigned char *bytes, size_t n, struct record_head
     h.ring_bytes = get64(bytes + 20);
     memcpy(h.build, bytes + 32, sizeof(h.build) - 1);
     memcpy(h.node, bytes + 32 + RECORD_BUILD_BYTES, sizeof(h.node) - 1);
+    h.seq = get64(bytes + RECORD_PAUSE_OFF);
+    h.at = get64(bytes + RECORD_PAUSE_OFF + 8);
     if (h.format != RECORD_FORMAT)
         return pgv_fail(err, PGV_EINVALID, "the recording has format %u, this build reads %d",
                         h.format, RECORD_FORMAT);
@@ -531,24 +555,25 @@ static bool put_event(struct pgv_buf *b, const struct ha_event *ev)
     return false;
 }
 
+static bool put_effect(struct pgv_buf *b, const struct ha_effect *e)
+{
+    unsigned char head[3 * UINT_BYTES_MAX];
+    unsigned n = encode_uint(head, e->type);
+    size_t text_bytes = strnlen(e->text, sizeof(e->text) - 1);
+
+    n += encode_uint(head + n, e->why);
+    n += encode_uint(head + n, text_bytes);
+    return pgv_buf_append(b, head, n) && (!text_bytes || pgv_buf_append(b, e->text, text_bytes)) &&
+           record_put_fields(b, &record_effect_fields[e->type], e);
+}
+
 static bool put_effects(struct pgv_buf *b, const struct ha_effects *fx)
 {
-    if (!record_put_uint(b, fx->wake_ms) || !record_put_uint(b, fx->n))
-        return false;
-    for (unsigned i = 0; i < fx->n; i++) {
-        const struct ha_effect *e = &fx->v[i];
-        unsigned char head[3 * UINT_BYTES_MAX];
-        unsigned n = encode_uint(head, e->type);
-        size_t text_bytes = strnlen(e->text, sizeof(e->text) - 1);
+    bool ok = record_put_uint(b, fx->wake_ms) && record_put_uint(b, fx->n);
 
-        n += encode_uint(head + n, e->why);
-        n += encode_uint(head + n, text_bytes);
-        if (!pgv_buf_append(b, head, n) ||
-            (text_bytes && !pgv_buf_append(b, e->text, text_bytes)) ||
-            !record_put_fields(b, &record_effect_fields[e->type], e))
-            return false;
-    }
-    return true;
+    for (unsigned i = 0; ok && i < fx->n; i++)
+        ok = put_effect(b, &fx->v[i]);
+    return ok;
 }
 
 bool record_put_step(struct pgv_buf *b, uint32_t salt, uint64_t seq, const struct ha_event *ev,
@@ -558,6 +583,37 @@ bool record_put_step(struct pgv_buf *b, uint32_t salt, uint64_t seq, const struc
     bool ok = begin_frame(b, RECORD_STEP, &at) && put_event(b, ev) && put_effects(b, fx);
 
     return end_frame(b, at, ok, salt, seq);
+}
+
+bool record_put_held(struct pgv_buf *b, uint32_t salt, const char *held)
+{
+    struct record_held h;
+    struct ha_effect e;
+    size_t at;
+    bool ok;
+
+    record_unhold(held, &h);
+    ok = begin_frame(b, RECORD_STEP, &at) && put_event(b, &h.ev) && record_put_uint(b, h.wake_ms) &&
+         record_put_uint(b, h.n_effects);
+    for (unsigned i = 0; ok && i < h.n_effects; i++) {
+        record_unhold_effect(&h, &e);
+        ok = put_effect(b, &e);
+    }
+    return end_frame(b, at, ok, salt, h.seq);
+}
+
+enum record_piece record_piece(const char *p, size_t n, size_t *ret_bytes, uint64_t *ret_seq)
+{
+    const unsigned char *head = (const unsigned char *)p;
+
+    if (n < RECORD_FRAME_BYTES)
+        return RECORD_CUT;
+    if (get32(head) != MARK)
+        return record_held_piece(p, ret_bytes, ret_seq);
+    *ret_bytes = RECORD_FRAME_BYTES + get32(head + 4);
+    *ret_seq = get64(head + 8);
+    return *ret_bytes - RECORD_FRAME_BYTES <= RECORD_PAYLOAD_BYTES_MAX ? RECORD_FRAME
+                                                                       : RECORD_DAMAGED;
 }
 
 /* ---- finding frames ----------------------------------------------------------------------- */

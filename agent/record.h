@@ -34,6 +34,7 @@ struct record_header {
     uint64_t ring_bytes;
     char build[RECORD_BUILD_BYTES]; /* of the file's creator; keyframes name their own */
     char node[PGV_NAME_BYTES];
+    uint64_t seq, at; /* the newest frame and the offset behind it, when the writer last paused */
 };
 
 /** 'pgvigil 0.1.0 brain 0123456789abcdef': equal for equal sources of the brain. */
@@ -44,6 +45,11 @@ uint32_t record_fields_id(void);
 void record_header_init(struct record_header *h, const char *node, uint64_t ring_bytes,
                         uint32_t salt);
 void record_header_write(const struct record_header *h, unsigned char ret[RECORD_HEADER_BYTES]);
+/** Only what changes: RECORD_PAUSE_BYTES at RECORD_PAUSE_OFF, outside the header's CRC. */
+#define RECORD_PAUSE_OFF 488
+#define RECORD_PAUSE_BYTES 16
+void record_header_write_pause(const struct record_header *h,
+                               unsigned char ret[RECORD_PAUSE_BYTES]);
 /** PGV_EINVALID: no header of ours, another format, or damaged. @bytes: RECORD_HEADER_BYTES. */
 bool record_header_read(const unsigned char *bytes, size_t n, struct record_header *ret,
                         struct pgv_error *err) PGV_MUST_CHECK;
@@ -62,15 +68,40 @@ bool record_put_keyframe(struct pgv_buf *b, uint32_t salt, uint64_t seq, bool co
 bool record_put_step(struct pgv_buf *b, uint32_t salt, uint64_t seq, const struct ha_event *ev,
                      const struct ha_effects *fx);
 
+/* ---- the stream from the agent to its writer ---------------------------------------------- */
+
 /**
- * Put the step aside at the end of @b, as it is in memory: ten times cheaper than a frame. False:
- * it is not of the kind that quiet cycles are made of, or there is no room; nothing was appended.
+ * The stream is frames and held steps, one behind the other. A held step is as it is in memory: ten
+ * times cheaper to make than a frame, which the writer makes of it. Only for a writer whose
+ * record_held_id() is the same.
  */
-bool record_hold(struct pgv_buf *b, const struct ha_event *ev,
+const char *record_held_id(void);
+#define RECORD_HELD_BYTES_MAX 2048
+/**
+ * Append the step to @b. False: it is not of the kind that quiet cycles are made of, is longer than
+ * RECORD_HELD_BYTES_MAX, or there is no room; nothing was appended.
+ */
+bool record_hold(struct pgv_buf *b, uint64_t seq, const struct ha_event *ev,
                  const struct ha_effects *fx) PGV_MUST_CHECK;
-/** The step that begins at @held, for record_put_step(); its length there. */
-size_t record_unhold(const char *held, struct ha_event *ret_ev, struct postmaster_facts *ret_facts,
-                     struct ha_effects *ret_fx);
+/** The frame of the held step at @held, a whole one. As record_put_step(). */
+bool record_put_held(struct pgv_buf *b, uint32_t salt, const char *held);
+
+enum record_piece { RECORD_CUT, RECORD_FRAME, RECORD_HELD, RECORD_DAMAGED };
+/** What begins at @p; CUT: too little of it to tell. @ret_bytes: of all of it. */
+enum record_piece record_piece(const char *p, size_t n, size_t *ret_bytes, uint64_t *ret_seq);
+
+/** A held step taken apart: what it was told, then its effects one by one. */
+struct record_held {
+    const char *p; /* private: the next effect */
+    uint64_t seq, wake_ms;
+    unsigned n_effects;
+    struct ha_event ev; /* points to facts */
+    struct postmaster_facts facts;
+};
+void record_unhold(const char *held, struct record_held *ret);
+void record_unhold_effect(struct record_held *h, struct ha_effect *ret);
+
+/* ---- finding frames ----------------------------------------------------------------------- */
 
 /** A frame as found: the payload is contiguous only inside a record_reader. */
 struct record_frame {

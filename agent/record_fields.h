@@ -59,3 +59,6 @@ bool record_store_int(void *p, uint32_t size, int64_t v) PGV_MUST_CHECK;
 /** Without user information (it may hold a password) and parameters: neither decides anything.
  * Returns the length; @ret is not terminated. */
 size_t record_clean_url(const char *url, size_t n, char ret[PGV_URL_BYTES]);
+
+/** RECORD_HELD or RECORD_DAMAGED, of the RECORD_FRAME_BYTES at @p: record_hold.c. */
+enum record_piece record_held_piece(const char *p, size_t *ret_bytes, uint64_t *ret_seq);

@@ -158,6 +158,17 @@ bool record_file_append(struct record_file *f, const void *data, size_t n, struc
     return true;
 }
 
+bool record_file_pause(struct record_file *f, uint64_t seq, struct pgv_error *err)
+{
+    unsigned char pause[RECORD_PAUSE_BYTES];
+
+    f->header.seq = seq;
+    f->header.at = f->at;
+    record_header_write_pause(&f->header, pause);
+    return write_at(f->fd, pause, sizeof(pause), RECORD_PAUSE_OFF) ||
+           pgv_fail_sys(err, errno, "the file cannot be written");
+}
+
 void record_file_close(struct record_file *f)
 {
     if (f->fd >= 0)
@@ -269,29 +280,41 @@ static bool read_tail(int fd, const struct record_header *h, uint64_t at, unsign
            read_at(fd, ring + tail, bytes - tail, RECORD_HEADER_BYTES, &got) && got == bytes - tail;
 }
 
-bool record_file_decisions(const char *path, uint64_t at, unsigned n, struct pgv_buf *b,
+/* The header, and whether this build can read what is behind it. */
+static bool read_header(int fd, const char *path, struct record_header *ret, struct pgv_error *err)
+{
+    unsigned char head[RECORD_HEADER_BYTES];
+    size_t got;
+
+    if (!read_at(fd, head, sizeof(head), 0, &got))
+        return pgv_fail_sys(err, errno, "cannot read '%s'", path);
+    if (!record_header_read(head, got, ret, err))
+        return false;
+    return (ret->fields_id == record_fields_id() && ret->at < ret->ring_bytes) ||
+           pgv_fail(err, PGV_EINVALID, "'%s' was recorded by another build", path);
+}
+
+bool record_file_decisions(const char *path, uint64_t seq, unsigned n, struct pgv_buf *b,
                            struct pgv_error *err)
 {
-    unsigned char head[RECORD_HEADER_BYTES], *ring = NULL;
+    unsigned char *ring = NULL;
     struct record_reader reader = { 0 };
     struct record_header h, tail;
     struct deciding *all = NULL;
-    size_t bytes, got;
+    size_t bytes;
     bool ok = false;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
     PGV_ASSERT(n >= 1 && n <= RECORD_DECISIONS_MAX);
     if (fd < 0)
         return pgv_fail_sys(err, errno, "cannot open '%s'", path);
-    if (!read_at(fd, head, sizeof(head), 0, &got)) {
-        pgv_fail_sys(err, errno, "cannot read '%s'", path);
-        goto out;
-    }
-    if (!record_header_read(head, got, &h, err))
-        goto out;
-    if (h.fields_id != record_fields_id() || at >= h.ring_bytes) {
-        pgv_fail(err, PGV_EINVALID, "'%s' was recorded by another build", path);
-        goto out;
+    for (unsigned tries = 0; tries < LATE_TRIES; tries++) { /* the writer may not be so far yet */
+        if (tries > 0)
+            (void)poll(NULL, 0, LATE_MS);
+        if (!read_header(fd, path, &h, err))
+            goto out;
+        if (h.seq >= seq)
+            break;
     }
     bytes = h.ring_bytes < READ_BACK_BYTES ? (size_t)h.ring_bytes : READ_BACK_BYTES;
     ring = pgv_alloc(bytes);
@@ -300,20 +323,13 @@ bool record_file_decisions(const char *path, uint64_t at, unsigned n, struct pgv
         pgv_fail(err, PGV_ENOMEM, "no memory to read '%s'", path);
         goto out;
     }
+    if (!read_tail(fd, &h, h.at, ring, bytes)) {
+        pgv_fail(err, PGV_EINVALID, "'%s' was cut", path);
+        goto out;
+    }
     tail = h;
     tail.ring_bytes = bytes;
-    for (unsigned tries = 0; tries < LATE_TRIES; tries++) { /* the writer may not be so far yet */
-        if (tries > 0)
-            (void)poll(NULL, 0, LATE_MS);
-        if (!read_tail(fd, &h, at, ring, bytes)) {
-            pgv_fail(err, PGV_EINVALID, "'%s' was cut", path);
-            goto out;
-        }
-        record_reader_done(&reader);
-        record_reader_init(&reader, &tail, ring);
-        if (reader.last_seq && reader.end == 0)
-            break;
-    }
+    record_reader_init(&reader, &tail, ring);
     all->n = n;
     find_deciding(&reader, all);
     ok = write_decisions(all, b) || pgv_fail(err, PGV_ENOMEM, "no memory for the decisions");

@@ -26,13 +26,15 @@ bool record_file_open(struct record_file *f, const char *path, uint64_t bytes, c
 /** The next bytes of the stream of frames. A frame that was cut fails its CRC. */
 bool record_file_append(struct record_file *f, const void *data, size_t n,
                         struct pgv_error *err) PGV_MUST_CHECK;
+/** All up to frame @seq is appended: says so in the header, for record_file_decisions(). */
+bool record_file_pause(struct record_file *f, uint64_t seq, struct pgv_error *err) PGV_MUST_CHECK;
 void record_file_close(struct record_file *f);
 
 /**
  * The last @n steps that decided something, newest last, as a JSON list appended to @b; fewer
- * where @b would not hold them. @at: where the writer stands. Looks at no more than the last half
- * megabyte.
+ * where @b would not hold them. Waits a moment for the writer to come to frame @seq. Looks at no
+ * more than the last half megabyte.
  */
-bool record_file_decisions(const char *path, uint64_t at, unsigned n, struct pgv_buf *b,
+bool record_file_decisions(const char *path, uint64_t seq, unsigned n, struct pgv_buf *b,
                            struct pgv_error *err) PGV_MUST_CHECK;
 #define RECORD_DECISIONS_MAX 500

@@ -3,8 +3,9 @@
  * agent/recorder.c - the flight recorder in the agent: steps into the writer's pipe.
  *
  * The happy path: the writer starts, opens its file and says 'ready'; the world becomes the first
- * keyframe; each step becomes a frame. What the pipe takes of frames and what it leaves is kept,
- * so the stream stays whole frames, one behind the other, whatever is left out between them.
+ * keyframe; each step becomes a piece of the stream, as it is in memory or, a rare kind, as a
+ * frame. What the pipe leaves of a piece is kept, so the stream stays whole pieces, one behind the
+ * other, whatever is left out between them.
  */
 #include "agent/recorder.h"
 
@@ -31,11 +32,10 @@
 #define KEYFRAMES_PER_RING 16
 #define FRAME_RESERVE_BYTES 65536
 #define STREAM_BYTES_MAX (RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES + HELD_BYTES_MAX)
-/** Frames that the pipe does not take wait up to here; then steps are left out. */
+/** What the pipe does not take waits up to here; then steps are left out. */
 #define HELD_BYTES_MAX 16384
-/** So many steps of quiet cycles wait to be made frames: about 40 s of them. */
-#define STEPS_ASIDE_MAX 24
-#define ASIDE_BYTES_MAX 16384
+/** Up to here quiet steps wait to go out together: 30 of them, or 40 s. */
+#define QUIET_BYTES 4096
 /** A reader that takes longer is ended. */
 #define READER_MS 10000
 
@@ -96,7 +96,6 @@ void recorder_init(struct recorder *r, uv_loop_t *loop, const struct ha *ha, con
     r->writer.data = r->reader.data = r;
     pgv_copy_cut(r->program, sizeof(r->program), pgv_str(program));
     pgv_buf_init(&r->held, STREAM_BYTES_MAX);
-    pgv_buf_init(&r->aside, ASIDE_BYTES_MAX);
 }
 
 /* ---- the stream --------------------------------------------------------------------------- */
@@ -109,8 +108,6 @@ static void close_pipe(struct recorder *r)
     r->ready = false;
     r->hole = true;
     pgv_buf_reset(&r->held);
-    pgv_buf_reset(&r->aside);
-    r->n_aside = 0;
 }
 
 /* What is held goes out, as far as the pipe takes it. True: all of it. */
@@ -131,12 +128,12 @@ static bool flush(struct recorder *r)
     return true;
 }
 
-/* The frame behind @before is part of the stream now. */
+/* The piece behind @before is part of the stream now. A frame is shorter than a held step: there
+ * will be more keyframes than there need to be. */
 static void composed(struct recorder *r, size_t before)
 {
     size_t n = r->held.n - before;
 
-    r->at = (r->at + n) % r->header.ring_bytes;
     r->since_keyframe_bytes += n;
     r->untaken_bytes += n;
     r->next_seq++;
@@ -162,7 +159,8 @@ static bool put_step(struct recorder *r, const struct ha_event *ev, const struct
 {
     size_t before = r->held.n;
 
-    if (!record_put_step(&r->held, r->header.salt, r->next_seq, ev, fx))
+    if (!record_hold(&r->held, r->next_seq, ev, fx) &&
+        !record_put_step(&r->held, r->header.salt, r->next_seq, ev, fx))
         return false;
     composed(r, before);
     return true;
@@ -199,22 +197,6 @@ static void recorded(struct recorder *r)
     r->lost_told = r->lost;
 }
 
-/* What was put aside becomes frames. */
-static void put_aside_steps(struct recorder *r)
-{
-    static struct ha_effects fx; /* large */
-    static struct postmaster_facts facts;
-    struct ha_event ev;
-
-    for (size_t at = 0; at < r->aside.n;) {
-        at += record_unhold(r->aside.p + at, &ev, &facts, &fx);
-        if (!r->hole && !put_step(r, &ev, &fx))
-            lose(r); /* for want of memory */
-    }
-    pgv_buf_reset(&r->aside);
-    r->n_aside = 0;
-}
-
 /* Nothing is decided, and the cycle, if this is its end, ends as the last one did. */
 static bool is_quiet(struct recorder *r, const struct ha_effects *fx)
 {
@@ -234,6 +216,7 @@ void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
                    const struct ha_effects *fx)
 {
     struct recorder *r = data;
+    bool quiet;
 
     if (!r->config.enabled)
         return;
@@ -243,13 +226,7 @@ void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
         lose(r);
         return;
     }
-    if (is_quiet(r, fx) && !r->hole && !r->held.n && r->n_aside < STEPS_ASIDE_MAX &&
-        record_hold(&r->aside, ev, fx)) {
-        r->n_aside++;
-        recorded(r);
-        return;
-    }
-    put_aside_steps(r);
+    quiet = is_quiet(r, fx);
     if (r->held.n >= HELD_BYTES_MAX && !flush(r)) {
         lose(r);
         return;
@@ -263,6 +240,8 @@ void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
     }
     if (r->since_keyframe_bytes >= r->header.ring_bytes / KEYFRAMES_PER_RING)
         r->keyframe_due = true;
+    if (quiet && !r->hole && !r->keyframe_due && r->held.n < QUIET_BYTES)
+        return;
     if ((r->hole || r->keyframe_due) && flush(r))
         (void)put_keyframe(r, ha);
     (void)flush(r);
@@ -284,7 +263,7 @@ static void settle(struct recorder *r)
 static void on_writer_line(struct pgv_child *c, int fd, struct pgv_str line)
 {
     struct recorder *r = c->data;
-    unsigned long long seq, at;
+    unsigned long long seq;
     unsigned long salt;
     char text[64];
 
@@ -293,12 +272,11 @@ static void on_writer_line(struct pgv_child *c, int fd, struct pgv_str line)
         return;
     }
     if (r->fd < 0 || !pgv_copy(text, sizeof(text), line) ||
-        sscanf(text, "ready %lu %llu %llu", &salt, &seq, &at) != 3)
+        sscanf(text, "ready %lu %llu", &salt, &seq) != 2)
         return;
     record_header_init(&r->header, r->node, r->config.size_bytes - RECORD_HEADER_BYTES,
                        (uint32_t)salt);
     r->next_seq = seq;
-    r->at = at;
     r->ready = true;
     r->hole = true; /* whatever lies there is not what led to this world */
     (void)(put_keyframe(r, r->ha) && flush(r));
@@ -346,15 +324,15 @@ static void on_writer_end(struct pgv_child *c, int status)
 static bool start_writer(struct recorder *r, struct pgv_error *err)
 {
     char size[24];
-    const char *argv[] = { r->program, "write", r->config.file, size, r->node, NULL };
+    const char *argv[] = { r->program,       "write", r->config.file, size, r->node,
+                           record_held_id(), NULL };
     struct pgv_child_options o = { .argv = argv, .on_line = on_writer_line, .ret_input = &r->fd };
     int pipe_bytes;
 
     PGV_ASSERT(!r->writing && r->fd < 0);
     snprintf(size, sizeof(size), "%llu", (unsigned long long)r->config.size_bytes);
     r->start_at_ms = pgv_clock_ms() + REST_MS;
-    if (!pgv_buf_reserve(&r->held, FRAME_RESERVE_BYTES) ||
-        !pgv_buf_reserve(&r->aside, ASIDE_BYTES_MAX))
+    if (!pgv_buf_reserve(&r->held, FRAME_RESERVE_BYTES))
         return pgv_fail(err, PGV_ENOMEM, "no memory for a frame");
     if (!pgv_child_start(r->loop, &r->writer, &o, on_writer_end, err))
         return false;
@@ -383,7 +361,6 @@ bool recorder_open(struct recorder *r, const struct recorder_config *c, const ch
 
 void recorder_close(struct recorder *r)
 {
-    put_aside_steps(r);
     (void)flush(r);
     close_pipe(r);
     if (r->writing && !r->abandoned) {
@@ -393,14 +370,11 @@ void recorder_close(struct recorder *r)
     r->config.enabled = false;
     pgv_buf_done(&r->held);
     pgv_buf_init(&r->held, STREAM_BYTES_MAX);
-    pgv_buf_done(&r->aside);
-    pgv_buf_init(&r->aside, ASIDE_BYTES_MAX);
 }
 
 void recorder_finish(struct recorder *r, void (*cb)(struct recorder *r))
 {
     r->config.enabled = false;
-    put_aside_steps(r);
     (void)flush(r);
     close_pipe(r);
     if (r->writing)
@@ -440,8 +414,8 @@ static void on_reader_end(struct pgv_child *c, int status)
 bool recorder_ask(struct recorder *r, unsigned n, recorder_answer_cb cb, void *data,
                   struct pgv_error *err)
 {
-    char count[16], at[24];
-    const char *argv[] = { r->program, "last", count, at, r->config.file, NULL };
+    char count[16], seq[24];
+    const char *argv[] = { r->program, "last", count, seq, r->config.file, NULL };
     struct pgv_child_options o = { .argv = argv, .keep_output = true, .timeout_ms = READER_MS };
 
     if (!r->ready)
@@ -449,11 +423,10 @@ bool recorder_ask(struct recorder *r, unsigned n, recorder_answer_cb cb, void *d
     if (r->reading)
         return pgv_fail(err, PGV_ECONFLICT, "the recording is being read already");
     snprintf(count, sizeof(count), "%u", n);
-    put_aside_steps(r);
     (void)flush(r);
     if (!r->ready)
         return pgv_fail(err, PGV_EINVALID, "the flight recorder does not run");
-    snprintf(at, sizeof(at), "%llu", (unsigned long long)r->at);
+    snprintf(seq, sizeof(seq), "%llu", (unsigned long long)r->next_seq - 1);
     take(r);
     if (!pgv_child_start(r->loop, &r->reader, &o, on_reader_end, err))
         return false;

@@ -6,10 +6,10 @@
  * effects were carried out, and a process of its own (recorder_main.c) copies the pipe into the
  * file. What lies in the pipe outlives the agent, so a decision survives the agent's death at any
  * instruction, with all that led to it. The routine of quiet cycles, which end as the one before
- * did, is put aside in the agent first: up to STEPS_ASIDE_MAX steps become frames, and a write, at
- * once. A decision is taken into the file at once, what is routine after some minutes. When the disk
- * does not keep up the pipe is full: then steps are left out and counted, and a keyframe follows
- * the hole. Memory is a frame and what is put aside.
+ * did, waits in the agent first and goes out many steps at once, as it is in memory: the writer
+ * makes frames of it. A decision is taken into the file at once, what is routine after some
+ * minutes. When the disk does not keep up the pipe is full: then steps are left out and counted,
+ * and a keyframe follows the hole. Memory is a frame and what waits.
  */
 #pragma once
 
@@ -68,13 +68,11 @@ struct recorder {
     uint64_t said_ms, lost_told;
     uint64_t start_at_ms; /* no new writer before that */
     struct record_header header;
-    uint64_t at, next_seq;
+    uint64_t next_seq;
     uint64_t since_keyframe_bytes;
     size_t take_bytes, untaken_bytes; /* when so many may lie in the pipe, the writer is told */
-    struct pgv_buf aside; /* steps that are not frames yet: record_hold() */
-    unsigned n_aside;
-    struct pgv_buf held; /* frames that the pipe has not taken yet */
-    enum ha_why told;    /* how the last cycle ended */
+    struct pgv_buf held;              /* of the stream, what the pipe has not taken yet */
+    enum ha_why told;                 /* how the last cycle ended */
     void (*finish_cb)(struct recorder *r);
     recorder_answer_cb answer;
     void *answer_data;

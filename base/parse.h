@@ -17,6 +17,8 @@ bool pgv_parse_int(struct pgv_str s, const char *base_unit, int64_t *ret) PGV_MU
 bool pgv_parse_real(struct pgv_str s, const char *base_unit, double *ret) PGV_MUST_CHECK;
 /** on true yes 1 / off false no 0, any case. */
 bool pgv_parse_bool(struct pgv_str s, bool *ret) PGV_MUST_CHECK;
+/** 0 to 15, or -1: no hexadecimal digit. */
+int pgv_hex_digit(char c);
 /** Decimal digits only, no sign, no blanks. */
 bool pgv_parse_u64(struct pgv_str s, uint64_t *ret) PGV_MUST_CHECK;
 

@@ -96,10 +96,7 @@ bool pgv_truthy(const struct pgv_value *v)
     return false;
 }
 
-#define LEAF_BYTES PGV_REAL_BYTES
-
-/* The text form of a leaf: strings as they are, the rest in @scratch. */
-static struct pgv_str leaf_text(const struct pgv_value *v, char scratch[LEAF_BYTES])
+struct pgv_str pgv_leaf_text(const struct pgv_value *v, char *scratch)
 {
     switch (v->type) {
     case PGV_NULL:
@@ -107,7 +104,7 @@ static struct pgv_str leaf_text(const struct pgv_value *v, char scratch[LEAF_BYT
     case PGV_BOOL:
         return v->u.b ? PGV_STR("True") : PGV_STR("False");
     case PGV_INT:
-        (void)snprintf(scratch, LEAF_BYTES, "%" PRId64, v->u.i);
+        (void)snprintf(scratch, PGV_REAL_BYTES, "%" PRId64, v->u.i);
         return pgv_str(scratch);
     case PGV_REAL:
         pgv_format_real(v->u.d, scratch);
@@ -123,21 +120,10 @@ static struct pgv_str leaf_text(const struct pgv_value *v, char scratch[LEAF_BYT
 
 bool pgv_bool_like(const struct pgv_value *v)
 {
-    char scratch[LEAF_BYTES];
+    char scratch[PGV_REAL_BYTES];
     bool b = false;
 
-    return v && !is_container(v) && pgv_parse_bool(leaf_text(v, scratch), &b) && b;
-}
-
-int64_t pgv_int_like(const struct pgv_value *v, const char *base_unit, int64_t otherwise)
-{
-    char scratch[LEAF_BYTES];
-    int64_t i;
-
-    if (!v || is_container(v) || v->type == PGV_BOOL ||
-        !pgv_parse_int(leaf_text(v, scratch), base_unit, &i))
-        return otherwise;
-    return i;
+    return v && !is_container(v) && pgv_parse_bool(pgv_leaf_text(v, scratch), &b) && b;
 }
 
 bool pgv_to_int(const struct pgv_value *v, int64_t *ret)
@@ -469,14 +455,14 @@ static void text_quoted(struct pgv_buf *b, struct pgv_str s)
 
 static void text_nested(struct pgv_buf *b, const struct pgv_value *v)
 {
-    char scratch[LEAF_BYTES];
+    char scratch[PGV_REAL_BYTES];
 
     if (v->type == PGV_STRING) {
         text_quoted(b, v->u.s);
         return;
     }
     if (!is_container(v)) {
-        pgv_buf_str(b, leaf_text(v, scratch));
+        pgv_buf_str(b, pgv_leaf_text(v, scratch));
         return;
     }
     pgv_buf_putc(b, v->type == PGV_MAP ? '{' : '[');
@@ -556,12 +542,12 @@ bool pgv_value_equal(const struct pgv_value *a, const struct pgv_value *b)
  */
 static bool same_text(const struct pgv_value *a, const struct pgv_value *b)
 {
-    char scratch_a[LEAF_BYTES], scratch_b[LEAF_BYTES];
+    char scratch_a[PGV_REAL_BYTES], scratch_b[PGV_REAL_BYTES];
     struct pgv_buf text;
     bool same;
 
     if (!is_container(a) && !is_container(b))
-        return pgv_str_eq(leaf_text(a, scratch_a), leaf_text(b, scratch_b));
+        return pgv_str_eq(pgv_leaf_text(a, scratch_a), pgv_leaf_text(b, scratch_b));
     if (is_container(a) && is_container(b))
         return pgv_value_equal(a, b);
     if (is_container(b)) {

@@ -75,6 +75,9 @@ struct pgv_value *pgv_value_copy(struct pgv_arena *a, const struct pgv_value *v)
  * strings bare, lists and maps as Python prints them. Source: Patroni compares str(x).
  */
 bool pgv_value_text(struct pgv_buf *b, const struct pgv_value *v);
+/** The same of a leaf, empty of a container: strings as they are, the rest in @scratch, which has
+ * PGV_REAL_BYTES. */
+struct pgv_str pgv_leaf_text(const struct pgv_value *v, char *scratch);
 /** Same key sets recursively, leaves and lists equal by text form. */
 bool pgv_value_same(const struct pgv_value *a, const struct pgv_value *b);
 /** Strict equality, type by type; order of map members does not matter. */

@@ -10,6 +10,7 @@
 #include "pg/pgdsn.h"
 
 #include "base/file.h"
+#include "base/parse.h"
 
 #include <ctype.h>
 
@@ -134,17 +135,6 @@ static bool parse_pairs(struct pgv_arena *a, const char *p, struct pgdsn *d, str
     }
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /** Percent-decoded, terminated; %00 and broken escapes fail as in libpq. */
 static bool decode(struct pgv_arena *a, struct pgv_str s, struct pgv_str *ret,
                    struct pgv_error *err)
@@ -158,8 +148,8 @@ static bool decode(struct pgv_arena *a, struct pgv_str s, struct pgv_str *ret,
         char c = s.p[i];
 
         if (c == '%') {
-            int hi = i + 2 < s.n ? hex_digit(s.p[i + 1]) : -1;
-            int lo = i + 2 < s.n ? hex_digit(s.p[i + 2]) : -1;
+            int hi = i + 2 < s.n ? pgv_hex_digit(s.p[i + 1]) : -1;
+            int lo = i + 2 < s.n ? pgv_hex_digit(s.p[i + 2]) : -1;
 
             if (hi < 0 || lo < 0 || hi + lo == 0)
                 return pgv_fail(err, PGV_EINVALID, "connection URI has a broken %%-escape");

@@ -218,19 +218,13 @@ static void test_record_put_step__every_event_and_effect_comes_back(void **state
     }
 }
 
-static void put_frame(struct pgv_buf *b, const struct ha_event *ev, const struct ha_effects *fx)
-{
-    pgv_buf_reset(b);
-    assert_true(record_put_step(b, SALT, 3, ev, fx));
-}
-
-/* Whatever was in the memory into which it is taken back. */
 static void test_record_hold__becomes_the_same_frame(void **state)
 {
-    static struct ha_effects fx, fx_back;
-    static struct postmaster_facts facts_back;
+    static struct ha_effects fx;
     struct pgv_buf held, frame, back;
     unsigned n_held = 0;
+    uint64_t seq;
+    size_t bytes;
 
     (void)state;
     pgv_buf_init(&held, 4096);
@@ -241,7 +235,7 @@ static void test_record_hold__becomes_the_same_frame(void **state)
     fill_all(&record_policy_fields, &policy, 3);
     for (unsigned type = 0; type <= HA_EV_SHUTDOWN; type++) {
         for (unsigned effect = 0; effect <= HA_DO_EXIT; effect++) {
-            struct ha_event ev = { .type = (enum ha_event_type)type, .now_ms = 1u << 30 }, ev_back;
+            struct ha_event ev = { .type = (enum ha_event_type)type, .now_ms = 1u << 30 };
             bool quiet = type != HA_EV_POLICY && type != HA_EV_VIEW && type != HA_EV_PEERS &&
                          type != HA_EV_REQUEST && effect != HA_DO_JOB && effect != HA_DO_EXIT;
 
@@ -268,19 +262,28 @@ static void test_record_hold__becomes_the_same_frame(void **state)
             if (effect == HA_DO_CYCLE_DONE) /* as long as there is room for */
                 memset(fx.v[1].text, 'x', sizeof(fx.v[1].text) - 1);
             pgv_buf_reset(&held);
-            if (!record_hold(&held, &ev, &fx)) {
+            if (!record_hold(&held, 77, &ev, &fx)) {
                 assert_int_equal(held.n, 0);
                 continue;
             }
             assert_true(quiet);
             n_held++;
-            put_frame(&frame, &ev, &fx);
-            memset(&fx_back, 0xaa, sizeof(fx_back));
-            memset(&facts_back, 0xaa, sizeof(facts_back));
-            assert_int_equal(record_unhold(held.p, &ev_back, &facts_back, &fx_back), held.n);
-            put_frame(&back, &ev_back, &fx_back);
+            for (size_t n = 0; n < RECORD_FRAME_BYTES; n++)
+                assert_int_equal(record_piece(held.p, n, &bytes, &seq), RECORD_CUT);
+            assert_int_equal(record_piece(held.p, RECORD_FRAME_BYTES, &bytes, &seq), RECORD_HELD);
+            assert_int_equal(bytes, held.n);
+            assert_int_equal(seq, 77);
+            pgv_buf_reset(&frame);
+            pgv_buf_reset(&back);
+            assert_true(record_put_step(&frame, SALT, 77, &ev, &fx));
+            assert_true(record_put_held(&back, SALT, held.p));
             assert_int_equal(back.n, frame.n);
             assert_memory_equal(back.p, frame.p, frame.n);
+            assert_int_equal(record_piece(frame.p, frame.n, &bytes, &seq), RECORD_FRAME);
+            assert_int_equal(bytes, frame.n);
+            assert_int_equal(seq, 77);
+            frame.p[0] ^= 1;
+            assert_int_equal(record_piece(frame.p, frame.n, &bytes, &seq), RECORD_DAMAGED);
         }
     }
     assert_int_equal(n_held, 8 * 6); /* what quiet cycles are made of */
@@ -292,9 +295,19 @@ static void test_record_hold__becomes_the_same_frame(void **state)
         pgv_buf_init(&held, room);
         fx.n = 1;
         fx.v[0].type = HA_DO_LOOK;
-        if (!record_hold(&held, &ev, &fx))
+        if (!record_hold(&held, 1, &ev, &fx))
             assert_true(held.n == 0 && !held.failed);
     }
+    /* Too long a step is none of a quiet cycle. */
+    pgv_buf_done(&held);
+    pgv_buf_init(&held, 65536);
+    fx.n = HA_EFFECTS_MAX;
+    for (unsigned i = 0; i < fx.n; i++) {
+        fx.v[i].type = HA_DO_CYCLE_DONE;
+        memset(fx.v[i].text, 'x', sizeof(fx.v[i].text) - 1);
+    }
+    assert_false(record_hold(&held, 1, &(struct ha_event){ .type = HA_EV_TICK }, &fx));
+    assert_true(held.n == 0 && !held.failed);
     pgv_buf_done(&held);
     pgv_buf_done(&frame);
     pgv_buf_done(&back);
@@ -415,11 +428,20 @@ static void test_record_header_read__refuses_what_is_not_ours(void **state)
     assert_string_equal(back.node, "n1");
     assert_int_equal(back.ring_bytes, 1234567);
     assert_false(record_header_read(bytes, sizeof(bytes) - 1, &back, &err));
+    assert_int_equal(back.seq, 0);
     for (size_t i = 0; i < sizeof(bytes); i++) {
+        bool pause = i >= RECORD_PAUSE_OFF && i < RECORD_PAUSE_OFF + RECORD_PAUSE_BYTES;
+
         bytes[i] ^= 0x10;
-        assert_false(record_header_read(bytes, sizeof(bytes), &back, &err));
+        assert_int_equal(record_header_read(bytes, sizeof(bytes), &back, &err), pause);
         bytes[i] ^= 0x10;
     }
+    h.seq = 300;
+    h.at = 70000;
+    record_header_write_pause(&h, bytes + RECORD_PAUSE_OFF);
+    assert_true(record_header_read(bytes, sizeof(bytes), &back, &err));
+    assert_int_equal(back.seq, 300);
+    assert_int_equal(back.at, 70000);
 }
 
 /* ---- as text ------------------------------------------------------------------------------ */
