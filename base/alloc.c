@@ -246,6 +246,21 @@ static void *move(void *p, size_t old, size_t bytes)
     return q;
 }
 
+void pgv_zero(void *p, size_t n)
+{
+    static const char zeros[256];
+    char *at = p;
+
+    while (n) {
+        size_t piece = n < sizeof(zeros) ? n : sizeof(zeros);
+
+        if (memcmp(at, zeros, piece) != 0)
+            memset(at, 0, piece);
+        at += piece;
+        n -= piece;
+    }
+}
+
 void *pgv_realloc(void *p, size_t bytes)
 {
     size_t old = p ? usable(p) : 0;

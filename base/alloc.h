@@ -10,6 +10,9 @@ void *pgv_zalloc(size_t bytes);
 void *pgv_calloc(size_t n, size_t bytes);
 void *pgv_realloc(void *p, size_t bytes);
 void pgv_free(void *p);
+/** Zeroes @n bytes. What is zero already is only read: pages of a large piece that were never
+ * written stay the system's. */
+void pgv_zero(void *p, size_t n);
 
 /**
  * Take memory from the system in small steps and give it back soon, before the first allocation:

@@ -616,11 +616,22 @@ static void put_failsafe(struct entry *e)
 
 /* ---- the snapshot --------------------------------------------------------------------------- */
 
+static void begin(struct dcs_snapshot *s)
+{
+    s->cluster.empty = true;
+    pgv_arena_init(&s->arena, DCS_SNAPSHOT_BYTES_MAX);
+}
+
 void dcs_snapshot_init(struct dcs_snapshot *s)
 {
     memset(s, 0, sizeof(*s));
-    s->cluster.empty = true;
-    pgv_arena_init(&s->arena, DCS_SNAPSHOT_BYTES_MAX);
+    begin(s);
+}
+
+void dcs_snapshot_reset(struct dcs_snapshot *s)
+{
+    dcs_snapshot_done(s);
+    begin(s);
 }
 
 void dcs_snapshot_done(struct dcs_snapshot *s)
@@ -628,7 +639,7 @@ void dcs_snapshot_done(struct dcs_snapshot *s)
     if (!s)
         return;
     pgv_arena_done(&s->arena);
-    memset(s, 0, sizeof(*s));
+    pgv_zero(s, sizeof(*s));
 }
 
 /** '12/leader': a key of group 12. */

@@ -135,6 +135,8 @@ struct dcs_snapshot {
 #define DCS_SNAPSHOT_BYTES_MAX (64u << 20) /* of all documents once parsed */
 
 void dcs_snapshot_init(struct dcs_snapshot *s);
+/** The same of one that is zero or was filled before: what was never written stays so. */
+void dcs_snapshot_reset(struct dcs_snapshot *s);
 void dcs_snapshot_done(struct dcs_snapshot *s);
 
 /**

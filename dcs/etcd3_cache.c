@@ -344,7 +344,7 @@ bool etcd3_view_update(struct etcd3 *e, bool *ret_replaced)
     if (!e->cache.loaded || e->cache.failed)
         return !e->dirty;
     if (e->dirty || !e->dcs->view) {
-        dcs_snapshot_init(next);
+        dcs_snapshot_reset(next);
         for (const struct etcd3_kv *kv = e->cache.first; kv; kv = kv->next) {
             if (kv->deleted)
                 continue;

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static void test_alloc__counts_and_gives_back(void **state)
 {
@@ -363,6 +365,24 @@ static void test_buf__every_allocation_may_fail(void **state)
     }
 }
 
+/* What is zero is not written: it may be read-only here, elsewhere nobody has paid for it yet. */
+static void test_zero__writes_only_what_is_not(void **state)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *p = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    (void)state;
+    assert_ptr_not_equal(p, MAP_FAILED);
+    p[0] = p[page - 1] = p[2 * page] = p[2 * page + 300] = 1;
+    assert_int_equal(mprotect(p + page, page, PROT_READ), 0);
+    pgv_zero(p, 2 * page + 300);
+    assert_int_equal(p[2 * page + 300], 1);
+    p[2 * page + 300] = 0;
+    for (size_t i = 0; i < 3 * page; i++)
+        assert_int_equal(p[i], 0);
+    munmap(p, 3 * page);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +403,7 @@ int main(void)
         base_test(test_buf_reserve__refuses_sizes_that_wrap),
         base_test(test_buf_consume__drops_the_front),
         base_test(test_buf__every_allocation_may_fail),
+        cmocka_unit_test(test_zero__writes_only_what_is_not),
         cmocka_unit_test(test_reserve__serves_what_malloc_refuses),
     };
 
