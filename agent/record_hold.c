@@ -37,101 +37,104 @@ const char *record_held_id(void)
     return PGVIGIL_HELD;
 }
 
-/* Of an event what its type fills in. Not here: what quiet cycles are not told. */
-static bool event_bytes(enum ha_event_type type, size_t *ret)
-{
-    struct ha_event *ev = NULL;
-
-    switch (type) { /* no default: the compiler names the event we forgot */
-    case HA_EV_TICK:
-        *ret = 0;
-        return true;
-    case HA_EV_DCS:
-        *ret = sizeof(ev->u.dcs);
-        return true;
-    case HA_EV_FACTS:
-    case HA_EV_LOOKED:
-        *ret = sizeof(*ev->u.facts);
-        return true;
-    case HA_EV_FOLLOW:
-        *ret = sizeof(ev->u.follow);
-        return true;
-    case HA_EV_CHECKPOINT:
-    case HA_EV_SLOTS:
-        *ret = sizeof(ev->u.ok);
-        return true;
-    case HA_EV_WATCHDOG:
-        *ret = sizeof(ev->u.watchdog);
-        return true;
-    case HA_EV_POLICY:
-    case HA_EV_VIEW:
-    case HA_EV_JOB:
-    case HA_EV_SHUTDOWN_CHECKPOINT:
-    case HA_EV_PEERS:
-    case HA_EV_REQUEST:
-    case HA_EV_WAKE:
-    case HA_EV_SHUTDOWN:
-        break;
-    }
-    return false;
-}
+/*
+ * What of an event and, behind its text, of an effect its type fills in, and 1. 0: quiet cycles are
+ * not made of it. Tables, and one pass over them: cold code costs more than what it does.
+ */
+#define MEMBER(of, member) (1 + sizeof(((struct of *)0)->u.member))
+static const uint16_t event_room[HA_EV_SHUTDOWN + 1] = {
+    [HA_EV_TICK] = 1,
+    [HA_EV_DCS] = MEMBER(ha_event, dcs),
+    [HA_EV_FACTS] = 1 + sizeof(struct postmaster_facts),
+    [HA_EV_LOOKED] = 1 + sizeof(struct postmaster_facts),
+    [HA_EV_FOLLOW] = MEMBER(ha_event, follow),
+    [HA_EV_CHECKPOINT] = MEMBER(ha_event, ok),
+    [HA_EV_SLOTS] = MEMBER(ha_event, ok),
+    [HA_EV_WATCHDOG] = MEMBER(ha_event, watchdog),
+};
+static const uint16_t effect_room[HA_DO_EXIT + 1] = {
+    [HA_DO_LOOK] = 1,
+    [HA_DO_CYCLE_DONE] = 1,
+    [HA_DO_DCS] = MEMBER(ha_effect, dcs),
+    [HA_DO_CHECK_FOLLOW] = MEMBER(ha_effect, node),
+    [HA_DO_SLOTS] = MEMBER(ha_effect, slots),
+    [HA_DO_WATCHDOG] = MEMBER(ha_effect, watchdog),
+};
 
 static bool tells_facts(enum ha_event_type type)
 {
     return type == HA_EV_FACTS || type == HA_EV_LOOKED;
 }
 
-/* Of an effect what its type fills in, behind its text. Not here: what quiet cycles do not do. */
-static bool effect_bytes(enum ha_effect_type type, size_t *ret)
+PGV_HOT static enum record_weight weigh(const struct ha_effect *e)
 {
-    struct ha_effect *e = NULL;
-
-    switch (type) { /* no default: the compiler names the effect we forgot */
+    switch (e->type) { /* no default: the compiler names the effect we forgot */
     case HA_DO_LOOK:
-    case HA_DO_CYCLE_DONE:
-        *ret = 0;
-        return true;
-    case HA_DO_DCS:
-        *ret = sizeof(e->u.dcs);
-        return true;
-    case HA_DO_CHECK_FOLLOW:
-        *ret = sizeof(e->u.node);
-        return true;
-    case HA_DO_SLOTS:
-        *ret = sizeof(e->u.slots);
-        return true;
-    case HA_DO_WATCHDOG:
-        *ret = sizeof(e->u.watchdog);
-        return true;
     case HA_DO_ASK_PEERS:
+    case HA_DO_CHECK_FOLLOW:
+    case HA_DO_SLOTS:
+        return RECORD_ROUTINE;
+    case HA_DO_CYCLE_DONE:
+        return RECORD_TOLD;
+    case HA_DO_WATCHDOG:
+        return e->u.watchdog.op == HA_WATCHDOG_CHECK || e->u.watchdog.op == HA_WATCHDOG_KEEPALIVE
+                   ? RECORD_ROUTINE
+                   : RECORD_TOLD;
+    case HA_DO_LOG:
+        return e->u.level > HA_INFO ? RECORD_DECIDED : RECORD_TOLD;
+    case HA_DO_DCS:
+        return e->u.dcs.op == HA_DCS_READ || e->u.dcs.op == HA_DCS_TOUCH ||
+                       e->u.dcs.op == HA_DCS_RENEW || e->u.dcs.op == HA_DCS_SET_STATUS
+                   ? RECORD_ROUTINE
+                   : RECORD_DECIDED;
     case HA_DO_JOB:
     case HA_DO_CANCEL_JOB:
     case HA_DO_CHECKPOINT:
     case HA_DO_RESUME_REPLAY:
     case HA_DO_CALLBACK:
     case HA_DO_ANSWER:
-    case HA_DO_LOG:
     case HA_DO_EXIT:
         break;
     }
-    return false;
+    return RECORD_DECIDED;
 }
 
-static bool hold_effect(struct pgv_buf *b, const struct ha_effect *e)
+PGV_HOT enum record_weight record_weigh(const struct ha_effects *fx)
+{
+    enum record_weight most = RECORD_ROUTINE;
+
+    for (unsigned i = 0; i < fx->n; i++)
+        if (weigh(&fx->v[i]) > most)
+            most = weigh(&fx->v[i]);
+    return most;
+}
+
+static char *put(char *p, const void *data, size_t n)
+{
+    memcpy(p, data, n);
+    return p + n;
+}
+
+/* NULL: not of a quiet cycle, or too long. */
+PGV_HOT static char *hold_effect(char *p, const char *end, const struct ha_effect *e)
 {
     struct held_effect h = { .type = (uint8_t)e->type,
                              .why = (uint16_t)e->why,
-                             .text_bytes = (uint8_t)strnlen(e->text, sizeof(e->text) - 1),
                              .unnamed = e->type == HA_DO_DCS && !e->u.dcs.candidate[0] };
-    size_t n;
+    size_t room = effect_room[e->type], text_bytes = 0;
 
-    return effect_bytes(e->type, &n) && pgv_buf_append(b, &h, sizeof(h)) &&
-           pgv_buf_append(b, e->text, h.text_bytes) &&
-           pgv_buf_append(b, &e->u, h.unnamed ? UNNAMED_BYTES : n);
+    while (text_bytes < sizeof(e->text) - 1 && e->text[text_bytes])
+        text_bytes++;
+    h.text_bytes = (uint8_t)text_bytes;
+    if (!room || sizeof(h) + text_bytes + room > (size_t)(end - p))
+        return NULL;
+    p = put(p, &h, sizeof(h));
+    p = put(p, e->text, text_bytes);
+    return put(p, &e->u, h.unnamed ? UNNAMED_BYTES : room - 1);
 }
 
-bool record_hold(struct pgv_buf *b, uint64_t seq, const struct ha_event *ev,
-                 const struct ha_effects *fx)
+PGV_HOT bool record_hold(struct pgv_buf *b, uint64_t seq, const struct ha_event *ev,
+                         const struct ha_effects *fx)
 {
     struct held h = { .mark = HELD_MARK,
                       .seq = seq,
@@ -140,22 +143,28 @@ bool record_hold(struct pgv_buf *b, uint64_t seq, const struct ha_event *ev,
                       .wake_ms = fx->wake_ms,
                       .type = ev->type,
                       .n_effects = fx->n };
-    size_t at = b->n, n;
-    bool ok;
+    char *p;
+    const char *end;
 
-    if (!event_bytes(ev->type, &n))
+    if (!event_room[ev->type])
         return false;
-    ok = pgv_buf_append(b, &h, sizeof(h)) &&
-         pgv_buf_append(b, tells_facts(ev->type) ? (const void *)ev->u.facts : &ev->u, n);
-    for (unsigned i = 0; ok && i < fx->n; i++)
-        ok = hold_effect(b, &fx->v[i]);
-    h.bytes = (uint32_t)(b->n - at);
-    if (!ok || h.bytes > RECORD_HELD_BYTES_MAX) {
+    if (!pgv_buf_reserve(b, RECORD_HELD_BYTES_MAX)) {
         b->failed = false;
-        b->n = at;
         return false;
     }
-    memcpy(b->p + at, &h, sizeof(h));
+    end = b->p + b->n + RECORD_HELD_BYTES_MAX;
+    p = b->p + b->n + sizeof(h);
+    if (tells_facts(ev->type))
+        p = put(p, ev->u.facts, sizeof(*ev->u.facts));
+    else
+        p = put(p, &ev->u, event_room[ev->type] - 1u);
+    for (unsigned i = 0; p && i < fx->n; i++)
+        p = hold_effect(p, end, &fx->v[i]);
+    if (!p)
+        return false;
+    h.bytes = (uint32_t)(p - b->p - (ptrdiff_t)b->n);
+    memcpy(b->p + b->n, &h, sizeof(h));
+    b->n += h.bytes;
     return true;
 }
 
@@ -181,7 +190,6 @@ static const char *take(const char *p, void *ret, size_t n)
 void record_unhold(const char *held, struct record_held *ret)
 {
     struct held h;
-    size_t n = 0;
 
     ret->p = take(held, &h, sizeof(h));
     ret->seq = h.seq;
@@ -190,27 +198,24 @@ void record_unhold(const char *held, struct record_held *ret)
     ret->ev.type = (enum ha_event_type)h.type;
     ret->ev.now_ms = h.now_ms;
     ret->ev.wall_us = h.wall_us;
-    (void)event_bytes(ret->ev.type, &n);
     if (tells_facts(ret->ev.type)) {
-        ret->p = take(ret->p, &ret->facts, n);
+        ret->p = take(ret->p, &ret->facts, sizeof(ret->facts));
         ret->ev.u.facts = &ret->facts;
     } else {
-        ret->p = take(ret->p, &ret->ev.u, n);
+        ret->p = take(ret->p, &ret->ev.u, event_room[h.type] - 1u);
     }
 }
 
 void record_unhold_effect(struct record_held *h, struct ha_effect *ret)
 {
     struct held_effect e;
-    size_t n = 0;
 
     h->p = take(h->p, &e, sizeof(e));
     ret->type = (enum ha_effect_type)e.type;
     ret->why = (enum ha_why)e.why;
     h->p = take(h->p, ret->text, e.text_bytes);
     ret->text[e.text_bytes] = 0;
-    (void)effect_bytes(ret->type, &n);
-    h->p = take(h->p, &ret->u, e.unnamed ? UNNAMED_BYTES : n);
+    h->p = take(h->p, &ret->u, e.unnamed ? UNNAMED_BYTES : effect_room[e.type] - 1u);
     if (e.unnamed)
         ret->u.dcs.candidate[0] = 0;
 }

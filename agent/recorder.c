@@ -30,12 +30,12 @@
 #define REST_MS 30000
 /** A ring holds this many keyframes: that much of its oldest part may have lost its beginning. */
 #define KEYFRAMES_PER_RING 16
-#define FRAME_RESERVE_BYTES 65536
+#define FRAME_RESERVE_BYTES 32768
 #define STREAM_BYTES_MAX (RECORD_PAYLOAD_BYTES_MAX + RECORD_FRAME_BYTES + HELD_BYTES_MAX)
 /** What the pipe does not take waits up to here; then steps are left out. */
 #define HELD_BYTES_MAX 16384
-/** Up to here quiet steps wait to go out together: 30 of them, or 40 s. */
-#define QUIET_BYTES 4096
+/** Up to here quiet steps wait to go out together: some 80 of them, or two minutes. */
+#define QUIET_BYTES 12288
 /** A reader that takes longer is ended. */
 #define READER_MS 10000
 
@@ -155,7 +155,8 @@ static bool put_keyframe(struct recorder *r, const struct ha *ha)
     return true;
 }
 
-static bool put_step(struct recorder *r, const struct ha_event *ev, const struct ha_effects *fx)
+PGV_HOT static bool put_step(struct recorder *r, const struct ha_event *ev,
+                             const struct ha_effects *fx)
 {
     size_t before = r->held.n;
 
@@ -198,7 +199,7 @@ static void recorded(struct recorder *r)
 }
 
 /* Nothing is decided, and the cycle, if this is its end, ends as the last one did. */
-static bool is_quiet(struct recorder *r, const struct ha_effects *fx)
+PGV_HOT static bool is_quiet(struct recorder *r, const struct ha_effects *fx)
 {
     bool quiet = true;
 
@@ -212,8 +213,8 @@ static bool is_quiet(struct recorder *r, const struct ha_effects *fx)
 
 static void start_again(struct recorder *r);
 
-void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
-                   const struct ha_effects *fx)
+PGV_HOT void recorder_step(void *data, const struct ha *ha, const struct ha_event *ev,
+                           const struct ha_effects *fx)
 {
     struct recorder *r = data;
     bool quiet;
@@ -338,7 +339,7 @@ static bool start_writer(struct recorder *r, struct pgv_error *err)
         return false;
     (void)fcntl(r->fd, F_SETPIPE_SZ, PIPE_BYTES); /* else it keeps its 64 kB */
     pipe_bytes = fcntl(r->fd, F_GETPIPE_SZ);
-    r->take_bytes = pipe_bytes > 0 ? (size_t)pipe_bytes / 4 : 0;
+    r->take_bytes = pipe_bytes > 0 ? (size_t)pipe_bytes / 2 : 0;
     r->untaken_bytes = 0;
     r->writing = true;
     return true;

@@ -288,15 +288,13 @@ static void test_record_hold__becomes_the_same_frame(void **state)
     }
     assert_int_equal(n_held, 8 * 6); /* what quiet cycles are made of */
     /* No room: nothing of it stays. */
-    for (size_t room = 0; room < 400; room += 7) {
-        struct ha_event ev = { .type = HA_EV_LOOKED, .u.facts = &facts };
-
+    for (size_t room = 0; room < RECORD_HELD_BYTES_MAX; room += 7) {
         pgv_buf_done(&held);
         pgv_buf_init(&held, room);
         fx.n = 1;
         fx.v[0].type = HA_DO_LOOK;
-        if (!record_hold(&held, 1, &ev, &fx))
-            assert_true(held.n == 0 && !held.failed);
+        assert_false(record_hold(&held, 1, &(struct ha_event){ .type = HA_EV_TICK }, &fx));
+        assert_true(held.n == 0 && !held.failed);
     }
     /* Too long a step is none of a quiet cycle. */
     pgv_buf_done(&held);
@@ -413,6 +411,16 @@ static void test_record_reader__finds_the_frames_of_a_ring_torn_at_any_byte(void
         put_ring(ring, &at, &b, b.n);
         pgv_buf_done(&b);
     }
+}
+
+/* The check value of CRC-32/ISO-HDLC, and the same in any pieces. */
+static void test_record_crc__is_the_usual_one(void **state)
+{
+    static const char text[] = "123456789";
+
+    (void)state;
+    for (size_t cut = 0; cut <= 9; cut++)
+        assert_int_equal(record_crc(record_crc(0, text, cut), text + cut, 9 - cut), 0xcbf43926);
 }
 
 static void test_record_header_read__refuses_what_is_not_ours(void **state)
@@ -667,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_record_hold__becomes_the_same_frame),
         cmocka_unit_test(test_record_put_step__leaves_passwords_out),
         cmocka_unit_test(test_record_reader__finds_the_frames_of_a_ring_torn_at_any_byte),
+        cmocka_unit_test(test_record_crc__is_the_usual_one),
         cmocka_unit_test(test_record_header_read__refuses_what_is_not_ours),
         cmocka_unit_test(test_record_text_put_world__every_field_comes_back),
         cmocka_unit_test(test_record_text_put_event__every_event_comes_back),

@@ -163,6 +163,24 @@ static void wait_for_room(int bytes)
     }
 }
 
+/* Frame @seq is in the file, as its header says. */
+static void wait_written(uint64_t seq)
+{
+    uint64_t until_ms = pgv_clock_ms() + DEADLINE_MS;
+    unsigned char head[RECORD_HEADER_BYTES];
+    struct record_header h = { 0 };
+
+    while (h.seq < seq) {
+        int fd = open(config.file, O_RDONLY | O_CLOEXEC);
+
+        assert_true(pgv_clock_ms() < until_ms);
+        wait_for_room(0);
+        assert_int_equal(read(fd, head, sizeof(head)), sizeof(head));
+        assert_true(record_header_read(head, sizeof(head), &h, NULL));
+        close(fd);
+    }
+}
+
 /* What the pump does: a real step of the brain, told to the recorder. */
 static void step(uint64_t now_ms)
 {
@@ -325,7 +343,7 @@ static void test_recorder_step__a_writer_that_was_killed(void **state)
     open_it();
     for (unsigned i = 0; i < 10; i++)
         paced_step(now++);
-    wait_for_room(0);
+    wait_written(1);
     assert_int_equal(kill(r.writer.pid, SIGKILL), 0);
     run_while(is_writing);
     assert_false(r.ready);
@@ -401,9 +419,9 @@ static void test_recorder_step__a_decision_is_taken_at_once(void **state)
     recorder_step(&r, &ha, &ev, &fx);
     had = unread_bytes();
     assert_true(had > 0);
-    for (unsigned i = 0; i < 80; i++)
+    for (unsigned i = 0; i < 240; i++)
         recorder_step(&r, &ha, &ev, &fx);
-    assert_in_range(unread_bytes(), had + 4096, had + 80 * 64);
+    assert_in_range(unread_bytes(), had + 12288, had + 240 * 64);
     fx.v[0].type = HA_DO_CHECKPOINT;
     recorder_step(&r, &ha, &ev, &fx);
     for (uint64_t until_ms = pgv_clock_ms() + DEADLINE_MS; unread_bytes() > 0;)
@@ -411,9 +429,9 @@ static void test_recorder_step__a_decision_is_taken_at_once(void **state)
     fx.v[0].type = HA_DO_CYCLE_DONE;
     recorder_step(&r, &ha, &ev, &fx);
     close_it();
-    assert_int_equal(r.steps, 86);
+    assert_int_equal(r.steps, 246);
     assert_int_equal(replay(), 1); /* no brain decided so */
-    assert_int_equal(last_seq(), 87);
+    assert_int_equal(last_seq(), 247);
 }
 
 static uint64_t cpu_ns(void)
