@@ -405,6 +405,8 @@ static void on_line(struct pgv_child *child, int fd, struct pgv_str line)
         return;
     }
     (void)pgrewind_missing_wal(line, j->missing);
+    if (line.n && memmem(line.p, line.n, "are on the same timeline", 24))
+        j->same_timeline = true;
     line = pgv_str_trim(line);
     if (line.n == 0)
         return;
@@ -424,10 +426,14 @@ static void on_rewound(struct pgv_child *child, int status)
     pgv_log(PGV_INFO, "pg", "pg_rewind %s", how);
     if (pgtool_ok(status)) {
         clean_replslot(j);
-        if (unmark(j, &err))
-            finish(j, PGREWIND_DONE, "pg_rewind succeeded");
-        else
+        if (!unmark(j, &err))
             finish(j, PGREWIND_NOT_NOW, err.msg);
+        else if (j->same_timeline)
+            finish(j, PGREWIND_FAILED,
+                   "pg_rewind cannot tell two timelines of the same number apart: this member "
+                   "needs a new copy");
+        else
+            finish(j, PGREWIND_DONE, "pg_rewind succeeded");
         return;
     }
     if (j->canceled || !j->restore_command || j->server_restores || !j->missing[0] ||
@@ -484,6 +490,7 @@ static void run_rewind(struct pgrewind *j)
 
     set_step(j, "running pg_rewind", -1);
     j->missing[0] = '\0';
+    j->same_timeline = false;
     pgv_arena_init(&arena, REWIND_BYTES_MAX);
     args = pgv_arena_alloc(&arena, sizeof(*args));
     if (!args) {

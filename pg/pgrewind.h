@@ -33,6 +33,14 @@ enum pgrewind_verdict { PGREWIND_NEED, PGREWIND_NOT_NEEDED, PGREWIND_UNKNOWN };
 enum pgrewind_verdict pgrewind_judge(const struct pgrewind_local *local, uint32_t leader_timeline,
                                      const struct pghist *history, bool end_known,
                                      uint64_t checkpoint_end, bool *ret_need_end);
+/**
+ * Two nodes that were promoted without knowing of each other have given their timelines the same
+ * number. What tells them apart is the first record of the timeline: it bears the time. How many
+ * bytes from behind *@ret_lsn, the leader's begin of @local's timeline, both must have alike; 0:
+ * this node has none of it, or the history does not tell.
+ */
+unsigned pgrewind_begin(const struct pgrewind_local *local, uint32_t leader_timeline,
+                        const struct pghist *history, uint64_t *ret_lsn);
 
 struct pgrewind_check_args {
     struct pgconf *conf;
@@ -58,7 +66,9 @@ struct pgrewind_check {
     struct pghist history;
     uint32_t leader_timeline;
     int major_version;
-    char command[48];
+    uint64_t begin_lsn; /* of our timeline, as the leader tells it */
+    unsigned begin_bytes;
+    char command[512];
     bool canceled, ending, wal_busy;
     enum pgrewind_verdict verdict;
     char message[PGV_ERROR_MSG_BYTES];
@@ -112,6 +122,7 @@ struct pgrewind {
     unsigned fetches;
     bool canceled, ending, in_child, in_tool, checkpoint_known, checkpoint_done, server_restores;
     bool super;          /* the credentials are the superuser's, who may CHECKPOINT */
+    bool same_timeline;  /* pg_rewind takes both for one history and has done nothing */
     bool copying;        /* pg_rewind has begun to change the data directory */
     bool was_unfinished; /* so had one before it */
     enum pgrewind_result result;

@@ -11,12 +11,20 @@
 #include "base/parse.h"
 #include "pg/pgrewind.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/banned.h"
 
 #define CHECK_BYTES_MAX (4u << 20)
 #define TIMEOUT_MS_DEFAULT 10000
+/** The first record of a timeline (end of recovery: 42 bytes, or a checkpoint), behind the header
+ * of a segment (40 bytes) at most. Source: PostgreSQL, xlogrecord.h, xlog_internal.h. */
+#define BEGIN_BYTES 81
+#define BEGIN_BYTES_MIN 41
+/** A checkpoint record is longer, in every version. */
+#define CHECKPOINT_BYTES 60
 
 void pgrewind_local_from_control(const struct pm_control *control, struct pgrewind_local *ret)
 {
@@ -77,6 +85,23 @@ enum pgrewind_verdict pgrewind_judge(const struct pgrewind_local *local, uint32_
         return checkpoint_end == switched ? PGREWIND_NOT_NEEDED : PGREWIND_NEED;
     }
     return PGREWIND_NEED;
+}
+
+unsigned pgrewind_begin(const struct pgrewind_local *local, uint32_t leader_timeline,
+                        const struct pghist *history, uint64_t *ret_lsn)
+{
+    uint64_t end = local->lsn + (local->in_recovery ? 0 : CHECKPOINT_BYTES), bytes;
+
+    for (size_t i = 0; i < history->n; i++) {
+        uint64_t begin = history->v[i].lsn;
+
+        if ((i + 1 < history->n ? history->v[i + 1].timeline : leader_timeline) != local->timeline)
+            continue;
+        bytes = end > begin + 1 ? end - begin - 1 : 0;
+        *ret_lsn = begin;
+        return bytes < BEGIN_BYTES_MIN ? 0 : bytes < BEGIN_BYTES ? (unsigned)bytes : BEGIN_BYTES;
+    }
+    return 0;
 }
 
 /* -------------------------------------------------------------------------------------- ending */
@@ -146,6 +171,93 @@ static void conclude(struct pgrewind_check *j, enum pgrewind_verdict verdict)
     finish(j, verdict, message);
 }
 
+/* Bytes of our own WAL; fewer than asked for when they are not there any more. */
+static size_t read_wal(const struct pgrewind_check *j, const char *file, uint64_t offset,
+                       unsigned char *ret, size_t bytes)
+{
+    char path[PGCONF_PATH_BYTES];
+    ssize_t n;
+    int fd, len = snprintf(path, sizeof(path), "%s/%s/%s", j->conf->data_dir,
+                           pgconf_wal_dir(j->major_version), file);
+
+    if (len < 0 || (size_t)len >= sizeof(path))
+        return 0;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    n = pread(fd, ret, bytes, (off_t)offset);
+    (void)close(fd);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static bool is_wal_file(struct pgv_str name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        if (!strchr("0123456789ABCDEF", name.p[i]))
+            return false;
+    return name.n == 24;
+}
+
+static void on_begin_read(struct pgremote *r, const PGresult *res, const struct pgv_error *err)
+{
+    struct pgrewind_check *j = r->data;
+    struct pgv_str file = pgsql_field(res, 0, 0), theirs = pgsql_field(res, 0, 2);
+    unsigned char ours[BEGIN_BYTES];
+    char name[25], hex[3];
+    size_t n;
+    int64_t offset;
+
+    if (j->canceled) {
+        finish(j, PGREWIND_UNKNOWN, "canceled");
+        return;
+    }
+    if (err) {
+        pgv_log(PGV_DEBUG, "pg", "the leader's WAL cannot be compared with ours: %s", err->msg);
+        conclude(j, PGREWIND_NOT_NEEDED);
+        return;
+    }
+    if (!is_wal_file(file) || !pgv_copy(name, sizeof(name), file) ||
+        !pgsql_field_i64(res, 0, 1, &offset) || offset < 0) {
+        conclude(j, PGREWIND_NOT_NEEDED);
+        return;
+    }
+    n = read_wal(j, name, (uint64_t)offset, ours, j->begin_bytes);
+    if (n > theirs.n / 2)
+        n = theirs.n / 2;
+    if (n < BEGIN_BYTES_MIN) { /* one of us has it no longer: the timeline is old */
+        conclude(j, PGREWIND_NOT_NEEDED);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        (void)snprintf(hex, sizeof(hex), "%02x", ours[i]);
+        if (memcmp(hex, theirs.p + 2 * i, 2) != 0) {
+            pgv_log(PGV_ERROR, "pg",
+                    "timeline %u of this node is not the leader's timeline %u: two nodes were "
+                    "promoted without knowing of each other",
+                    (unsigned)j->local.timeline, (unsigned)j->local.timeline);
+            conclude(j, PGREWIND_NEED);
+            return;
+        }
+    }
+    conclude(j, PGREWIND_NOT_NEEDED);
+}
+
+/* By the numbers we belong to the leader's history; by the first record of our timeline as well? */
+static void compare_begin(struct pgrewind_check *j)
+{
+    bool wal = j->major_version >= 100000;
+    uint64_t lsn = j->begin_lsn + 1; /* at a boundary of segments the server means the one before */
+
+    (void)snprintf(j->command, sizeof(j->command),
+                   "SELECT f.n, f.o, pg_catalog.encode(pg_catalog.pg_read_binary_file("
+                   "'%s/' || f.n, f.o, %u, true), 'hex') FROM (SELECT '%08X' ||"
+                   " pg_catalog.substr(file_name, 9) AS n, file_offset AS o"
+                   " FROM pg_catalog.pg_%sfile_name_offset('%X/%X')) f",
+                   pgconf_wal_dir(j->major_version), j->begin_bytes, (unsigned)j->local.timeline,
+                   wal ? "wal" : "xlog", (unsigned)(lsn >> 32), (unsigned)lsn);
+    pgremote_ask(&j->sql, j->command, on_begin_read);
+}
+
 static void on_end_known(struct pgwal_query *q, const struct pgv_error *err)
 {
     struct pgrewind_check *j = q->data;
@@ -171,6 +283,13 @@ static void judge(struct pgrewind_check *j, bool has_history)
 
     if (has_history)
         log_history(j);
+    /* missing_ok came with 9.5 */
+    if (verdict == PGREWIND_NOT_NEEDED && has_history && j->major_version >= 90500)
+        j->begin_bytes = pgrewind_begin(&j->local, j->leader_timeline, &j->history, &j->begin_lsn);
+    if (j->begin_bytes) {
+        compare_begin(j);
+        return;
+    }
     if (!need_end) {
         conclude(j, verdict);
         return;
@@ -212,7 +331,7 @@ static void on_identified(struct pgremote *r, const PGresult *res, const struct 
     }
     j->leader_timeline = (uint32_t)timeline;
     pgv_log(PGV_INFO, "pg", "primary_timeline=%u", (unsigned)j->leader_timeline);
-    if (j->local.timeline >= j->leader_timeline || j->leader_timeline == 1) {
+    if (j->local.timeline > j->leader_timeline || j->leader_timeline == 1) {
         judge(j, false);
         return;
     }

@@ -653,13 +653,11 @@ static enum postmaster_outcome judge(const struct sim *s, const struct sim_node 
     uint32_t tli = pg_tli(s, n), theirs = pg_tli(s, leader);
     uint64_t left = SIM_MAX_US;
 
-    if (tli == theirs)
-        return PM_NO;
     if (tli > theirs)
         return PM_DONE;
     for (int b = leader->pg.branch; b >= 0; b = s->branches[b].parent) {
-        if (s->branches[b].tli == tli)
-            return n->pg.lsn > left ? PM_DONE : PM_NO;
+        if (s->branches[b].tli == tli) /* another one of that number begins otherwise */
+            return b != n->pg.branch || n->pg.lsn > left ? PM_DONE : PM_NO;
         left = s->branches[b].switch_lsn;
     }
     return PM_DONE;
@@ -699,8 +697,15 @@ static void rewind_end(struct sim *s, struct sim_node *n, uint32_t source_life)
         job_end(s, n, PM_FAILED);
         return;
     }
+    if (pg->branch != up->pg.branch && pg_tli(s, n) == pg_tli(s, up)) {
+        /* pg_rewind takes them for one history */
+        if (s->plan.remove_on_diverged || s->plan.remove_on_rewind_failure)
+            wiped(n);
+        job_end(s, n, PM_FAILED);
+        return;
+    }
     fork = pg_fork_lsn(s, pg->branch, up->pg.branch, &common);
-    if (common >= 0 && s->branches[pg->branch].tli != s->branches[up->pg.branch].tli) {
+    if (common >= 0 && pg->branch != up->pg.branch) {
         if (fork < pg->lsn)
             pg->lsn = fork;
         pg->branch = common;

@@ -22,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct pg_node a, b, c;
+static struct pg_node a, b, c, d;
 static bool have_postgres;
 static struct pgv_arena boot_arena;
 
@@ -284,6 +284,108 @@ static void test_close__in_the_middle_of_a_job(void **state)
     }
 }
 
+static enum postmaster_outcome stop(struct pg_node *n, enum postmaster_stop_mode mode)
+{
+    return pg_job(
+        n, &(struct postmaster_job_args){ .job = PM_JOB_STOP, .mode = mode, .demote = true });
+}
+
+static bool has_all(struct pg_node *n)
+{
+    pg_look(n);
+    return n->pm.facts.replay_lsn >= b.checkpoint_lsn;
+}
+
+/* A new node, as a copy of @from that follows it. */
+static void clone_of(struct pg_node *n, struct pg_node *from)
+{
+    struct postmaster_job_args args = { .job = PM_JOB_CLONE, .node = node_of(from) };
+    char sql[80], text[256];
+
+    (void)snprintf(sql, sizeof(sql), "SELECT pg_create_physical_replication_slot('%s')", n->name);
+    pg_sql(from, sql, text);
+    pg_node_open(n);
+    assert_int_equal(pg_job(n, &args), PM_DONE);
+    args.job = PM_JOB_START;
+    args.role = PGV_ROLE_REPLICA;
+    assert_int_equal(pg_job(n, &args), PM_DONE);
+    pg_until(is_streaming, n, "streaming");
+}
+
+static enum postmaster_outcome diverged(struct pg_node *n, const struct pg_node *leader)
+{
+    return pg_job(n, &(struct postmaster_job_args){ .job = PM_JOB_CHECK_DIVERGENCE,
+                                                    .node = node_of(leader) });
+}
+
+/* a and d follow b; it ends, both are promoted, and neither knows of the other's timeline 3. */
+static void test_divergence__two_timelines_of_the_same_number(void **state)
+{
+    struct postmaster_job_args args = { .job = PM_JOB_START, .role = PGV_ROLE_PRIMARY };
+    char text[256];
+
+    NEED_POSTGRES();
+    assert_int_equal(pg_job(&b, &args), PM_DONE);
+    pg_until(is_streaming, &a, "streaming");
+    clone_of(&d, &b);
+    args = (struct postmaster_job_args){
+        .job = PM_JOB_STOP, .mode = PM_STOP_FAST, .demote = true, .report_shutdown_checkpoint = true
+    };
+    assert_int_equal(pg_job(&b, &args), PM_DONE);
+    assert_true(b.checkpoint_seen);
+    pg_until(has_all, &a, "the shutdown checkpoint");
+    pg_until(has_all, &d, "the shutdown checkpoint");
+    assert_int_equal(job(&a, PM_JOB_PROMOTE), PM_DONE);
+    pg_sql(&a, "CREATE TABLE ours(i int); SELECT 1", text);
+    assert_int_equal(stop(&a, PM_STOP_IMMEDIATE), PM_DONE);
+    assert_int_equal(job(&d, PM_JOB_PROMOTE), PM_DONE);
+    pg_sql(&d, "CREATE TABLE theirs(i int); CHECKPOINT; SELECT 1", text);
+    pg_look(&d);
+    assert_int_equal(d.pm.facts.timeline, 3);
+    assert_int_equal(job(&a, PM_JOB_CRASH_RECOVERY), PM_DONE);
+    pg_look(&a);
+    assert_int_equal(a.pm.facts.control_timeline, 3);
+    assert_int_equal(diverged(&a, &d), PM_DONE);
+    /* it would say that all is well */
+    args = (struct postmaster_job_args){ .job = PM_JOB_REWIND, .node = node_of(&d) };
+    assert_int_equal(pg_job(&a, &args), PM_FAILED);
+    assert_non_null(strstr(a.end_message, "needs a new copy"));
+    /* as a standby on the wrong one of them */
+    args = (struct postmaster_job_args){ .job = PM_JOB_START, .role = PGV_ROLE_REPLICA };
+    assert_int_equal(pg_job(&a, &args), PM_DONE);
+    assert_int_equal(diverged(&a, &d), PM_DONE);
+    assert_int_equal(stop(&a, PM_STOP_FAST), PM_DONE);
+    assert_int_equal(diverged(&a, &d), PM_DONE);
+    /* one that was below the fork belongs to both */
+    assert_int_equal(diverged(&b, &d), PM_NO);
+}
+
+/* A node that stands rightly on the leader's timeline is not taken for another one's. */
+static void test_divergence__the_same_timeline(void **state)
+{
+    struct postmaster_job_args args = { .job = PM_JOB_REMOVE_DATA };
+    char from[300], to[300];
+
+    NEED_POSTGRES();
+    assert_int_equal(pg_job(&a, &args), PM_DONE);
+    pg_node_close(&a);
+    clone_of(&a, &d);
+    assert_int_equal(diverged(&a, &d), PM_NO);
+    assert_int_equal(stop(&a, PM_STOP_FAST), PM_DONE);
+    assert_int_equal(diverged(&a, &d), PM_NO);
+    /* a copy of the files, made while it was down: it says 'primary, shut down' */
+    assert_int_equal(stop(&d, PM_STOP_FAST), PM_DONE);
+    assert_int_equal(pg_job(&a, &args), PM_DONE);
+    (void)snprintf(from, sizeof(from), "%s", postmaster_data_dir(&d.pm));
+    (void)snprintf(to, sizeof(to), "%s", postmaster_data_dir(&a.pm));
+    assert_true(pg_run((const char *const[]){ "/bin/cp", "-a", from, to, NULL }));
+    args = (struct postmaster_job_args){ .job = PM_JOB_START, .role = PGV_ROLE_PRIMARY };
+    assert_int_equal(pg_job(&d, &args), PM_DONE);
+    pg_look(&a);
+    assert_int_equal(a.pm.facts.control_state, PM_CONTROL_SHUT_DOWN);
+    assert_int_equal(diverged(&a, &d), PM_NO);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -294,6 +396,7 @@ static int setup(void **state)
     pg_node_init(&a, "a", NULL);
     pg_node_init(&b, "b", NULL);
     pg_node_init(&c, "c", NULL);
+    pg_node_init(&d, "d", NULL);
     return 0;
 }
 
@@ -304,6 +407,7 @@ static int teardown(void **state)
         pg_node_done(&a);
         pg_node_done(&b);
         pg_node_done(&c);
+        pg_node_done(&d);
         pgv_arena_done(&boot_arena);
         pg_site_close();
         assert_int_equal(pgv_alloc_blocks_in_use(), 0);
@@ -321,6 +425,8 @@ int main(void)
         cmocka_unit_test(test_rewind__brings_a_diverged_primary_back),
         cmocka_unit_test(test_rewind__of_a_leader_that_is_not_there_is_for_later),
         cmocka_unit_test(test_crash_recovery__ends_in_a_clean_shutdown),
+        cmocka_unit_test(test_divergence__two_timelines_of_the_same_number),
+        cmocka_unit_test(test_divergence__the_same_timeline),
         cmocka_unit_test(test_close__in_the_middle_of_a_job),
     };
 

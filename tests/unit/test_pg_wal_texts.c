@@ -236,6 +236,41 @@ static void test_judge__every_row(void **state)
     assert_int_equal(pgrewind_judge(&one, 2, &empty, false, 0, &need_end), PGREWIND_NEED);
 }
 
+static void test_begin__of_our_timeline_at_the_leaders(void **state)
+{
+    static struct pghist_entry entries[] = { { 1, 0x3000000, { 0 } }, { 2, 0x5000060, { 0 } } };
+    static const struct pghist history = { entries, 2 };
+    static const struct {
+        struct pgrewind_local local;
+        uint32_t leader;
+        uint64_t begin;
+        unsigned bytes;
+    } cases[] = {
+        { { 3, 0x6000000, true }, 3, 0x5000060, 81 },
+        { { 2, 0x5000000, true }, 3, 0x3000000, 81 },
+        { { 1, 0x2000000, true }, 3, 0, 0 }, /* the first one has no other beside it */
+        { { 2, 0x5000000, true }, 4, 0x3000000, 81 },
+        { { 4, 0x5000000, true }, 3, 0, 0 },
+        /* a standby has what it has replayed, a primary its shutdown checkpoint as well */
+        { { 3, 0x5000060, true }, 3, 0x5000060, 0 },
+        { { 3, 0x5000060 + 41, true }, 3, 0x5000060, 0 },
+        { { 3, 0x5000060 + 42, true }, 3, 0x5000060, 41 },
+        { { 3, 0x5000060 + 48, true }, 3, 0x5000060, 47 },
+        { { 3, 0x5000000, true }, 3, 0x5000060, 0 },
+        { { 3, 0x5000060, false }, 3, 0x5000060, 59 },
+        { { 3, 0x5000000, false }, 3, 0x5000060, 0 },
+    };
+    uint64_t begin;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        begin = 0;
+        if (pgrewind_begin(&cases[i].local, cases[i].leader, &history, &begin) != cases[i].bytes ||
+            begin != cases[i].begin)
+            fail_msg("case %zu", i);
+    }
+}
+
 static void test_local_from_control__by_state(void **state)
 {
     static const struct {
@@ -410,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_pghist_parse__skips_what_it_does_not_know),
         cmocka_unit_test(test_pghist_read__by_version_and_absence),
         cmocka_unit_test(test_judge__every_row),
+        cmocka_unit_test(test_begin__of_our_timeline_at_the_leaders),
         cmocka_unit_test(test_local_from_control__by_state),
         cmocka_unit_test(test_missing_wal__only_real_names),
         cmocka_unit_test(test_progress__of_basebackup_and_rewind),
