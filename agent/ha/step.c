@@ -101,6 +101,7 @@ static enum ha_flow cycle_tables(struct ha *ha, struct ha_effects *fx)
     TRY(ha_load(ha, fx));
     note_pause(ha);
     fill_keys(ha, fx);
+    TRY(ha_bootstrap_overtaken(ha, fx));
     TRY(ha_job_in_progress(ha, fx));
     TRY(ha_starting_instance(ha, fx));
     TRY(ha_post_bootstrap(ha, fx));
