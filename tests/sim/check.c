@@ -253,6 +253,8 @@ static void check_guarded(struct sim *s, struct sim_node *n)
     const struct sim_keys *k = &s->store.keys;
     uint64_t grace_us = UNGUARDED_US + 2 * config_of(s)->loop_wait_ms * SIM_MS;
 
+    if (kept_in_the_dark(s, n)) /* keepalives, which tell of it, come with proofs of the lease */
+        grace_us += config_of(s)->ttl_ms * SIM_MS;
     if (n->watchdog.mode != HA_WATCHDOG_REQUIRED || n->watchdog.counting || !acts(n) ||
         !(k->leader && k->leader_node == (int)n->i) || just_paused(s, n)) {
         n->seen.unguarded_us = 0;
@@ -271,7 +273,8 @@ void check_reset(struct sim *s, struct sim_node *n)
     uint64_t late_us = (MARGIN_MS + SLACK_MS) * SIM_MS;
     enum sim_reset why;
 
-    if (n->paused || (recently(s, n->thawed_us, late_us) && n->thawed_machine))
+    if (n->paused || (recently(s, n->thawed_us, late_us) && n->thawed_machine) ||
+        n->blind_until_us > s->now_us)
         why = SIM_RESET_MACHINE;
     else if (n->frozen ||
              (acts(n) && recently(s, n->thawed_us, late_us) && n->thawed_us != n->seen.agent_up_us))
@@ -702,6 +705,15 @@ static bool has_data(const struct sim *s, const struct sim_node *n)
            (!c->check_timeline || !k->history || k->history_tl <= pg_tli(s, n));
 }
 
+/* No watchdog that is required fits, not even to make a cluster. */
+static bool nobody_may_lead(const struct sim *s)
+{
+    for (unsigned i = 0; i < s->n; i++)
+        if (s->nodes[i].watchdog.mode != HA_WATCHDOG_REQUIRED || can_guard(s, &s->nodes[i]))
+            return false;
+    return true;
+}
+
 /* Of another cluster: exchanged by people, or left where none was made. */
 static bool foreign(const struct sim *s, const struct sim_node *n)
 {
@@ -709,13 +721,17 @@ static bool foreign(const struct sim *s, const struct sim_node *n)
                              strcmp(n->pg.sysid, s->store.keys.sysid) != 0);
 }
 
-/* What only people can mend: that, or a data directory left half-way that may not be removed. */
+/* What only people can mend: that, or a data directory that may not be removed: left half-way, or
+ * on another timeline of the leader's number. */
 static bool for_people(const struct sim *s, const struct sim_node *n)
 {
+    const struct sim_keys *k = &s->store.keys;
+    const struct sim_node *leader = k->leader ? &s->nodes[k->leader_node] : NULL;
     int from = node_by_name(s, n->tags.replicatefrom);
+    bool twin = leader && pg_tli(s, n) == pg_tli(s, leader) && n->pg.branch != leader->pg.branch;
 
-    if (foreign(s, n) ||
-        (n->pg.broken && !s->plan.remove_on_rewind_failure && !s->plan.remove_on_diverged))
+    if (foreign(s, n) || ((n->pg.broken || twin) && !s->plan.remove_on_rewind_failure &&
+                          !s->plan.remove_on_diverged))
         return true;
     return n->seen.mixed || (from >= 0 && from != (int)n->i && for_people(s, &s->nodes[from]));
 }
@@ -730,7 +746,7 @@ bool check_leader_settled(struct sim *s)
         writable += takes_writes(&s->nodes[i]);
         data |= has_data(s, &s->nodes[i]);
     }
-    if (!data && s->n_branches)
+    if (!data && (s->n_branches || nobody_may_lead(s)))
         return true; /* nothing is left to lead with */
     return writable == 1 && k->leader && takes_writes(&s->nodes[k->leader_node]);
 }
@@ -747,7 +763,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
 
     for (unsigned i = 0; i < s->n; i++)
         data |= has_data(s, &s->nodes[i]);
-    if (!data && s->n_branches)
+    if (!data && (s->n_branches || nobody_may_lead(s)))
         return true;
     if (!check_leader_settled(s)) {
         snprintf(why, why_bytes, "no leader");
