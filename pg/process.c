@@ -210,12 +210,15 @@ enum pm_verdict pm_judge(const struct pm_proc *proc, const struct pm_pidfile *fi
 {
     bool child = proc->ppid == whose->self;
     int64_t apart = proc->start_wall_s - file->start_time_s;
+    /* A postmaster works in its data directory. Either may look different from where we are. */
+    bool stranger = proc->exe[0] && !pm_proc_is_postgres(proc, whose) && proc->cwd[0] &&
+                    strcmp(proc->cwd, whose->data_dir) != 0;
 
     if (proc->pid == whose->self || proc->pid == whose->parent)
         return PM_NOT_POSTMASTER;
     if (proc->state == 'Z' || proc->state == 'X')
         return PM_NOT_POSTMASTER;
-    if (!child && file->start_time_s > 0 && proc->start_wall_s > 0 &&
+    if (!child && !stranger && file->start_time_s > 0 && proc->start_wall_s > 0 &&
         apart <= START_TIME_TOLERANCE_S && apart >= -START_TIME_TOLERANCE_S)
         return PM_IS_POSTMASTER;
     if (!pm_proc_is_postgres(proc, whose))

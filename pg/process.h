@@ -64,7 +64,8 @@ struct pm_whose {
 
 /**
  * Is @proc the postmaster that @file speaks of? Contract: the agent itself and its parent never
- * are; a start time within 3 s decides; else executable and working directory. A direct child of
+ * are; a start time within 3 s decides, unless executable and working directory both are others (a
+ * container that is started again at once uses the same numbers); else these two. A direct child of
  * the agent counts by executable and directory only, its start time proves nothing (a callback
  * may have got a recycled number).
  */
