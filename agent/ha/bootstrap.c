@@ -184,14 +184,13 @@ static bool overtaken(struct ha *ha)
     return ha->init_seen;
 }
 
-static enum ha_flow stop_failed(struct ha *ha, struct ha_effects *fx)
+static void stop_failed(struct ha *ha, struct ha_effects *fx)
 {
     struct ha_effect *e = ha_start_job(ha, fx, PM_JOB_STOP, HA_WHY_bootstrap_failed, "stop");
 
     e->u.job.mode = PM_STOP_IMMEDIATE;
     e->u.job.stop_timeout_ms = ha->policy.retry_timeout_ms;
     ha->job.mode = PM_STOP_IMMEDIATE;
-    return ha_end(ha, fx, HA_WHY_bootstrap_failed);
 }
 
 /* ha contract §7.6: clean away what a failed bootstrap has left, then end. One step a pass. */
@@ -202,8 +201,10 @@ static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx)
         ha_log(fx, HA_ERROR, HA_WHY_bootstrap_failed);
     }
     /* It takes writes, and without the key the next node makes its cluster: stopped before. */
-    if (ha->pg.alive)
-        return stop_failed(ha, fx);
+    if (ha->pg.alive) {
+        stop_failed(ha, fx);
+        return ha_end(ha, fx, HA_WHY_bootstrap_failed);
+    }
     if (!ha->init_key_removed) {
         switch (ha_ask_dcs(ha, fx, HA_DCS_CANCEL_INITIALIZE, HA_WHY_bootstrap_failed)) {
         case HA_ASK_NOT:
@@ -229,17 +230,17 @@ static enum ha_flow give_up(struct ha *ha, struct ha_effects *fx)
     return cancel_initialization(ha, fx);
 }
 
-/* Not only when it is made: initdb's server is about to take writes, and a script that restores
- * a backup may run for hours. */
-enum ha_flow ha_bootstrap_overtaken(struct ha *ha, struct ha_effects *fx)
+/* Not only when it is made, and no answer of the server's is waited for: it is about to take
+ * writes, and a script that restores a backup may run for hours. */
+void ha_bootstrap_fence(struct ha *ha, struct ha_effects *fx)
 {
-    if (!ha->bootstrapping || ha->init_failed ||
-        (ha->job.kind != PM_JOB_BOOTSTRAP && ha->job.kind != PM_JOB_POST_BOOTSTRAP) ||
-        !overtaken(ha))
-        return HA_GO_ON;
+    bool making = ha->job.kind == PM_JOB_BOOTSTRAP || ha->job.kind == PM_JOB_POST_BOOTSTRAP;
+
+    if (!ha->bootstrapping || ha->init_failed || !(making || ha->pg.alive) || !overtaken(ha))
+        return;
     ha_log(fx, HA_ERROR, HA_WHY_bootstrap_overtaken);
     ha->init_failed = true;
-    return stop_failed(ha, fx);
+    stop_failed(ha, fx);
 }
 
 /* The identity and the configuration must stand before anybody can see a leader. Between the writes

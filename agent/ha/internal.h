@@ -78,6 +78,8 @@ enum ha_demote { HA_DEMOTE_GRACEFUL, HA_DEMOTE_IMMEDIATE, HA_DEMOTE_NOLOCK, HA_D
 void ha_demote(struct ha *ha, struct ha_effects *fx, enum ha_demote mode, enum ha_why why,
                const char *name);
 void ha_fence(struct ha *ha, struct ha_effects *fx);
+/** The same for a cluster in the making: somebody else leads by now. bootstrap.c */
+void ha_bootstrap_fence(struct ha *ha, struct ha_effects *fx);
 void ha_demotion_go_on(struct ha *ha, struct ha_effects *fx);
 void ha_shutdown_go_on(struct ha *ha, struct ha_effects *fx);
 uint64_t ha_fence_at(const struct ha *ha); /* clock moment; UINT64_MAX: none */
@@ -118,9 +120,8 @@ uint64_t ha_watchdog_at(const struct ha *ha); /* clock moment for ha_watchdog_go
 void ha_watchdog_leave(struct ha *ha, struct ha_effects *fx);
 
 /* the tables, in the order of the cycle */
-enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx);                /* step.c */
-enum ha_flow ha_bootstrap_overtaken(struct ha *ha, struct ha_effects *fx); /* bootstrap.c */
-enum ha_flow ha_job_in_progress(struct ha *ha, struct ha_effects *fx);     /* action.c */
+enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx);            /* step.c */
+enum ha_flow ha_job_in_progress(struct ha *ha, struct ha_effects *fx); /* action.c */
 enum ha_flow ha_starting_instance(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx); /* bootstrap.c */
 enum ha_flow ha_after_clone(struct ha *ha, struct ha_effects *fx);

@@ -101,7 +101,6 @@ static enum ha_flow cycle_tables(struct ha *ha, struct ha_effects *fx)
     TRY(ha_load(ha, fx));
     note_pause(ha);
     fill_keys(ha, fx);
-    TRY(ha_bootstrap_overtaken(ha, fx));
     TRY(ha_job_in_progress(ha, fx));
     TRY(ha_starting_instance(ha, fx));
     TRY(ha_post_bootstrap(ha, fx));
@@ -229,6 +228,7 @@ void ha_step(struct ha *ha, const struct ha_event *ev, struct ha_effects *ret_fx
         return;
     }
     ha_fence(ha, ret_fx);
+    ha_bootstrap_fence(ha, ret_fx);
     if (ha->wait_leader_until_ms && ha->now_ms >= ha->wait_leader_until_ms) {
         ha->wait_leader_until_ms = 0;
         ha->cycle_due = true;
