@@ -52,6 +52,9 @@ struct ha_effect *ha_start_job(struct ha *ha, struct ha_effects *fx, enum postma
 bool ha_unlocked(const struct ha *ha);
 bool ha_is_primary(
     const struct ha *ha); /* PostgreSQL runs and is not in recovery, as far as known */
+/** The same, or it was told to become it, and nobody knows whether it has by now: its recovery goes
+ * on, or it does not answer. Without the key it must be stopped like a primary. */
+bool ha_may_be_primary(const struct ha *ha);
 bool ha_writable(
     const struct ha *ha); /* it may be taking writes now or soon: what fencing looks at */
 bool ha_starting(const struct ha *ha);

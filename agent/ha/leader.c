@@ -104,7 +104,7 @@ enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_wh
 
 static enum ha_flow leads(struct ha *ha, struct ha_effects *fx)
 {
-    bool primary = ha_is_primary(ha);
+    bool primary = ha_may_be_primary(ha);
 
     if (ha->policy.paused && !primary) {
         if (ha->view.failover.present && strcmp(ha->view.failover.candidate, ha->policy.name) == 0)
@@ -166,7 +166,7 @@ enum ha_flow ha_follow(struct ha *ha, struct ha_effects *fx, enum ha_why demote,
             if (!node.name[0])
                 return ha_end(ha, fx, HA_WHY_no_action, ha->policy.name);
         }
-    } else if (ha_is_primary(ha)) {
+    } else if (ha_may_be_primary(ha)) {
         ha_demote(ha, fx, HA_DEMOTE_NOLOCK, demote, "demotion");
         return ha_end(ha, fx, demote);
     }

@@ -67,7 +67,7 @@ bool ha_race_backs_off(const struct ha *ha, uint64_t now_ms, uint64_t *ret_left_
     uint64_t total = ha->policy.primary_race_backoff_ms, until, left;
 
     if (ha->policy.paused || !total || !ha->prev_wal_lsn ||
-        (ha_manual_asked(ha) && ha->view.failover.candidate[0]) || ha_is_primary(ha))
+        (ha_manual_asked(ha) && ha->view.failover.candidate[0]) || ha_may_be_primary(ha))
         return false;
     until = (ha->race_backoff_since_ms ? ha->race_backoff_since_ms : now_ms) + total;
     left = until > now_ms ? until - now_ms : 0;

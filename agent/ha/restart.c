@@ -33,7 +33,7 @@ static bool conditions_hold(const struct ha *ha, const struct ha_request *r)
 static bool may_restart(const struct ha *ha)
 {
     return ha->policy.paused || ha_has_lock(ha) ||
-           (ha->pg.alive ? !ha_is_primary(ha) : ha->pg.standby_signal);
+           (ha->pg.alive ? !ha_may_be_primary(ha) : ha->pg.standby_signal);
 }
 
 static void restart(struct ha *ha, struct ha_effects *fx, const struct ha_request *r)

@@ -50,6 +50,11 @@ bool ha_is_primary(const struct ha *ha)
     return ha->pg.look_ok ? !ha->pg.in_recovery : ha->pg.role == PGV_ROLE_PRIMARY;
 }
 
+bool ha_may_be_primary(const struct ha *ha)
+{
+    return ha_is_primary(ha) || (ha->pg.alive && ha->pg.role == PGV_ROLE_PROMOTED);
+}
+
 bool ha_writable(const struct ha *ha)
 {
     if (ha->job.kind == PM_JOB_PROMOTE)

@@ -247,6 +247,62 @@ static void test_promotion_under_way__is_fenced_like_a_primary(void **state)
     assert_non_null(w_job(w, PM_JOB_STOP));
 }
 
+/* It was told to become the primary; whether it has become it yet is not known: its recovery goes
+ * on, or it answers nobody. Then the key is lost. */
+static void test_promoted__without_the_key_it_is_stopped_like_a_primary(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 8; i++) {
+        bool seen = i & 1, refused = i & 2, nobody = i & 4;
+        struct w *w = w_new(W_UNLOCKED_REPLICA);
+
+        w_view(w);
+        w_tick(w, 1000);
+        assert_non_null(w_job(w, PM_JOB_PROMOTE));
+        w->pg.role = PGV_ROLE_PROMOTED;
+        w->pg.look_ok = w->pg.in_recovery = seen;
+        w_facts(w);
+        w_leader(w, "n1");
+        w_view(w);
+        w_job_end(w, PM_JOB_PROMOTE, PM_UNKNOWN);
+        assert_null(w_job(w, PM_JOB_STOP));
+        if (refused) {
+            w->dcs[HA_DCS_RENEW] = HA_REFUSED;
+        } else {
+            w_leader(w, nobody ? NULL : "n2");
+            w->dcs[HA_DCS_ACQUIRE] = HA_REFUSED;
+            w_peer(w, "n2", w->pg.wal_lsn + 100); /* not the healthiest node */
+        }
+        w_forget(w);
+        if (refused)
+            w_cycle(w);
+        else
+            w_view(w);
+        if (!w_job(w, PM_JOB_STOP) || w_job(w, PM_JOB_FOLLOW))
+            fail_msg("case %u", i);
+        assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+        w_free(w);
+    }
+}
+
+/* A restart asked for must not bring it up as a primary either. */
+static void test_promoted__is_not_restarted_without_the_key(void **state)
+{
+    struct ha_request r = { .type = HA_REQ_RESTART, .id = 1 };
+    struct w *w = w_new(W_REPLICA);
+
+    (void)state;
+    w->pg.role = PGV_ROLE_PROMOTED;
+    w->pg.look_ok = w->pg.in_recovery = false;
+    w->hold_look = true;
+    w_facts(w);
+    w_forget(w);
+    w_request(w, &r);
+    assert_null(w_job(w, PM_JOB_RESTART));
+    assert_int_equal(w_did(w, HA_DO_ANSWER)->u.answer.answer, HA_ANSWER_FAILED);
+    w_free(w);
+}
+
 /* The primary of a cluster without an initialize key serves reads while the store is away. When
  * that is back there is no other primary to wait for. */
 static void test_made_readonly__claims_the_cluster_again(void **state)
@@ -355,6 +411,8 @@ int main(void)
             test_slow_shutdown__is_left_to_end_once_the_last_record_is_written, leader, done),
         cmocka_unit_test_setup_teardown(test_unproven__an_unfinished_stop_becomes_immediate, leader,
                                         done),
+        cmocka_unit_test(test_promoted__without_the_key_it_is_stopped_like_a_primary),
+        cmocka_unit_test(test_promoted__is_not_restarted_without_the_key),
         cmocka_unit_test_setup_teardown(
             test_pre_promote_failed__no_promotion_while_the_key_is_on_its_way_out, unlocked, done),
         cmocka_unit_test_setup_teardown(
