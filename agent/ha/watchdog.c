@@ -166,10 +166,12 @@ enum ha_ask ha_watchdog_check(struct ha *ha, struct ha_effects *fx)
 {
     enum ha_ask *ask = &ha->cycle.watchdog_check;
 
-    if (!required(ha) || ha->watchdog.running)
-        return ha_watchdog_rests(ha, ha->now_ms) ? HA_ASK_REFUSED : HA_ASK_OK;
+    if (!required(ha))
+        return HA_ASK_OK;
     if (!ha_watchdog_wanted(ha) || ha_watchdog_rests(ha, ha->now_ms))
         return HA_ASK_REFUSED;
+    if (ha->watchdog.running)
+        return HA_ASK_OK;
     if (*ask == HA_ASK_NOT && !ha->watchdog_ask.waits) {
         tell(ha, fx, HA_WATCHDOG_CHECK, HA_WHY_watchdog_check);
         *ask = HA_ASK_WAITS;
