@@ -8,6 +8,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/datalock.h"
 #include "agent/documents.h"
 #include "agent/pump.h"
 #include "agent/recorder.h"
@@ -70,6 +71,7 @@ struct agent_pump {
     uint32_t next_id;
     struct httpc_req unique;
     bool unique_used;
+    struct datalock data_lock;
     uint64_t opened_ms;
     enum pgv_role role_seen;
     bool was_live, pm_open, rest_open, callbacks_open, peers_client_open, dcs_open;
@@ -238,6 +240,7 @@ static void on_job_end(struct postmaster *pm, enum postmaster_job job,
 {
     struct agent *a = pm->data;
     struct ha_event ev = { .type = HA_EV_JOB };
+    struct pgv_error err;
     static const char *const ends[] = { [PM_DONE] = "done",
                                         [PM_NO] = "done: no",
                                         [PM_UNKNOWN] = "not finished",
@@ -248,6 +251,9 @@ static void on_job_end(struct postmaster *pm, enum postmaster_job job,
             postmaster_job_name(job), ends[outcome], message && message[0] ? ": " : "",
             message ? message : "");
     a->pump->unsettled = CYCLES_TO_SETTLE;
+    /* Of a copy, a new cluster: it is another directory by now. */
+    if (!datalock_take(&a->pump->data_lock, postmaster_data_dir(pm), &err))
+        pgv_log(PGV_ERROR, "agent", "%s", err.msg);
     if (a->pump->phase != PHASE_RUN)
         return;
     /* The facts as they are now travel first: the tables that follow read them. */
@@ -1084,7 +1090,9 @@ static bool open_rest_of(struct agent *a, struct pgv_error *err)
     a->pm.on_job_end = on_job_end;
     a->pm.on_shutdown_checkpoint = on_shutdown_checkpoint;
     a->pm.on_callback = on_pm_callback;
-    if (!callbacks_open(a, err))
+    if (!datalock_take(&p->data_lock, pgv_stringz(pgv_get(a->config.postgresql, "data_dir")),
+                       err) ||
+        !callbacks_open(a, err))
         return false;
     p->callbacks_open = true;
     if (!postmaster_open(&a->pm, &a->loop, &c, err))
@@ -1242,6 +1250,7 @@ bool agent_open(struct agent *a, const char *config_path, struct pgv_error *err)
     a->pump = p;
     p->agent = a;
     p->timer_fd = -1;
+    p->data_lock = DATALOCK_NONE;
     if (!agent_config_open(&a->config, config_path, err))
         return false;
     if (!pgv_log_configure(pgv_get(a->config.effective, "log"), err))
