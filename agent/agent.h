@@ -101,9 +101,9 @@ void agent_peers_ask(struct agent *a, struct agent_peers_req *r,
                      void (*cb)(struct agent_peers_req *r));
 /** The callback does not come any more and @r may be freed at once. Harmless after it has come. */
 void agent_peers_cancel(struct agent_peers_req *r);
-/** Parse the answer of GET /patroni into @ret (its name stays); false: unreachable, @ret untouched.
- */
-bool agent_peer_parse(struct pgv_str body, struct ha_peer *ret);
+/** Parse the answer of GET /patroni into @ret; false: unreachable, @ret untouched. One who says
+ * that he is not @ret->name of @scope is another's. */
+bool agent_peer_parse(struct pgv_str body, const char *scope, struct ha_peer *ret);
 
 /* agent/rest.c: the REST API */
 bool rest_open(struct agent *a, struct pgv_error *err) PGV_MUST_CHECK;

@@ -65,7 +65,17 @@ static bool says_primary(const struct pgv_value *status, const struct pgv_value 
            pgv_role_parse(pgv_string(pgv_get(status, "role"))) == PGV_ROLE_PRIMARY;
 }
 
-bool agent_peer_parse(struct pgv_str body, struct ha_peer *ret)
+/* An address that was a member's may be another cluster's by now, or a typing error. Agents that do
+ * not say who they are are believed, as they were asked by that name. */
+static bool is_another(const struct pgv_value *status, const char *name, const char *scope)
+{
+    struct pgv_str n = pgv_string(pgv_path(status, "patroni.name"));
+    struct pgv_str s = pgv_string(pgv_path(status, "patroni.scope"));
+
+    return (n.n && !pgv_str_eqz(n, name)) || (s.n && !pgv_str_eqz(s, scope));
+}
+
+bool agent_peer_parse(struct pgv_str body, const char *scope, struct ha_peer *ret)
 {
     struct ha_peer peer = { .reachable = true };
     const struct pgv_value *wal, *timeline;
@@ -77,7 +87,8 @@ bool agent_peer_parse(struct pgv_str body, struct ha_peer *ret)
     bool ok = false;
 
     pgv_arena_init(&arena, PEER_ARENA_BYTES_MAX);
-    if (!pgv_json_parse(&arena, body, &status, &err) || !pgv_is(status, PGV_MAP))
+    if (!pgv_json_parse(&arena, body, &status, &err) || !pgv_is(status, PGV_MAP) ||
+        is_another(status, ret->name, scope))
         goto out;
     wal = pgv_get(status, "wal");
     if (!pgv_truthy(wal))
@@ -167,7 +178,7 @@ static void on_answer(struct httpc_req *http, const struct pgv_error *err)
                 (int)(body.n > PEER_LOG_BODY_BYTES ? PEER_LOG_BODY_BYTES : body.n),
                 body.p ? body.p : "");
         /* The status code says nothing here: a replica answers 503 to some paths, and is well. */
-        if (!agent_peer_parse(body, &r->peers[call - g->calls]))
+        if (!agent_peer_parse(body, r->agent->config.scope, &r->peers[call - g->calls]))
             pgv_log(PGV_WARNING, "peers", "%s gave no usable status: it counts as not reachable",
                     call->name);
     }

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(&p, 0x5a, sizeof(p));
     memcpy(p.name, "n2", 3);
     before = p;
-    if (agent_peer_parse((struct pgv_str){ (const char *)data, size }, &p)) {
+    if (agent_peer_parse((struct pgv_str){ (const char *)data, size }, "demo", &p)) {
         PGV_ASSERT(p.reachable);
         PGV_ASSERT(p.in_recovery || p.position == 0);
         PGV_ASSERT(strcmp(p.name, "n2") == 0);

@@ -473,7 +473,7 @@ static void parses(const char *json, bool want, bool in_recovery, uint64_t posit
 {
     struct ha_peer p = { .name = "n2" };
 
-    if (agent_peer_parse(pgv_str(json), &p) != want)
+    if (agent_peer_parse(pgv_str(json), "demo", &p) != want)
         fail_msg("%s", json);
     assert_string_equal(p.name, "n2");
     assert_int_equal(p.reachable, want);
@@ -505,16 +505,22 @@ static void test_agent_peer_parse__strictly(void **state)
     parses("[1]", false, false, 0);
     parses("", false, false, 0);
     parses("{\"xlog\":{}", false, false, 0);
+    /* who it says to be */
+    parses("{\"xlog\":{},\"patroni\":{\"scope\":\"demo\",\"name\":\"n2\"}}", true, true, 0);
+    parses("{\"xlog\":{},\"patroni\":{\"version\":\"2.0\",\"scope\":\"demo\"}}", true, true, 0);
+    parses("{\"xlog\":{},\"patroni\":null}", true, true, 0);
+    parses("{\"xlog\":{},\"patroni\":{\"scope\":\"other\",\"name\":\"n2\"}}", false, false, 0);
+    parses("{\"xlog\":{},\"patroni\":{\"scope\":\"demo\",\"name\":\"n3\"}}", false, false, 0);
     assert_true(
         agent_peer_parse(PGV_STR("{\"xlog\":{},\"timeline\":null,\"tags\":{\"nofailover\":false,"
                                  "\"failover_priority\":-2},\"watchdog_failed\":1}"),
-                         &p));
+                         "demo", &p));
     assert_int_equal(p.timeline, 0);
     assert_false(p.nofailover); /* present: it decides alone */
     assert_true(p.watchdog_failed);
     assert_true(agent_peer_parse(PGV_STR("{\"xlog\":{},\"timeline\":4294967296,\"tags\":"
                                          "{\"failover_priority\":\"0\"}}"),
-                                 &p));
+                                 "demo", &p));
     assert_int_equal(p.timeline, 0);
     assert_true(p.nofailover);
 }
