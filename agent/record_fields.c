@@ -337,6 +337,7 @@ static const struct record_field ha_v[] = {
     UINT(T, crash_recovery_since_ms),
     UINT(T, start_timeout_ms),
     UINT(T, race_backoff_since_ms),
+    UINT(T, leaderless_since_ms),
     UINT(T, pre_promote_failed_ms),
     UINT(T, wait_leader_until_ms),
     BOOL(T, promote_result_failed),

@@ -406,6 +406,7 @@ struct ha {
     uint64_t crash_recovery_since_ms;
     uint64_t start_timeout_ms; /* of the restart under way; 0: the policy's */
     uint64_t race_backoff_since_ms;
+    uint64_t leaderless_since_ms; /* 0: somebody leads */
     uint64_t pre_promote_failed_ms;
     uint64_t wait_leader_until_ms; /* after giving the key up: let somebody take it first */
     bool promote_result_failed;    /* pre_promote said no */

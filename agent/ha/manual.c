@@ -24,8 +24,11 @@ bool ha_manual_asked(const struct ha *ha)
     /* The leader goes by its own clock, which may be ahead of ours. */
     int64_t soon_wall_us = ha->wall_us + (int64_t)ha->policy.ttl_ms * 1000;
 
-    return f->present &&
-           !(f->scheduled && f->schedule_valid && f->scheduled_wall_us > soon_wall_us);
+    if (!f->present || !f->scheduled || !f->schedule_valid)
+        return f->present;
+    /* By whose clock it has not come yet waits for others, and they for him: not for long. */
+    return f->scheduled_wall_us <= soon_wall_us &&
+           !(ha->leaderless_since_ms && ha->now_ms >= ha->leaderless_since_ms + ha->policy.ttl_ms);
 }
 
 static void clear_key(struct ha *ha, struct ha_effects *fx)

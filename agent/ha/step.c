@@ -60,7 +60,9 @@ enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx)
     if (!ha_has_lock(ha) && !taken)
         ha->lease_until_ms = 0; /* a snapshot that shows another owner, or none */
     if (!ha_unlocked(ha))
-        ha->race_backoff_since_ms = 0;
+        ha->race_backoff_since_ms = ha->leaderless_since_ms = 0;
+    else if (!ha->leaderless_since_ms)
+        ha->leaderless_since_ms = ha->now_ms;
     return HA_GO_ON;
 }
 

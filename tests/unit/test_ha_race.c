@@ -318,6 +318,29 @@ static void test_race__rows(void **state)
     }
 }
 
+/* By its clock the moment has not come: it goes by the ordinary rules, and waits for us. */
+static void test_scheduled__the_candidate_is_waited_for_no_longer_than_ttl(void **state)
+{
+    struct w *w = *state;
+    uint64_t until = w->now_ms + w->policy.ttl_ms;
+
+    w_peer(w, "n2", 50000000);
+    w_peer(w, "n3", 50000000);
+    scheduled(w, "n3", -1000);
+    w_view(w);
+    while (w->now_ms + 1000 < until) {
+        assert_null(w_dcs(w, HA_DCS_ACQUIRE));
+        assert_non_null(w_why(w, HA_WHY_manual_not_me));
+        w_forget(w);
+        w_tick(w, 1000);
+    }
+    w_forget(w);
+    w_tick(w, 1000);
+    w_tick(w, 1000);
+    assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
+    assert_non_null(w_dcs(w, HA_DCS_SET_FAILOVER));
+}
+
 static void test_race__won_key_cleans_the_failover_key_unguarded(void **state)
 {
     struct w *w = *state;
@@ -713,6 +736,7 @@ int main(void)
         ORPHAN(test_race__lost_read_does_not_promote),
         ORPHAN(test_race__late_answer_to_acquire_promotes_nobody),
         cmocka_unit_test(test_race__rows),
+        ORPHAN(test_scheduled__the_candidate_is_waited_for_no_longer_than_ttl),
         ORPHAN(test_race__won_key_cleans_the_failover_key_unguarded),
         ORPHAN(test_race__backoff_waits_while_wal_moves),
         ORPHAN(test_race__running_primary_takes_the_key_back),
