@@ -477,6 +477,10 @@ static void port_dcs(void *data, const struct ha_effect *e)
         req->value = pgv_str(a->pm.facts.sysid);
         break;
     case HA_DCS_CANCEL_INITIALIZE:
+        if (!p->initialize_version[0]) { /* no key of ours, and a delete without a guard hits any */
+            skip(a, op, HA_REFUSED);
+            return;
+        }
         memcpy(req->version, p->initialize_version, sizeof(req->version));
         break;
     case HA_DCS_SET_CONFIG:
@@ -614,6 +618,9 @@ static bool port_job(void *data, const struct postmaster_job_args *args, const c
     /* A start writes the configuration of the role it starts as. */
     if (args->job == PM_JOB_START && agent_config_set_role(&a->config, wanted))
         reconfigure_postgresql(a, false);
+    if (args->job == PM_JOB_BOOTSTRAP) /* by which an agent after us would know our key */
+        pgv_copy_cut(a->pm.bootstrap_token, sizeof(a->pm.bootstrap_token),
+                     pgv_str(a->pump->initialize_version));
     if (postmaster_job_start(&a->pm, &now, &err))
         return true;
     pgv_log(PGV_ERROR, "agent", "cannot begin '%s': %s", name, err.msg);
@@ -1098,6 +1105,8 @@ static bool open_rest_of(struct agent *a, struct pgv_error *err)
     if (!postmaster_open(&a->pm, &a->loop, &c, err))
         return false;
     p->pm_open = true;
+    if (!pgv_copyz(p->initialize_version, sizeof(p->initialize_version), a->pm.bootstrap_token))
+        pgv_log(PGV_WARNING, "agent", "the unfinished bootstrap names no key of the store");
     p->role_seen = a->pm.facts.role;
     p->overrides_due = true;
     if (!rest_open(a, err))

@@ -183,7 +183,7 @@ static const struct record_field facts_v[] = {
     BOOL(T, alive),
     INT(T, pid),
     BOOL(T, accepting),
-    ENUM(T, dir, PM_DIR_OK + 1),
+    ENUM(T, dir, PM_DIR_UNFINISHED + 1),
     TEXT(T, dir_error),
     TEXT(T, sysid),
     INT(T, major_version),

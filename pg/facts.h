@@ -21,7 +21,15 @@ enum postmaster_control_state {
     PM_CONTROL_IN_PRODUCTION,
 };
 
-enum postmaster_dir { PM_DIR_UNREADABLE, PM_DIR_EMPTY, PM_DIR_OK };
+enum postmaster_dir {
+    PM_DIR_UNREADABLE,
+    PM_DIR_EMPTY,      /* or a copy of another node that was not finished: of no use to anybody */
+    PM_DIR_OK,
+    PM_DIR_UNFINISHED, /* a new cluster whose making was broken off: to be moved aside */
+};
+
+/** What the owner says of a bootstrap, one line for the agent that finds it broken off. */
+#define POSTMASTER_TOKEN_BYTES 64
 
 /** What is known now. Flat, so that it can be copied into the decision core and recorded. */
 struct postmaster_facts {

@@ -516,7 +516,8 @@ static void begin_bootstrap(struct postmaster_impl *im)
     j->u.boot.data = im;
     pm_set_state(im, custom ? PGV_STATE_CUSTOM_BOOTSTRAP : PGV_STATE_INITDB);
     pm_job_step(im, pgboot_method(im->bootstrap), -1);
-    if (!pgboot_start(&j->u.boot, im->loop, im->conf, im->bootstrap, on_booted, &err)) {
+    if (!pgboot_start(&j->u.boot, im->loop, im->conf, im->bootstrap, im->pm->bootstrap_token,
+                      on_booted, &err)) {
         pm_set_state(im, custom ? PGV_STATE_CUSTOM_BOOTSTRAP_FAILED : PGV_STATE_INITDB_FAILED);
         pm_job_end(im, PM_FAILED, err.msg);
     }
@@ -527,6 +528,12 @@ static void begin_bootstrap(struct postmaster_impl *im)
 static void bootstrapped(struct postmaster_impl *im, enum postmaster_outcome outcome,
                          const char *message)
 {
+    struct pgv_error err = { 0 };
+
+    if (outcome == PM_DONE && !pgmark_remove(im->conf, &err)) {
+        outcome = PM_FAILED; /* the next agent would throw it away */
+        message = err.msg;
+    }
     if (outcome == PM_DONE) {
         im->bootstrapping = false;
         im->pm->facts.announced = true; /* by the owner, see pg/facts.h */

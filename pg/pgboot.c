@@ -52,11 +52,19 @@ static void on_closed(uv_handle_t *handle)
     j->cb(j, j->result, j->message);
 }
 
+static void on_mark_due(uv_timer_t *timer)
+{
+    struct pgboot *j = timer->data;
+
+    pgmark_tick(&j->mark, j->conf, timer);
+}
+
 static void on_end(struct pgv_child *child, int status)
 {
     struct pgboot *j = child->data;
     const char *what = j->custom ? "custom bootstrap script" : "initdb";
     struct pgfiles_env env = { 0 };
+    struct pgv_error err = { 0 };
     char how[64];
 
     remove_pwfile(j);
@@ -71,6 +79,9 @@ static void on_end(struct pgv_child *child, int status)
         (void)snprintf(j->message, sizeof(j->message), "%s succeeded", what);
         if (j->custom)
             pgfiles_restore_backups(j->conf, &env);
+        /* It may have been quicker than the timer, or have cleared the directory once more. */
+        if (!pgmark_write(&j->mark, j->conf, &err))
+            pgv_log(PGV_WARNING, "pg", "the new data directory cannot be marked: %s", err.msg);
     } else {
         j->result = PGBOOT_FAILED;
         (void)snprintf(j->message, sizeof(j->message), "%s failed: %s", what, how);
@@ -182,7 +193,7 @@ static bool custom_args(struct pgboot *j, const struct pgv_value *bootstrap,
 }
 
 bool pgboot_start(struct pgboot *j, uv_loop_t *loop, struct pgconf *c,
-                  const struct pgv_value *bootstrap,
+                  const struct pgv_value *bootstrap, const char *token,
                   void (*cb)(struct pgboot *j, enum pgboot_result result, const char *message),
                   struct pgv_error *err)
 {
@@ -214,8 +225,10 @@ bool pgboot_start(struct pgboot *j, uv_loop_t *loop, struct pgconf *c,
     if (!pgv_child_start(loop, &j->child, &options, on_end, err))
         goto out;
     (void)pgconf_ref(c);
+    pgmark_init(&j->mark, PGMARK_BOOTSTRAP, j->child.pid, token);
     (void)uv_timer_init(loop, &j->deferred);
     j->deferred.data = j;
+    (void)uv_timer_start(&j->deferred, on_mark_due, PGMARK_TICK_MS, PGMARK_TICK_MS);
     j->running = true;
     ok = true;
 out:

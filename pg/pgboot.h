@@ -6,6 +6,7 @@
 #pragma once
 
 #include "pg/pgfiles.h"
+#include "pg/pgmark.h"
 #include "pg/pgsql.h"
 #include "pg/pgtool.h"
 
@@ -23,6 +24,7 @@ struct pgboot {
     uv_loop_t *loop;
     struct pgconf *conf;
     struct pgv_child child;
+    struct pgmark mark;
     uv_timer_t deferred;
     void (*cb)(struct pgboot *j, enum pgboot_result result, const char *message);
     char pwfile[PGCONF_PATH_BYTES]; /* empty: none */
@@ -34,10 +36,11 @@ struct pgboot {
  * Run initdb or the custom method. On success of a custom method the configuration backups are
  * restored; what is left for the caller: PG_VERSION, recovery configuration of the method
  * (recovery_conf, keep_existing_recovery_conf), pgfiles_append_bootstrap_hba(), backups, start.
- * An option that is not allowed fails here, with PGV_EINVALID.
+ * An option that is not allowed fails here, with PGV_EINVALID. The directory keeps the mark of one
+ * that is being made, with @token in it: pgmark_remove() when the cluster is complete.
  */
 bool pgboot_start(struct pgboot *j, uv_loop_t *loop, struct pgconf *c,
-                  const struct pgv_value *bootstrap,
+                  const struct pgv_value *bootstrap, const char *token,
                   void (*cb)(struct pgboot *j, enum pgboot_result result, const char *message),
                   struct pgv_error *err) PGV_MUST_CHECK;
 void pgboot_cancel(struct pgboot *j);

@@ -267,10 +267,17 @@ static void remove_trigger(const struct pgconf *c)
         (void)unlink(path);
 }
 
+static void failed(struct pgclone *j, const char *how);
+
 static void succeed(struct pgclone *j)
 {
     struct pgfiles_env env = { 0 };
+    struct pgv_error err = { 0 };
 
+    if (!pgmark_remove(j->conf, &err)) {
+        failed(j, err.msg);
+        return;
+    }
     pgfiles_restore_backups(j->conf, &env);
     remove_trigger(j->conf);
     progress(j, 100);
@@ -302,12 +309,20 @@ static void failed(struct pgclone *j, const char *how)
     clear(j, PHASE_CLEAR_AFTER);
 }
 
+static void on_mark_due(uv_timer_t *timer)
+{
+    struct pgclone *j = timer->data;
+
+    pgmark_tick(&j->mark, j->conf, timer);
+}
+
 static void on_end(struct pgv_child *child, int status)
 {
     struct pgclone *j = child->data;
     char how[64];
 
     j->in_child = false;
+    (void)uv_timer_stop(&j->timer);
     j->exit_status = status;
     pgv_child_describe(status, how, sizeof(how));
     pgv_child_done(child);
@@ -358,6 +373,8 @@ static void run(struct pgclone *j)
         return;
     }
     j->in_child = true;
+    pgmark_init(&j->mark, PGMARK_CLONE, j->child.pid, "");
+    (void)uv_timer_start(&j->timer, on_mark_due, PGMARK_TICK_MS, PGMARK_TICK_MS);
 }
 
 static void on_pause_over(uv_timer_t *timer)

@@ -14,6 +14,7 @@
 
 #include "pg/pgdata.h"
 #include "pg/pgfiles.h"
+#include "pg/pgmark.h"
 
 struct pgclone_args {
     struct pgconf *conf;         /* a reference is taken */
@@ -42,6 +43,7 @@ struct pgclone {
     struct pgv_arena scratch; /* of one attempt: arguments */
     struct pgv_child child;
     struct pgdata_job remove;
+    struct pgmark mark; /* on the directory as long as the copy is not complete */
     uv_timer_t timer;
     void (*cb)(struct pgclone *j, enum pgclone_result result, const char *message);
     const char *const *env; /* NULL: our own */

@@ -66,6 +66,9 @@ struct postmaster {
     unsigned n_pending;
     struct postmaster_pending pending[POSTMASTER_PENDING_MAX];
     char conn_url[PGV_URL_BYTES], proxy_url[PGV_URL_BYTES]; /* what the member key publishes */
+    /** The owner's word on the bootstrap it starts; after postmaster_open() that of an earlier agent
+     *  when the directory is PM_DIR_UNFINISHED, else empty. */
+    char bootstrap_token[POSTMASTER_TOKEN_BYTES];
 
     /** Facts or pending changed. May be called often; never inside a call of the owner. */
     void (*on_change)(struct postmaster *pm);

@@ -97,10 +97,23 @@ static enum ha_flow bootstrap(struct ha *ha, struct ha_effects *fx)
     return ha_end(ha, fx, HA_WHY_wait_bootstrap);
 }
 
+static enum ha_flow cancel_initialization(struct ha *ha, struct ha_effects *fx);
+
+/* An agent before this one was killed while it made a cluster. What it left is moved aside and the
+ * key given back, if that is still the one it had made; then the next cluster is anybody's. */
+static enum ha_flow unfinished(struct ha *ha, struct ha_effects *fx)
+{
+    if (ha->view.has_leader) {
+        ha->init_failed = ha->init_key_removed = false;
+        return start_clone(ha, fx, false, NULL);
+    }
+    return cancel_initialization(ha, fx);
+}
+
 /* ha contract §7.2 */
 enum ha_flow ha_data_dir(struct ha *ha, struct ha_effects *fx)
 {
-    bool empty = ha->pg.dir == PM_DIR_EMPTY;
+    bool empty = ha->pg.dir == PM_DIR_EMPTY || ha->pg.dir == PM_DIR_UNFINISHED;
     enum ha_why why = empty ? HA_WHY_released_empty : HA_WHY_released_unreadable;
 
     if (ha->pg.dir == PM_DIR_OK)
@@ -129,6 +142,8 @@ enum ha_flow ha_data_dir(struct ha *ha, struct ha_effects *fx)
         return ha_end(ha, fx, HA_WHY_dir_unreadable, ha->pg.dir_error);
     if (ha->policy.paused)
         return ha_end(ha, fx, HA_WHY_paused_empty);
+    if (ha->pg.dir == PM_DIR_UNFINISHED)
+        return unfinished(ha, fx);
     return bootstrap(ha, fx);
 }
 

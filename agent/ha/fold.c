@@ -303,6 +303,11 @@ void ha_job_ended(struct ha *ha, enum postmaster_job job, enum postmaster_outcom
         ha->rewind = HA_REWIND_INITIAL;
         break;
     case PM_JOB_MOVE_DATA_ASIDE:
+        if (!ha->bootstrapping) { /* what another agent had left */
+            ha->init_failed = ha->init_key_removed = false;
+            ha->cycle_due = done;
+            break;
+        }
         ha->shutdown.asked = true;
         ha->shutdown.exit_status = 1;
         break;

@@ -9,7 +9,7 @@ import pytest
 
 from lib import process
 from lib.cluster import Cluster
-from lib.node import REPLICATOR, REPLICATOR_PASSWORD, REWINDER
+from lib.node import REPLICATOR, REPLICATOR_PASSWORD, REWINDER, pg_bin_dir
 from lib.wait import wait_for
 
 
@@ -129,3 +129,97 @@ def test_data_directory_of_another_cluster_is_refused(make_cluster):
         cluster.wait_healthy(10)
     finally:
         stranger.close()
+
+
+# A program in the place of PostgreSQL's: it does the work, leaves its trace in the directory and hangs, once.
+HALF_WAY = """#!/bin/sh
+{program} "$@" || exit
+[ -e {again} ] && exit
+touch {again}
+for arg; do d=${{arg#--pgdata=}}; done
+[ -d "$d" ] || for arg; do case $arg in --pgdata=*) d=${{arg#--pgdata=}};; esac; done
+touch "$d/half_made" {reached}
+exec sleep 1000
+"""
+
+
+class TestKilledHalfWay:
+    """The agent is killed while a data directory is being made, and starts again: what it left is no cluster."""
+
+    @staticmethod
+    def hang_once(node, program):
+        """node's @program works to its end and then hangs, in a process that outlives the agent."""
+        script, reached = os.path.join(node.dir, program), os.path.join(node.dir, "reached")
+        process.write_file(script, HALF_WAY.format(program=os.path.join(pg_bin_dir(), program), reached=reached,
+                                                   again=os.path.join(node.dir, "again")), 0o755)
+        node.config["postgresql"]["bin_name"] = {program: os.path.relpath(script, pg_bin_dir())}
+        return reached
+
+    @staticmethod
+    def kill_when(node, reached):
+        wait_for(lambda: os.path.exists(reached), 60, "half of the work")
+        wait_for(lambda: os.path.exists(os.path.join(node.data_dir, "pgvigil.unfinished")), 10, "the mark")
+        children = [pid for pid in process.tree(node.agent.pid) if pid != node.agent.pid]
+        node.kill_agent()
+        assert any(process.exists(pid) for pid in children), "a tool goes on without its agent"
+        return children
+
+    @staticmethod
+    def has(node, name, suffix=""):
+        return os.path.exists(os.path.join(node.data_dir + suffix, name))
+
+    def test_initdb(self, make_cluster):
+        cluster = make_cluster(1, start=False)
+        node = cluster.nodes[0]
+        reached = self.hang_once(node, "initdb")
+        cluster.start_all_at_once()
+        children = self.kill_when(node, reached)
+        assert cluster.etcd.get(cluster.key("initialize")) == ""
+        node.start()
+        cluster.wait_healthy(60)
+        process.gone(children)
+        assert not self.has(node, "half_made") and not self.has(node, "pgvigil.unfinished")
+        assert self.has(node, "half_made", ".failed")
+        assert cluster.etcd.get(cluster.key("initialize")) == node.status()["database_system_identifier"]
+
+    def test_post_bootstrap(self, make_cluster):
+        """The server of an unfinished cluster runs on: it is stopped, and never leads."""
+        cluster = make_cluster(1, start=False)
+        node = cluster.nodes[0]
+        script, reached = os.path.join(node.dir, "post"), os.path.join(node.dir, "reached")
+        process.write_file(script, f"#!/bin/sh\n[ -e {reached} ] && exit\ntouch {reached}\nexec sleep 1000\n", 0o755)
+        node.config["bootstrap"]["post_bootstrap"] = script
+        cluster.start_all_at_once()
+        children = self.kill_when(node, reached)
+        identifier, postmaster = node.controldata()["Database system identifier"], node.postmaster_pid()
+        process.kill_all(set(children) - set(process.tree(postmaster)))  # the script would wait for ever
+        node.start()
+        cluster.wait_healthy(60)
+        assert not process.exists(postmaster)
+        assert node.status()["database_system_identifier"] != identifier
+        assert cluster.etcd.get(cluster.key("initialize")) == node.status()["database_system_identifier"]
+        assert not self.has(node, "pgvigil.unfinished")
+
+    @pytest.mark.parametrize("method", ["basebackup", "custom"])
+    def test_copy(self, make_cluster, method):
+        cluster = make_cluster(2, start=False)
+        leader, node = cluster.nodes
+        reached = self.hang_once(node, "pg_basebackup")
+        if method == "custom":
+            del node.config["postgresql"]["bin_name"]
+            script = os.path.join(node.dir, "copy")
+            process.write_file(script, "#!/bin/sh\nfor arg; do case $arg in --datadir=*) d=${arg#--datadir=};; "
+                                       "--connstring=*) c=${arg#--connstring=};; esac; done\n"
+                                       f"{node.dir}/pg_basebackup "
+                                       '-X stream -c fast --dbname="$c" --pgdata="$d"\n', 0o755)
+            node.config["postgresql"].update(create_replica_methods=["mine"], mine={"command": script})
+        cluster.etcd.start()
+        leader.start()
+        cluster.wait_leader(leader)
+        node.start()
+        children = self.kill_when(node, reached)
+        node.start()
+        cluster.wait_healthy(60)
+        process.gone(children)
+        assert not self.has(node, "half_made") and not self.has(node, "pgvigil.unfinished")
+        assert not self.has(node, "", ".failed")

@@ -364,6 +364,9 @@ void check_key_won(struct sim *s, struct sim_node *n)
     n->seen.key_from_us = s->now_us;
     n->seen.key_until_us = 0;
     n->seen.key_lost = SIM_LOSS_NONE;
+    if (n->pg.unfinished)
+        check_violation(s, n, SIM_RULE_unfinished,
+                        "won the key, its agent was killed while it made the cluster");
     s->check.won_optime[n->i] = k->status ? k->optime : 0;
     s->check.won_manual[n->i] = asked_for_another(s, n, n->policy.ttl_ms * SIM_MS);
     s->check.dirty = true;

@@ -299,7 +299,7 @@ void dcs_init_node(struct sim *s, struct sim_node *n)
     d->lease = d->touched_lease = 0;
     d->lease_proven_ms = d->lease_ttl_ms = 0;
     d->last_optime = 0;
-    d->init_rev = 0;
+    d->init_rev = n->pg.unfinished ? n->pg.marked_rev : 0; /* as the mark tells */
     d->pause_us = PAUSE_FIRST_US;
     memset(&d->keys, 0, sizeof(d->keys));
     connect_soon(s, n);

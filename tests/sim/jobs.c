@@ -32,7 +32,9 @@ void pm_read(struct sim *s, struct sim_node *n)
 
     f->alive = pg->proc != PG_DOWN;
     f->pid = f->alive ? (pid_t)pg->life + 100 : 0;
-    f->dir = pg->disk_gone || pg->dir_hidden ? PM_DIR_UNREADABLE : pg->dir;
+    f->dir = pg->disk_gone || pg->dir_hidden                                  ? PM_DIR_UNREADABLE
+             : pg->dir == PM_DIR_OK && pg->unfinished && !n->pm.bootstrapping ? PM_DIR_UNFINISHED
+                                                                              : pg->dir;
     if (f->dir == PM_DIR_OK)
         memcpy(f->sysid, pg->sysid, sizeof(f->sysid));
     else if (!f->alive)
@@ -87,7 +89,7 @@ static void facts_soon(struct sim *s, struct sim_node *n)
 
 static enum pgv_role role_of_dir(const struct sim_node *n)
 {
-    if (n->pg.dir != PM_DIR_OK)
+    if (n->pm.facts.dir != PM_DIR_OK)
         return PGV_ROLE_UNINITIALIZED;
     return n->pg.standby_signal ? PGV_ROLE_REPLICA : PGV_ROLE_PRIMARY;
 }
@@ -615,6 +617,7 @@ static void wiped(struct sim_node *n)
     n->pg.dir = PM_DIR_EMPTY;
     n->pg.branch = -1;
     n->pg.broken = n->pg.foreign = n->pg.standby_signal = n->pg.backup_label = false;
+    n->pg.unfinished = n->pm.bootstrapping = false;
     n->pg.upstream = -1;
     n->pg.control = PM_CONTROL_UNKNOWN;
 }
@@ -863,6 +866,8 @@ static void run(struct sim *s, struct sim_node *n)
         }
         snprintf(pg->sysid, sizeof(pg->sysid), "%llu", (unsigned long long)id);
         pg->dir = PM_DIR_OK;
+        pg->unfinished = pm->bootstrapping = true;
+        pg->marked_rev = n->dcs.init_rev;
         pg->branch = pg_new_branch(s, n, -1, 0);
         pg->lsn = 0x3000000;
         pg->n_writes = 0;
@@ -926,7 +931,9 @@ static void finish(struct sim *s, struct sim_node *n, uint64_t extra)
             job_end(s, n, PM_FAILED);
             return;
         }
-        job_end(s, n, pg->proc == PG_RUNNING && !pg->hung ? PM_DONE : PM_FAILED);
+        if (pg->proc == PG_RUNNING && !pg->hung)
+            pg->unfinished = pm->bootstrapping = false;
+        job_end(s, n, pg->unfinished ? PM_FAILED : PM_DONE);
         return;
     case PM_JOB_REMOVE_DATA:
     case PM_JOB_MOVE_DATA_ASIDE:

@@ -269,6 +269,8 @@ struct sim_pg {
     bool backends_hang; /* a fast stop does not end the sessions */
     bool broken;        /* a rewind or copy ended half-way: it cannot start */
     enum postmaster_dir dir;
+    bool unfinished;     /* marked as a cluster that is being made, */
+    uint64_t marked_rev; /* by the maker of this initialize key */
     char sysid[24];
     bool standby_signal, backup_label;
     int branch;
@@ -359,6 +361,7 @@ struct sim_pm {
         bool own_job; /* PM_JOB_STOP; else on behalf of a job */
     } stop;
     bool starting; /* a start waits for the server to accept */
+    bool bootstrapping; /* the unfinished cluster in the data directory is this agent's */
     /* questions under way */
     bool follow, checkpoint, slots;
     uint32_t follow_gen, checkpoint_gen, slots_gen;

@@ -462,6 +462,86 @@ static void test_join__garbage_in_the_store_is_not_absence(void **state)
     w_free(w);
 }
 
+static struct w *unfinished(bool alive)
+{
+    struct w *w = w_raw(W_EMPTY);
+
+    w->pg.dir = PM_DIR_UNFINISHED;
+    w->pg.alive = w->pg.look_ok = alive;
+    w->pg.state = alive ? PGV_STATE_RUNNING : PGV_STATE_STOPPED;
+    w->hold[HA_DCS_INITIALIZE] = true;
+    return w;
+}
+
+static void told(struct w *w)
+{
+    w_policy(w);
+    w_facts(w);
+    w_view(w);
+    w_tick(w, 1);
+}
+
+/* What a killed agent has left of its bootstrap: neither served nor claimed, and the next one waits
+ * for nobody. */
+static void test_unfinished__is_cleared_away_and_begun_anew(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct w *w = unfinished(i == 0);
+
+        w->view.initialize = DCS_INIT_BOOTSTRAPPING;
+        told(w);
+        if (i == 0) {
+            assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+            assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE)); /* not while it takes writes */
+            w->pg.alive = w->pg.look_ok = false;
+            w->pg.state = PGV_STATE_STOPPED;
+            w_facts(w);
+            w_job_end(w, PM_JOB_STOP, PM_DONE);
+        }
+        assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+        assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
+        assert_null(w_dcs(w, HA_DCS_ACQUIRE));
+        assert_null(w_dcs(w, HA_DCS_SET_SYSID));
+        w_forget(w);
+        w->view.initialize = DCS_INIT_ABSENT;
+        w_view(w);
+        w->pg.dir = PM_DIR_EMPTY;
+        w_facts(w);
+        w_job_end(w, PM_JOB_MOVE_DATA_ASIDE, PM_DONE);
+        assert_false(w->ha.shutdown.asked);
+        assert_non_null(w_dcs(w, HA_DCS_INITIALIZE));
+        reply(w, HA_DCS_INITIALIZE, HA_OK);
+        w_forget(w);
+        initdb_ran(w);
+        w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
+        w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
+        assert_non_null(w_dcs(w, HA_DCS_TAKE));
+        w_free(w);
+    }
+}
+
+static void test_unfinished__waits_for_people_or_joins_the_others(void **state)
+{
+    struct w *w = unfinished(false);
+
+    (void)state;
+    w->policy.paused = true;
+    told(w);
+    assert_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
+    assert_non_null(w_why(w, HA_WHY_paused_empty));
+    w_free(w);
+
+    w = unfinished(false);
+    w->view.initialize = DCS_INIT_SYSID;
+    memcpy(w->view.initialize_text, "7000000000000000009", 20);
+    w_leader(w, "n2");
+    told(w);
+    assert_non_null(w_job(w, PM_JOB_CLONE)); /* which clears the directory */
+    assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+    w_free(w);
+}
+
 static void test_data_dir_gone__leader_gives_the_key_up(void **state)
 {
     struct w *w = *state;
@@ -761,6 +841,8 @@ int main(void)
         cmocka_unit_test(test_join__replica_does_not_claim_an_empty_store),
         cmocka_unit_test(test_join__primary_claims_an_empty_store),
         cmocka_unit_test(test_join__garbage_in_the_store_is_not_absence),
+        cmocka_unit_test(test_unfinished__is_cleared_away_and_begun_anew),
+        cmocka_unit_test(test_unfinished__waits_for_people_or_joins_the_others),
         LEADER(test_data_dir_gone__leader_gives_the_key_up),
         cmocka_unit_test(test_restart__rows),
         LEADER(test_scheduled_restart__life),

@@ -76,6 +76,19 @@ static bool is_dead(struct pg_node *n)
     return !n->pm.facts.alive;
 }
 
+static void mark_path(const struct pg_node *n, char ret[300])
+{
+    (void)snprintf(ret, 300, "%s/pgvigil.unfinished", postmaster_data_dir(&n->pm));
+}
+
+static bool marked(const struct pg_node *n)
+{
+    char path[300];
+
+    mark_path(n, path);
+    return pgv_file_exists(path);
+}
+
 static void test_bootstrap__initdb(void **state)
 {
     struct postmaster_facts *f = &a.pm.facts;
@@ -133,6 +146,32 @@ static void up_to_root(char *ret, size_t bytes, unsigned up, const char *name)
     (void)snprintf(ret + n, bytes - n, "%s/%s", pg_site_dir() + 1, name);
 }
 
+/* Its agent is gone between the first start and the end of post_bootstrap. */
+static void bootstrap_broken_off(void)
+{
+    struct postmaster_facts *f = &c.pm.facts;
+
+    pg_node_open(&c);
+    (void)snprintf(c.pm.bootstrap_token, sizeof(c.pm.bootstrap_token), "4711");
+    assert_int_equal(job(&c, PM_JOB_BOOTSTRAP), PM_DONE);
+    pg_look(&c);
+    assert_int_equal(f->dir, PM_DIR_OK);
+    pg_node_close(&c);
+    pg_node_open(&c);
+    assert_string_equal(c.pm.bootstrap_token, "4711");
+    pg_look(&c);
+    assert_int_equal(f->dir, PM_DIR_UNFINISHED);
+    assert_int_equal(f->major_version, 0); /* nothing starts it */
+    assert_true(f->alive);
+    assert_int_equal(
+        pg_job(&c, &(struct postmaster_job_args){ .job = PM_JOB_STOP, .mode = PM_STOP_IMMEDIATE }),
+        PM_DONE);
+    assert_int_equal(f->dir, PM_DIR_UNFINISHED);
+    assert_int_equal(job(&c, PM_JOB_MOVE_DATA_ASIDE), PM_DONE);
+    assert_int_equal(f->dir, PM_DIR_EMPTY);
+    pg_node_close(&c);
+}
+
 static void test_bootstrap__custom_script(void **state)
 {
     struct postmaster_facts *f = &c.pm.facts;
@@ -150,6 +189,7 @@ static void test_bootstrap__custom_script(void **state)
     assert_true(pgv_file_replace(path, pgv_str(text), 0755, &err));
     (void)snprintf(text, sizeof(text), "method: mine\nmine: {command: %s}\n", path);
     c.config.bootstrap = yaml(text);
+    bootstrap_broken_off();
     /* a pg_rewind that was killed when it was to tell whether it works: that is no 'no' */
     (void)snprintf(path, sizeof(path), "%s/killed", pg_site_dir());
     assert_true(pgv_file_replace(path, PGV_STR("#!/bin/sh\nkill -9 $$\n"), 0755, &err));
@@ -163,7 +203,9 @@ static void test_bootstrap__custom_script(void **state)
     pg_look(&c);
     assert_true(f->rewind_possible);
     assert_int_equal(f->role, PGV_ROLE_PRIMARY);
+    assert_true(marked(&c));
     assert_int_equal(job(&c, PM_JOB_POST_BOOTSTRAP), PM_DONE);
+    assert_false(marked(&c));
     pg_look(&c);
     assert_true(f->look_ok && !f->in_recovery);
     assert_string_not_equal(f->sysid, "");
@@ -197,6 +239,38 @@ static void test_clone__canceled_leaves_it_to_the_next(void **state)
     assert_true(b.pm.facts.in_recovery);
     pg_look(&b);
     assert_int_equal(b.pm.facts.timeline, 1); /* no receiver: IDENTIFY_SYSTEM told */
+}
+
+/* b has a copy that is complete, but for the mark of one that is not. */
+static void test_clone__an_unfinished_copy_counts_as_empty(void **state)
+{
+    struct postmaster_job_args args = { .job = PM_JOB_CLONE };
+    struct postmaster_facts *f = &b.pm.facts;
+    char path[300];
+
+    NEED_POSTGRES();
+    assert_int_equal(
+        pg_job(&b, &(struct postmaster_job_args){ .job = PM_JOB_STOP, .mode = PM_STOP_FAST }),
+        PM_DONE);
+    assert_false(marked(&b));
+    mark_path(&b, path);
+    assert_true(pgv_file_replace(path, PGV_STR("of another age\n"), 0600, NULL));
+    pg_look(&b);
+    assert_int_equal(f->dir, PM_DIR_UNREADABLE);
+    assert_string_equal(f->dir_error, "pgvigil.unfinished cannot be understood");
+    assert_true(pgv_file_replace(path, PGV_STR("clone\n0 0\n\n"), 0600, NULL));
+    pg_look(&b);
+    assert_int_equal(f->dir, PM_DIR_EMPTY);
+    assert_int_equal(f->major_version, 0); /* nothing starts it */
+    args.node = node_of(&a);
+    assert_int_equal(pg_job(&b, &args), PM_DONE);
+    assert_false(marked(&b));
+    assert_int_equal(f->dir, PM_DIR_OK);
+    assert_int_equal(pg_job(&b, &(struct postmaster_job_args){ .job = PM_JOB_START,
+                                                               .role = PGV_ROLE_REPLICA,
+                                                               .node = { .name = "nobody" } }),
+                     PM_DONE);
+    assert_true(b.pm.facts.in_recovery);
 }
 
 static void test_rewind__brings_a_diverged_primary_back(void **state)
@@ -422,6 +496,7 @@ int main(void)
         cmocka_unit_test(test_bootstrap__failing_script_says_so),
         cmocka_unit_test(test_bootstrap__custom_script),
         cmocka_unit_test(test_clone__canceled_leaves_it_to_the_next),
+        cmocka_unit_test(test_clone__an_unfinished_copy_counts_as_empty),
         cmocka_unit_test(test_rewind__brings_a_diverged_primary_back),
         cmocka_unit_test(test_rewind__of_a_leader_that_is_not_there_is_for_later),
         cmocka_unit_test(test_crash_recovery__ends_in_a_clean_shutdown),

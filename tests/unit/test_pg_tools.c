@@ -666,7 +666,7 @@ static enum pgboot_result boot(const char *extra, const char *bootstrap)
     struct pgv_error err;
 
     ended = false;
-    if (!pgboot_start(&j, &loop, conf(extra), yaml(bootstrap), on_boot, &err))
+    if (!pgboot_start(&j, &loop, conf(extra), yaml(bootstrap), "", on_boot, &err))
         fail_msg("%s", err.msg);
     assert_false(ended);
     until_ended();
@@ -709,7 +709,7 @@ static void test_boot__forbidden_options_fail(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct pgv_error err = { 0 };
 
-        assert_false(pgboot_start(&j, &loop, conf(""), yaml(bad[i]), on_boot, &err));
+        assert_false(pgboot_start(&j, &loop, conf(""), yaml(bad[i]), "", on_boot, &err));
         assert_int_equal(err.code, PGV_EINVALID);
     }
     assert_false(there("calls"));
@@ -757,7 +757,7 @@ static void test_boot__canceled(void **state)
     (void)state;
     script("initdb", "touch $dir/running; exec sleep 60");
     boot_to_cancel = &j;
-    assert_true(pgboot_start(&j, &loop, conf(""), yaml("{}"), on_boot, NULL));
+    assert_true(pgboot_start(&j, &loop, conf(""), yaml("{}"), "", on_boot, NULL));
     (void)uv_timer_init(&loop, &poker);
     (void)uv_timer_start(&poker, on_poke_boot, 1, 5);
     until_ended();
@@ -1143,7 +1143,7 @@ static bool start_clone(struct pgv_error *err)
 
 static bool start_boot(struct pgv_error *err)
 {
-    return pgboot_start(&oom_boot, &loop, conf_in_use, oom_bootstrap, on_boot, err);
+    return pgboot_start(&oom_boot, &loop, conf_in_use, oom_bootstrap, "", on_boot, err);
 }
 
 static bool start_archive(struct pgv_error *err)
