@@ -162,6 +162,7 @@ struct etcd3_call {
     bool running;
     unsigned tried; /* nodes of this round, as bits */
     unsigned n_sent, auth_tries, denied, n_stale;
+    unsigned refused_gen; /* the last token that was refused; with auth_tries */
     uint64_t delay_ms, pause_until_ms, wake_ms;
     struct pgv_error last; /* why the last attempt failed */
     struct etcd3_attempt attempts[ETCD3_ATTEMPTS];

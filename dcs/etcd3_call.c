@@ -536,6 +536,13 @@ static void log_in_again(struct etcd3_attempt *a, const struct etcd3_answer *ans
         finish_refused(c, PGV_ECONFLICT);
         return;
     }
+    if (c->auth_tries && a->token_gen <= c->refused_gen) {
+        /* Two nodes were asked with it. The other attempt is about a new one already. */
+        pgv_fail(&c->last, PGV_EUNREACHABLE, "%s", answer->message);
+        advance(c);
+        return;
+    }
+    c->refused_gen = a->token_gen;
     if (answer->verdict == ETCD3_DENIED && a->token_gen != 0 && ++c->denied > 1) {
         c->answer = *answer; /* said twice, the second time to a fresh token */
         finish_refused(c, PGV_ECONFLICT);

@@ -486,6 +486,8 @@ static struct late {
     uv_timer_t timer;
     struct fake *fake;
     struct httpd_req *q;
+    int status; /* of the answer, or NULL for the usual one */
+    const char *answer;
 } lates[32];
 
 void fake_no_rules(void)
@@ -583,18 +585,23 @@ static void on_late(uv_timer_t *t)
     if (q) {
         pgv_copy_cut(path, sizeof(path), q->path);
         q->on_abort = NULL;
-        canned(late->fake, q, path);
+        if (late->answer)
+            reply(q, late->status, late->answer);
+        else
+            canned(late->fake, q, path);
     }
     uv_close((uv_handle_t *)t, on_late_closed);
 }
 
-static void answer_late(struct fake *f, struct httpd_req *q)
+static void answer_late(struct fake *f, struct httpd_req *q, const struct fake_rule *rule)
 {
     for (size_t i = 0; i < sizeof(lates) / sizeof(*lates); i++) {
         if (lates[i].fake)
             continue;
         lates[i].fake = f;
         lates[i].q = q;
+        lates[i].status = rule->status;
+        lates[i].answer = rule->answer;
         q->data = &lates[i];
         q->on_abort = on_late_gone;
         uv_timer_init(&loop, &lates[i].timer);
@@ -648,7 +655,7 @@ static void on_request(struct httpd *s, struct httpd_req *q)
             httpd_stream_end(q);
             return;
         case LATE:
-            answer_late(f, q);
+            answer_late(f, q, rule);
             return;
         }
     }

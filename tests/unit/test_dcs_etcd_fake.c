@@ -97,6 +97,30 @@ static void test_login__tokens_that_are_never_good_end_unreachable_without_haste
     assert_null(strstr(r.msg, "secret"));
 }
 
+/* Two nodes were asked with it: that both refuse it is said of one token only. */
+static void test_login__an_old_token_in_two_attempts_is_refused_once(void **state)
+{
+    static const char *const refusals[] = {
+        BAD_TOKEN, "{\"error\":\"etcdserver: permission denied\",\"code\":7}"
+    };
+
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
+        int first, status = i == 0 ? 401 : 403;
+
+        fakes_reset(state);
+        client_open(&c, "n1", fakes_open(2, LOGIN), false, 20000);
+        must(&c, DCS_READ, NULL);
+        first = fake_seen[n_fake_seen - 1].server;
+        n_fake_seen = 0;
+        fake_rule(first, "/kv/put", 1, LATE, status, refusals[i]);
+        fake_rule(1 - first, "/kv/put", 1, ANSWER, status, refusals[i]);
+        fake_rule(1 - first, "/authenticate", 1, LATE, 0, NULL);
+        assert_int_equal(run(&c, &r, DCS_SET_STATUS, "{}", NULL, 9000), PGV_OK);
+        assert_in_range(r.took_ms, LATE_MS, 1000 + LATE_MS + 900); /* both refusals were there */
+        fakes_close(state);
+    }
+}
+
 /* A proxy, or a page that says 'back soon', may well answer 200 with an object. */
 static void test_answers__of_something_else_send_us_to_the_next_node(void **state)
 {
@@ -696,6 +720,7 @@ int main(void)
         T(test_version__a_path_that_went_away_is_looked_up_anew),
         T(test_login__comes_first_and_again_when_the_token_is_old),
         T(test_login__a_store_without_authentication_is_used_without),
+        T(test_login__an_old_token_in_two_attempts_is_refused_once),
         T(test_login__tokens_that_are_never_good_end_unreachable_without_haste),
         T(test_answers__of_something_else_send_us_to_the_next_node),
         T(test_errors__what_each_request_may_conclude),
