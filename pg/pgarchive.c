@@ -20,9 +20,13 @@
 
 #define ARCHIVE_BYTES_MAX (16u << 20)
 #define SEGMENTS_MAX 100000
-#define COMMAND_TIMEOUT_MS 900000 /* one segment; a command that hangs must not hold us for ever   \
-                                   */
+#define COMMAND_TIMEOUT_MS                                                                         \
+    900000 /* one segment; a command that hangs must not hold us for ever                          \
+            */
 #define CANCEL_KILL_MS 2000
+/** postgres -C may lack memory or time for a moment. */
+#define TRIES_MAX 4
+#define AGAIN_FIRST_MS 100                      /* then four times as long each */
 #define RESTART_FILE "000000010000000000000001" /* for %r, which has no meaning here */
 
 enum { STEP_MODE, STEP_COMMAND, STEP_SEGMENTS };
@@ -188,39 +192,85 @@ static void next_segment(struct pgarchive *j)
 
 /* ------------------------------------------------------------------------- is there an archive */
 
-static void on_guc(struct pgtool *tool, int status)
+static void on_guc(struct pgtool *tool, int status);
+
+static bool ask(struct pgarchive *j, struct pgv_error *err)
 {
-    struct pgarchive *j = tool->data;
-    struct pgv_str value = pgtool_guc_value(tool, status);
+    return pgtool_guc_start(&j->tool, j->loop, j->conf,
+                            j->step == STEP_MODE ? "archive_mode" : "archive_command", on_guc, err);
+}
+
+static void ask_or_end(struct pgarchive *j)
+{
     struct pgv_error err = { 0 };
 
-    if (j->canceled) {
-        pgtool_done(tool);
-        finish(j, false, "");
-        return;
-    }
-    if (j->step == STEP_MODE) {
-        bool on = pgv_str_eqz(value, "on") || pgv_str_eqz(value, "always");
+    if (!ask(j, &err))
+        finish(j, false, err.msg);
+}
 
-        pgtool_done(tool);
-        j->step = STEP_COMMAND;
-        if (!on)
-            finish(j, true, "archiving is off");
-        else if (!pgtool_guc_start(tool, j->loop, j->conf, "archive_command", on_guc, &err))
-            finish(j, false, err.msg);
+static void ask_again(uv_timer_t *timer)
+{
+    struct pgarchive *j = timer->data;
+
+    j->waiting = false;
+    ask_or_end(j);
+}
+
+/* That is no 'off': what the rewind or the recovery goes over after us would be lost. */
+static void unanswered(struct pgarchive *j, const char *how)
+{
+    char message[160];
+
+    if (++j->tries < TRIES_MAX) {
+        j->waiting = true;
+        (void)uv_timer_start(&j->deferred, ask_again, AGAIN_FIRST_MS << (2 * (j->tries - 1)), 0);
         return;
     }
-    j->step = STEP_SEGMENTS;
+    (void)snprintf(message, sizeof(message), "postgres does not tell whether WAL is archived: %s",
+                   how);
+    finish(j, false, message);
+}
+
+static void told_command(struct pgarchive *j, struct pgv_str value)
+{
     j->command = value.n > 0 ? pgv_arena_dup(&j->arena, value) : NULL;
-    pgtool_done(tool);
+    pgtool_done(&j->tool);
+    j->step = STEP_SEGMENTS;
     if (value.n == 0)
         finish(j, true, "there is no archive_command");
     else if (!j->command)
         finish(j, false, "no memory for archive_command");
-    else if (!j->only && !list_ready(j, &err))
-        finish(j, false, err.msg);
     else
         next_segment(j);
+}
+
+static void on_guc(struct pgtool *tool, int status)
+{
+    struct pgarchive *j = tool->data;
+    struct pgv_str value = pgtool_guc_value(tool, status);
+    char how[64];
+
+    if (j->canceled) {
+        pgtool_done(tool);
+        finish(j, false, "");
+    } else if (status == PGTOOL_UNHEARD) {
+        pgtool_done(tool);
+        finish(j, false, "no memory for what postgres tells");
+    } else if (!pgtool_ok(status)) {
+        pgv_child_describe(status, how, sizeof(how));
+        pgtool_done(tool);
+        unanswered(j, how);
+    } else if (j->step == STEP_COMMAND) {
+        told_command(j, value);
+    } else if (pgv_str_eqz(value, "off")) {
+        pgtool_done(tool);
+        finish(j, true, "archiving is off");
+    } else {
+        pgtool_done(tool);
+        j->step = STEP_COMMAND;
+        j->tries = 0;
+        ask_or_end(j);
+    }
 }
 
 static bool start(struct pgarchive *j, uv_loop_t *loop, struct pgconf *c, int major_version,
@@ -229,7 +279,7 @@ static bool start(struct pgarchive *j, uv_loop_t *loop, struct pgconf *c, int ma
 {
     PGV_ASSERT(!j->running);
     *j = (struct pgarchive){
-        .data = j->data, .loop = loop, .cb = cb, .major_version = major_version
+        .data = j->data, .loop = loop, .conf = c, .cb = cb, .major_version = major_version
     };
     pgv_arena_init(&j->arena, ARCHIVE_BYTES_MAX);
     if (only) {
@@ -241,14 +291,18 @@ static bool start(struct pgarchive *j, uv_loop_t *loop, struct pgconf *c, int ma
         }
         j->files[0] = j->only;
         j->n_files = 1;
+    } else if (!list_ready(j, err)) {
+        goto fail;
     }
     j->tool.data = j;
-    if (!pgtool_guc_start(&j->tool, loop, c, "archive_mode", on_guc, err))
+    if (j->n_files > 0 && !ask(j, err))
         goto fail;
-    j->conf = pgconf_ref(c);
+    (void)pgconf_ref(c);
     (void)uv_timer_init(loop, &j->deferred);
     j->deferred.data = j;
     j->running = true;
+    if (j->n_files == 0)
+        finish(j, true, "nothing waits to be archived");
     return true;
 fail:
     pgv_arena_done(&j->arena);
@@ -276,7 +330,9 @@ void pgarchive_cancel(struct pgarchive *j)
     if (!j->running || uv_is_closing((uv_handle_t *)&j->deferred))
         return;
     j->canceled = true;
-    if (j->in_child)
+    if (j->waiting)
+        finish(j, false, "");
+    else if (j->in_child)
         pgv_child_cancel(&j->child, CANCEL_KILL_MS);
     else
         pgtool_cancel(&j->tool);

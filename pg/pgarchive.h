@@ -23,12 +23,14 @@ struct pgarchive {
     const char **files;
     size_t n_files, at;
     int major_version, step;
-    bool in_child;
+    unsigned tries; /* of the question of this step */
+    bool in_child, waiting;
     bool canceled, ok;
     char message[PGV_ERROR_MSG_BYTES];
 };
-/** Archive every ready segment in order. ok is false only when canceled or out of memory; a
- *  failing command is logged and counted. Nothing to do is ok. */
+/** Archive every ready segment in order. ok is false when canceled, out of memory, or when the
+ *  server's binary does not tell its settings; a failing command is logged and counted. Nothing to
+ *  do is ok. */
 bool pgarchive_ready_start(struct pgarchive *j, uv_loop_t *loop, struct pgconf *c,
                            int major_version,
                            void (*cb)(struct pgarchive *j, bool ok, const char *message),

@@ -851,6 +851,7 @@ static void test_archive__nothing_to_do(void **state)
     static const struct {
         const char *mode, *command, *message;
     } cases[] = {
+        { NULL, NULL, "nothing waits to be archived" },
         { "off\n", "x", "archiving is off" },
         { "on\n", "\n", "there is no archive_command" },
         { "always\n", "false", "archived 0 segments, 0 failed" },
@@ -858,15 +859,52 @@ static void test_archive__nothing_to_do(void **state)
 
     (void)state;
     make("data/pg_wal/archive_status");
+    script("postgres", "exit 1"); /* it is not even asked */
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct pgarchive j = { 0 };
 
         ended = false;
-        fake_postgres(cases[i].mode, cases[i].command, "");
+        if (i == 1)
+            make_ready(SEG "1", false); /* its WAL is gone */
+        if (i > 0)
+            fake_postgres(cases[i].mode, cases[i].command, "");
         assert_true(pgarchive_ready_start(&j, &loop, conf(""), 150000, on_archive, NULL));
         until_ended();
         assert_true(job_ok);
         assert_string_equal(job_message, cases[i].message);
+    }
+}
+
+/* Then it may well be on, and what is ready would be lost. */
+static void test_archive__settings_that_cannot_be_read_are_asked_for_again(void **state)
+{
+    static const char *const words[] = { "archive_mode", "archive_command" };
+
+    (void)state;
+    make("data/pg_wal/archive_status");
+    put("archive_mode", "on");
+    put("archive_command", pgv_arena_printf(&arena, "cp %%p %s/%%f", dir));
+    for (size_t i = 0; i < 2; i++) {
+        for (unsigned good = 0; good < 2; good++) {
+            struct pgarchive j = { 0 };
+
+            ended = false;
+            make_ready(SEG "1", true);
+            put("asked", "");
+            script("postgres", pgv_arena_printf(&arena,
+                                                "if [ $4 = %s ]; then echo $4 >> $dir/asked; "
+                                                "[ $(wc -l < $dir/asked) -gt %d ] || exit 1; fi\n"
+                                                "cat $dir/$4",
+                                                words[i], good ? 3 : 4));
+            assert_true(pgarchive_ready_start(&j, &loop, conf(""), 150000, on_archive, NULL));
+            until_ended();
+            assert_int_equal(job_ok, good);
+            assert_int_equal(j.archived, good);
+            assert_int_equal(there("data/pg_wal/archive_status/" SEG "1.ready"), !good);
+            if (!good)
+                assert_string_equal(
+                    job_message, "postgres does not tell whether WAL is archived: exit status 1");
+        }
     }
 }
 
@@ -1186,7 +1224,7 @@ static void test_jobs__without_memory(void **state)
            "echo '" RECORD("0/02000028", "0/015668B8", "CHECKPOINT_SHUTDOWN shutdown") "'");
     put("archive_mode", "on");
     put("archive_command", "true");
-    script("postgres", "if [ \"$3\" = -C ]; then cat $dir/$4; fi\n"
+    script("postgres", "if [ \"$3\" = -C ]; then cat $dir/$4; exit; fi\n"
                        "[ $1 = --describe-config ] && printf 'vendor\\tuser\\tx\\n'");
     oom_postgres = path_of("bin/postgres");
     oom_bootstrap = yaml("{initdb: [{encoding: UTF8}]}");
@@ -1255,6 +1293,7 @@ int main(void)
         T(test_role_sql__quotes),
         T(test_archive__in_order),
         T(test_archive__nothing_to_do),
+        T(test_archive__settings_that_cannot_be_read_are_asked_for_again),
         T(test_archive__one_segment),
         T(test_archive__canceled),
         T(test_crash__single_user_mode),
