@@ -414,7 +414,7 @@ void pm_on_server_gone(struct postmaster_impl *im, int status)
     pgv_log(expected ? PGV_INFO : PGV_WARNING, "pg", "postmaster has ended pid=%d how='%s'",
             (int)f->pid, how);
     if (status != 0) /* one that ends well ends last. Source: PostgreSQL, PM_NO_CHILDREN */
-        pm_server_end_orphans(im); /* before anybody hears that nothing writes here any more */
+        pm_server_kill_orphans(im); /* before anybody hears that nothing writes here any more */
     f->alive = false;
     f->pid = 0;
     f->accepting = f->look_ok = f->look_timeout = false;
@@ -710,7 +710,7 @@ static void end_unfinished(struct postmaster_impl *im)
 static void attach(struct postmaster_impl *im)
 {
     if (!pm_server_find(im)) {
-        pm_server_end_orphans(im); /* of one that died while no agent was here */
+        pm_server_kill_orphans(im); /* of one that died while no agent was here */
         if (im->pm->facts.role == PGV_ROLE_PRIMARY)
             im->pm->facts.role = PGV_ROLE_DEMOTED; /* contract pg §2.3 */
         return;

@@ -375,7 +375,8 @@ bool pm_is_starting(const struct postmaster_impl *im);
 void pm_set_pending(struct postmaster_impl *im, const struct postmaster_pending *v, unsigned n);
 /** Data directory: state, version, signal files; cheap. */
 void pm_read_dir(struct postmaster_impl *im);
-/** The same, unless the directory's own times say that no entry came or went since the last time. */
+/** The same, unless the directory's own times say that no entry came or went since the last time.
+ */
 void pm_read_dir_again(struct postmaster_impl *im);
 /** Role from the data directory: uninitialized, replica or primary. Contract pg §2. */
 enum pgv_role pm_role_of_dir(const struct postmaster_impl *im);
@@ -402,10 +403,14 @@ bool pm_server_single_user(const struct postmaster_impl *im);
 /** False: there is none, or it may not be signalled. */
 bool pm_server_signal(struct postmaster_impl *im, int sig);
 void pm_server_kill_tree(struct postmaster_impl *im);
+/** Send @sig to those of @left (of pm_proc_leftovers()) that are backends without a living
+ *  postmaster; how many there were. */
+unsigned pm_server_end_orphans(const struct pm_whose *whose, const pid_t *left, unsigned n,
+                               int sig);
 /** Backends without a postmaster. One that computes, or waits for its client, does not notice that
  *  it has none: it would write on, and say so to its client, whoever leads meanwhile. Killed, none
  *  of them does anything more. */
-void pm_server_end_orphans(struct postmaster_impl *im);
+void pm_server_kill_orphans(struct postmaster_impl *im);
 void pm_whose(const struct postmaster_impl *im, struct pm_whose *ret);
 void pm_server_release(struct postmaster_impl *im); /* closing: the process goes on */
 bool pm_server_released(const struct postmaster_impl *im);

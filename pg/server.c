@@ -278,20 +278,28 @@ static bool has_postmaster(pid_t pid, const struct pm_whose *whose)
            pm_proc_is_postgres(&parent, whose);
 }
 
-void pm_server_end_orphans(struct postmaster_impl *im)
+unsigned pm_server_end_orphans(const struct pm_whose *whose, const pid_t *left, unsigned n, int sig)
 {
-    struct pm_whose whose;
-    unsigned n, sent = 0;
+    unsigned sent = 0;
 
-    pm_whose(im, &whose);
-    n = pm_proc_leftovers(&whose, 0, pids, PM_FAMILY_MAX);
     for (unsigned i = 0; i < n; i++)
-        if (pm_proc_is_backend(pids[i]) && !has_postmaster(pids[i], &whose) &&
-            kill(pids[i], SIGKILL) == 0)
+        if (pm_proc_is_backend(left[i]) && !has_postmaster(left[i], whose) &&
+            kill(left[i], sig) == 0)
             sent++;
     if (sent > 0)
-        pgv_log(PGV_WARNING, "pg", "killed backends that their postmaster left behind count=%u",
-                sent);
+        pgv_log(PGV_WARNING, "pg",
+                "ending backends that their postmaster has left behind count=%u signal=%d", sent,
+                sig);
+    return sent;
+}
+
+void pm_server_kill_orphans(struct postmaster_impl *im)
+{
+    struct pm_whose whose;
+
+    pm_whose(im, &whose);
+    (void)pm_server_end_orphans(&whose, pids, pm_proc_leftovers(&whose, 0, pids, PM_FAMILY_MAX),
+                                SIGKILL);
 }
 
 /* ---- closing ---- */

@@ -146,21 +146,6 @@ static void spawn(struct postmaster_impl *im)
     wait_accepting(im);
 }
 
-/* Backends only: a postmaster we did not recognise, or somebody's single-user server, is waited
- * for and makes the start fail in the end. */
-static unsigned end_leftovers(const pid_t *left, unsigned n, int sig)
-{
-    unsigned sent = 0;
-
-    for (unsigned i = 0; i < n; i++)
-        if (pm_proc_is_backend(left[i]) && kill(left[i], sig) == 0)
-            sent++;
-    if (sent > 0)
-        pgv_log(PGV_INFO, "pg", "ending backends of the old postmaster count=%u signal=%d", sent,
-                sig);
-    return sent;
-}
-
 static void clear_leftovers(struct postmaster_impl *im)
 {
     static pid_t left[LEFTOVERS_MAX];
@@ -186,13 +171,15 @@ static void clear_leftovers(struct postmaster_impl *im)
         failed(im, "processes of an old postmaster do not go away");
         return;
     }
+    /* What is no orphan, a postmaster we did not recognise or somebody's single-user server, is
+     * waited for and makes the start fail in the end. */
     if (now - s->leftovers_ms >= LEFTOVERS_KILL_MS) {
-        end_leftovers(left, n, SIGKILL);
+        (void)pm_server_end_orphans(&whose, left, n, SIGKILL);
     } else if (!s->signalled) {
         s->signalled = true;
         /* They go while the new postmaster is being loaded, which takes longer. It looks for
          * itself whether any is still there, and does not start then: there is a next attempt. */
-        if (end_leftovers(left, n, SIGQUIT) == n && n <= LEFTOVERS_QUICK) {
+        if (pm_server_end_orphans(&whose, left, n, SIGQUIT) == n && n <= LEFTOVERS_QUICK) {
             spawn(im);
             return;
         }

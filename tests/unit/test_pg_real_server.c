@@ -390,12 +390,18 @@ static void test_kill__a_busy_backend_does_not_hold_it_up(void **state)
 }
 
 /* True: it runs no code any more. */
-static bool is_over(pid_t pid)
+static bool is_over_now(pid_t pid)
 {
     struct pm_proc proc;
+
+    return !pm_proc_read(pid, &proc) || proc.state == 'Z' || proc.state == 'X';
+}
+
+static bool is_over(pid_t pid)
+{
     uint64_t until_ms = pgv_clock_ms() + 2000; /* a killed process is taken down by the kernel */
 
-    while (pm_proc_read(pid, &proc) && proc.state != 'Z' && proc.state != 'X')
+    while (!is_over_now(pid))
         if (pgv_clock_ms() > until_ms)
             return false;
     return true;
@@ -432,6 +438,38 @@ static void test_kill__leaves_no_backend_behind(void **state)
     pg_node_close(&primary);
     pg_node_open(&primary);
     assert_true(f->alive);
+    assert_int_equal(kill(backend, SIGTERM), 0);
+    assert_true(is_over(backend));
+    pg_until(is_running, &primary, "running");
+}
+
+/* Somebody has removed postmaster.pid: the server is not found, but what it serves is not ours to
+ * end. */
+static void test_start__leaves_the_backends_of_a_living_postmaster_alone(void **state)
+{
+    struct postmaster_facts *f = &primary.pm.facts;
+    struct postmaster_job_args start = start_primary;
+    char path[300], aside[300];
+    pid_t backend, postmaster = f->pid;
+
+    NEED_POSTGRES();
+    begin_busy_session();
+    backend = busy_backend();
+    pg_node_close(&primary);
+    (void)snprintf(path, sizeof(path), "%s/postmaster.pid", primary.data_dir);
+    (void)snprintf(aside, sizeof(aside), "%s/pid.aside", pg_site_dir());
+    assert_int_equal(rename(path, aside), 0);
+    pg_node_open(&primary);
+    assert_false(f->alive);
+    start.timeout_ms = 1500; /* longer than backends are given */
+    assert_int_equal(pg_job(&primary, &start), PM_FAILED);
+    assert_string_equal(primary.end_message, "processes of an old postmaster do not go away");
+    assert_false(is_over_now(backend));
+    pg_node_close(&primary);
+    assert_int_equal(rename(aside, path), 0);
+    pg_node_open(&primary);
+    assert_true(f->alive);
+    assert_int_equal(f->pid, postmaster);
     assert_int_equal(kill(backend, SIGTERM), 0);
     assert_true(is_over(backend));
     pg_until(is_running, &primary, "running");
@@ -1077,6 +1115,7 @@ int main(void)
         cmocka_unit_test(test_kill__is_known_at_once_and_restarts_fast),
         cmocka_unit_test(test_kill__a_busy_backend_does_not_hold_it_up),
         cmocka_unit_test(test_kill__leaves_no_backend_behind),
+        cmocka_unit_test(test_start__leaves_the_backends_of_a_living_postmaster_alone),
         cmocka_unit_test(test_close__leaves_the_server_and_attaches_again),
         cmocka_unit_test(test_restart__takes_effect),
         cmocka_unit_test(test_reconfigure__reloads_and_knows_what_waits),
