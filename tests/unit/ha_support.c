@@ -155,10 +155,7 @@ struct w *w_new(enum w_state state)
 {
     struct w *w = w_raw(state);
 
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     if (state == W_UNLOCKED_REPLICA) {
         w_forget(w);
         w_leader(w, NULL);
@@ -172,6 +169,69 @@ struct w *w_new(enum w_state state)
 void w_free(struct w *w)
 {
     free(w);
+}
+
+int w_setup_leader(void **state)
+{
+    *state = w_new(W_LEADER);
+    return 0;
+}
+
+int w_setup_replica(void **state)
+{
+    *state = w_new(W_REPLICA);
+    return 0;
+}
+
+int w_setup_orphan(void **state)
+{
+    *state = w_new(W_UNLOCKED_REPLICA);
+    return 0;
+}
+
+int w_teardown(void **state)
+{
+    w_free(*state);
+    return 0;
+}
+
+void w_begin(struct w *w)
+{
+    w_policy(w);
+    w_facts(w);
+    w_view(w);
+    w_tick(w, 1);
+}
+
+void w_reply(struct w *w, enum ha_dcs_op op, enum ha_outcome outcome, uint64_t sent_ms)
+{
+    struct ha_event ev = { .type = HA_EV_DCS };
+
+    ev.u.dcs.op = op;
+    ev.u.dcs.outcome = outcome;
+    ev.u.dcs.sent_ms = sent_ms;
+    w_event(w, &ev);
+}
+
+void w_server_down(struct w *w, enum pgv_state state)
+{
+    w->pg.alive = w->pg.look_ok = w->pg.accepting = false;
+    w->pg.state = state;
+    w_facts(w);
+}
+
+void w_initdb_ran(struct w *w)
+{
+    w->pg.dir = PM_DIR_OK;
+    w->pg.alive = true;
+    w->pg.state = PGV_STATE_RUNNING;
+    w->pg.role = PGV_ROLE_PRIMARY;
+    w->pg.look_ok = true;
+    w->pg.in_recovery = false;
+    w->pg.timeline = 1;
+    w->pg.wal_lsn = 100;
+    memcpy(w->pg.sysid, "7000000000000000001", 20);
+    w_facts(w);
 }
 
 /* As the port keeps it: never beyond until_ms. False: nothing is to be told. */

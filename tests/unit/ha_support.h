@@ -51,6 +51,13 @@ void w_free(struct w *w);
 /** Only the facts, policy and view; nothing was told yet. */
 struct w *w_raw(enum w_state state);
 
+/** Fixtures of cmocka. The orphan's leader is gone, but the view that says so was not told yet. */
+int w_setup_leader(void **state);
+int w_setup_replica(void **state);
+int w_setup_orphan(void **state);
+int w_teardown(void **state);
+
+void w_begin(struct w *w);                      /* all is told, the first cycle runs */
 void w_event(struct w *w, struct ha_event *ev); /* one event and all that follows from it */
 void w_tick(struct w *w, uint64_t later_ms);    /* time passes */
 void w_cycle(struct w *w);                      /* the next regular cycle */
@@ -58,6 +65,12 @@ void w_view(struct w *w);                       /* w->view is told */
 void w_facts(struct w *w);                      /* w->pg is told */
 void w_policy(struct w *w);
 void w_job_end(struct w *w, enum postmaster_job job, enum postmaster_outcome outcome);
+/** An answer of the store that was held back. */
+void w_reply(struct w *w, enum ha_dcs_op op, enum ha_outcome outcome, uint64_t sent_ms);
+/** The server is not there any more; w->pg is told. */
+void w_server_down(struct w *w, enum pgv_state state);
+/** The first server of a new cluster runs; w->pg is told, the job has not ended. */
+void w_initdb_ran(struct w *w);
 void w_request(struct w *w, const struct ha_request *r);
 void w_device(struct w *w); /* w->device is told, unasked or late */
 void w_forget(struct w *w); /* forget what it did */

@@ -9,54 +9,9 @@ static int empty(void **state)
     struct w *w = w_raw(W_EMPTY);
 
     w->hold[HA_DCS_INITIALIZE] = true;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     *state = w;
     return 0;
-}
-
-static int leader(void **state)
-{
-    *state = w_new(W_LEADER);
-    return 0;
-}
-
-static int replica(void **state)
-{
-    *state = w_new(W_REPLICA);
-    return 0;
-}
-
-static int done(void **state)
-{
-    w_free(*state);
-    return 0;
-}
-
-static void reply(struct w *w, enum ha_dcs_op op, enum ha_outcome o)
-{
-    struct ha_event ev = { .type = HA_EV_DCS };
-
-    ev.u.dcs.op = op;
-    ev.u.dcs.outcome = o;
-    ev.u.dcs.sent_ms = w->now_ms;
-    w_event(w, &ev);
-}
-
-static void initdb_ran(struct w *w)
-{
-    w->pg.dir = PM_DIR_OK;
-    w->pg.alive = true;
-    w->pg.state = PGV_STATE_RUNNING;
-    w->pg.role = PGV_ROLE_PRIMARY;
-    w->pg.look_ok = true;
-    w->pg.in_recovery = false;
-    w->pg.timeline = 1;
-    w->pg.wal_lsn = 100;
-    memcpy(w->pg.sysid, "7000000000000000001", 20);
-    w_facts(w);
 }
 
 static void test_bootstrap__from_the_race_to_the_key(void **state)
@@ -67,11 +22,11 @@ static void test_bootstrap__from_the_race_to_the_key(void **state)
     assert_null(w_job(w, PM_JOB_BOOTSTRAP));
     w->view.initialize = DCS_INIT_BOOTSTRAPPING; /* the view is faster than the answer */
     w_view(w);
-    reply(w, HA_DCS_INITIALIZE, HA_OK);
+    w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
     assert_non_null(w_job(w, PM_JOB_BOOTSTRAP));
     assert_non_null(w_why(w, HA_WHY_bootstrap));
     w_forget(w);
-    initdb_ran(w);
+    w_initdb_ran(w);
     w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
     assert_non_null(w_job(w, PM_JOB_POST_BOOTSTRAP));
     assert_null(w_dcs(w, HA_DCS_TAKE));
@@ -97,9 +52,9 @@ static void test_bootstrap__overtaken_gives_up(void **state)
 
         /* its roles are being made, or itself */
         empty((void **)&w);
-        reply(w, HA_DCS_INITIALIZE, HA_OK);
+        w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
         if (i != 2) {
-            initdb_ran(w);
+            w_initdb_ran(w);
             w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
         }
         if (i != 1)
@@ -113,9 +68,7 @@ static void test_bootstrap__overtaken_gives_up(void **state)
         assert_null(w_dcs(w, HA_DCS_SET_SYSID));
         assert_null(w_dcs(w, HA_DCS_TAKE));
         assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
-        w->pg.alive = w->pg.look_ok = false;
-        w->pg.state = PGV_STATE_STOPPED;
-        w_facts(w);
+        w_server_down(w, PGV_STATE_STOPPED);
         w_job_end(w, PM_JOB_STOP, PM_DONE);
         assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE)); /* by its revision */
         assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
@@ -136,21 +89,19 @@ static void test_bootstrap__refused_gives_up(void **state)
         empty((void **)&w);
         w->view.initialize = DCS_INIT_BOOTSTRAPPING;
         w_view(w);
-        reply(w, HA_DCS_INITIALIZE, HA_OK);
-        initdb_ran(w);
+        w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
+        w_initdb_ran(w);
         w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
         w->hold[refused[i]] = true;
         w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
         w_forget(w);
-        reply(w, refused[i], HA_REFUSED);
+        w_reply(w, refused[i], HA_REFUSED, w->now_ms);
         assert_non_null(w_why(w, HA_WHY_bootstrap_overtaken));
         assert_false(ha_is_leader(&w->ha, w->now_ms));
         assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
         assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE)); /* it still takes writes */
         w->dcs[HA_DCS_CANCEL_INITIALIZE] = HA_REFUSED;
-        w->pg.alive = w->pg.look_ok = false;
-        w->pg.state = PGV_STATE_STOPPED;
-        w_facts(w);
+        w_server_down(w, PGV_STATE_STOPPED);
         w_job_end(w, PM_JOB_STOP, PM_DONE);
         assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
         assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
@@ -164,8 +115,8 @@ static void test_bootstrap__a_key_that_vanishes_ends_it(void **state)
 {
     struct w *w = *state;
 
-    reply(w, HA_DCS_INITIALIZE, HA_OK);
-    initdb_ran(w);
+    w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
+    w_initdb_ran(w);
     w->pg.in_recovery = true;
     w->pg.role = PGV_ROLE_REPLICA;
     w_facts(w);
@@ -194,11 +145,11 @@ static void test_bootstrap__an_empty_key_that_may_be_ours_is_asked_for_again(voi
         w->view.empty = false;
         w->view.initialize = DCS_INIT_BOOTSTRAPPING;
         w_view(w);
-        reply(w, HA_DCS_INITIALIZE, HA_LOST);
+        w_reply(w, HA_DCS_INITIALIZE, HA_LOST, w->now_ms);
         w_forget(w);
         w_cycle(w);
         assert_non_null(w_dcs(w, HA_DCS_INITIALIZE));
-        reply(w, HA_DCS_INITIALIZE, i ? HA_REFUSED : HA_OK);
+        w_reply(w, HA_DCS_INITIALIZE, i ? HA_REFUSED : HA_OK, w->now_ms);
         assert_true(!w_job(w, PM_JOB_BOOTSTRAP) == (i == 1));
         w_forget(w);
         w_cycle(w);
@@ -213,8 +164,8 @@ static void test_restart__not_while_bootstrapping(void **state)
     struct w *w = *state;
     struct ha_request r = { .type = HA_REQ_RESTART, .id = 5 };
 
-    reply(w, HA_DCS_INITIALIZE, HA_OK);
-    initdb_ran(w);
+    w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
+    w_initdb_ran(w);
     w->pg.in_recovery = true;
     w->pg.role = PGV_ROLE_REPLICA;
     w_facts(w);
@@ -231,7 +182,7 @@ static void test_bootstrap__lost_race_waits(void **state)
 {
     struct w *w = *state;
 
-    reply(w, HA_DCS_INITIALIZE, HA_REFUSED);
+    w_reply(w, HA_DCS_INITIALIZE, HA_REFUSED, w->now_ms);
     assert_string_equal(w_status(w), "failed to acquire initialize lock");
     w->view.empty = false;
     w->view.initialize = DCS_INIT_BOOTSTRAPPING;
@@ -244,7 +195,7 @@ static void test_bootstrap__unanswered_race_starts_nothing(void **state)
 {
     struct w *w = *state;
 
-    reply(w, HA_DCS_INITIALIZE, HA_LOST);
+    w_reply(w, HA_DCS_INITIALIZE, HA_LOST, w->now_ms);
     assert_null(w_did(w, HA_DO_JOB));
     assert_string_equal(w_status(w), "DCS is not accessible");
 }
@@ -254,16 +205,14 @@ static void bootstrap_fails(struct w *w)
 {
     w->view.initialize = DCS_INIT_BOOTSTRAPPING;
     w_view(w);
-    reply(w, HA_DCS_INITIALIZE, HA_OK);
-    initdb_ran(w);
+    w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
+    w_initdb_ran(w);
     w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
     w_forget(w);
     w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_FAILED);
     assert_non_null(w_job(w, PM_JOB_STOP));
     assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE)); /* it still takes writes */
-    w->pg.alive = w->pg.look_ok = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
 }
@@ -291,12 +240,12 @@ static void test_bootstrap__failed_removes_its_key(void **state)
     bootstrap_fails(w);
     w->view.initialize = DCS_INIT_ABSENT;
     w_view(w);
-    reply(w, HA_DCS_CANCEL_INITIALIZE, HA_LOST);
+    w_reply(w, HA_DCS_CANCEL_INITIALIZE, HA_LOST, w->now_ms);
     w_forget(w);
     w_cycle(w);
     assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
     assert_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
-    reply(w, HA_DCS_CANCEL_INITIALIZE, HA_REFUSED);
+    w_reply(w, HA_DCS_CANCEL_INITIALIZE, HA_REFUSED, w->now_ms);
     assert_non_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
 }
 
@@ -308,10 +257,7 @@ static void test_bootstrap__nofailover_and_configless_nodes_wait(void **state)
 
         w->policy.tags.nofailover = i == 0;
         w->policy.can_bootstrap = i == 0;
-        w_policy(w);
-        w_facts(w);
-        w_view(w);
-        w_tick(w, 1);
+        w_begin(w);
         assert_null(w_dcs(w, HA_DCS_INITIALIZE));
         assert_string_equal(w_status(w), "waiting for leader to bootstrap");
         w_free(w);
@@ -326,10 +272,7 @@ static struct w *empty_in_cluster(void)
     w_free(w);
     w = w_raw(W_EMPTY);
     w->view = view;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     return w;
 }
 
@@ -365,10 +308,7 @@ static void test_clone__prefers_a_running_member_that_offers_itself(void **state
     w = w_raw(W_EMPTY);
     w->view = view;
     w->view.members[2].tags.clonefrom = true;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     assert_string_equal(w_job(w, PM_JOB_CLONE)->u.job.node.name, "n3");
     assert_string_equal(w_status(w), "trying to bootstrap from replica 'n3'");
     w_free(w);
@@ -396,10 +336,7 @@ static void test_join__foreign_system_identifier_is_fatal(void **state)
 
     (void)state;
     memcpy(w->view.initialize_text, "7999999999999999999", 20);
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     assert_non_null(w_why(w, HA_WHY_sysid_mismatch));
     assert_non_null(w_job(w, PM_JOB_STOP));
     w->pg.alive = false;
@@ -416,10 +353,7 @@ static void test_join__replica_does_not_claim_an_empty_store(void **state)
     (void)state;
     memset(&w->view, 0, sizeof(w->view));
     w->view.empty = true;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     assert_non_null(w_why(w, HA_WHY_no_initialize_replica));
     assert_null(w_job(w, PM_JOB_STOP)); /* PostgreSQL is left running */
     assert_null(w_dcs(w, HA_DCS_ACQUIRE));
@@ -434,10 +368,7 @@ static void test_join__primary_claims_an_empty_store(void **state)
     (void)state;
     memset(&w->view, 0, sizeof(w->view));
     w->view.empty = true;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     assert_true(w_dcs(w, HA_DCS_SET_SYSID)->u.dcs.create);
     assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
     assert_true(ha_is_leader(&w->ha, w->now_ms));
@@ -451,10 +382,7 @@ static void test_join__garbage_in_the_store_is_not_absence(void **state)
     (void)state;
     w_leader(w, NULL);
     w->view.initialize = DCS_INIT_GARBAGE;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     /* nobody claims the cluster by it; only the holder of the key repairs it */
     assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
     assert_true(w_dcs(w, HA_DCS_SET_SYSID) > w_dcs(w, HA_DCS_ACQUIRE));
@@ -473,14 +401,6 @@ static struct w *unfinished(bool alive)
     return w;
 }
 
-static void told(struct w *w)
-{
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
-}
-
 /* What a killed agent has left of its bootstrap: neither served nor claimed, and the next one waits
  * for nobody. */
 static void test_unfinished__is_cleared_away_and_begun_anew(void **state)
@@ -490,13 +410,11 @@ static void test_unfinished__is_cleared_away_and_begun_anew(void **state)
         struct w *w = unfinished(i == 0);
 
         w->view.initialize = DCS_INIT_BOOTSTRAPPING;
-        told(w);
+        w_begin(w);
         if (i == 0) {
             assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
             assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE)); /* not while it takes writes */
-            w->pg.alive = w->pg.look_ok = false;
-            w->pg.state = PGV_STATE_STOPPED;
-            w_facts(w);
+            w_server_down(w, PGV_STATE_STOPPED);
             w_job_end(w, PM_JOB_STOP, PM_DONE);
         }
         assert_non_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
@@ -511,9 +429,9 @@ static void test_unfinished__is_cleared_away_and_begun_anew(void **state)
         w_job_end(w, PM_JOB_MOVE_DATA_ASIDE, PM_DONE);
         assert_false(w->ha.shutdown.asked);
         assert_non_null(w_dcs(w, HA_DCS_INITIALIZE));
-        reply(w, HA_DCS_INITIALIZE, HA_OK);
+        w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
         w_forget(w);
-        initdb_ran(w);
+        w_initdb_ran(w);
         w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
         w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
         assert_non_null(w_dcs(w, HA_DCS_TAKE));
@@ -527,7 +445,7 @@ static void test_unfinished__waits_for_people_or_joins_the_others(void **state)
 
     (void)state;
     w->policy.paused = true;
-    told(w);
+    w_begin(w);
     assert_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
     assert_non_null(w_why(w, HA_WHY_paused_empty));
     w_free(w);
@@ -536,7 +454,7 @@ static void test_unfinished__waits_for_people_or_joins_the_others(void **state)
     w->view.initialize = DCS_INIT_SYSID;
     memcpy(w->view.initialize_text, "7000000000000000009", 20);
     w_leader(w, "n2");
-    told(w);
+    w_begin(w);
     assert_non_null(w_job(w, PM_JOB_CLONE)); /* which clears the directory */
     assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
     w_free(w);
@@ -670,9 +588,7 @@ static void test_reinitialize__rows(void **state)
     assert_int_equal(w_did(w, HA_DO_ANSWER)->u.answer.answer, HA_ANSWER_BUSY);
     assert_string_equal(w_did(w, HA_DO_ANSWER)->text, "reinitialize");
     w_forget(w);
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_non_null(w_job(w, PM_JOB_CLONE));
     assert_true(w_job(w, PM_JOB_CLONE)->u.job.from_leader);
@@ -705,9 +621,7 @@ static void test_pause__dead_leader_gives_the_key_up_and_starts_nothing(void **s
     w->policy.paused = true;
     w_policy(w);
     w_forget(w);
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_CRASHED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_CRASHED);
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
     assert_string_equal(w_status(w), "removed leader lock because postgres is not running");
     w_forget(w);
@@ -820,9 +734,9 @@ static void test_slots__vectors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define EMPTY(t) cmocka_unit_test_setup_teardown(t, empty, done)
-#define LEADER(t) cmocka_unit_test_setup_teardown(t, leader, done)
-#define REPLICA(t) cmocka_unit_test_setup_teardown(t, replica, done)
+#define EMPTY(t) cmocka_unit_test_setup_teardown(t, empty, w_teardown)
+#define LEADER(t) cmocka_unit_test_setup_teardown(t, w_setup_leader, w_teardown)
+#define REPLICA(t) cmocka_unit_test_setup_teardown(t, w_setup_replica, w_teardown)
         EMPTY(test_bootstrap__from_the_race_to_the_key),
         EMPTY(test_bootstrap__lost_race_waits),
         EMPTY(test_bootstrap__unanswered_race_starts_nothing),

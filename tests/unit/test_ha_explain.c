@@ -5,30 +5,6 @@
 
 static struct ha_explanation x; /* large */
 
-static int leader(void **state)
-{
-    *state = w_new(W_LEADER);
-    return 0;
-}
-
-static int replica(void **state)
-{
-    *state = w_new(W_REPLICA);
-    return 0;
-}
-
-static int orphan(void **state)
-{
-    *state = w_new(W_UNLOCKED_REPLICA);
-    return 0;
-}
-
-static int done(void **state)
-{
-    w_free(*state);
-    return 0;
-}
-
 static const struct ha_rule *find(const struct ha_rules *r, const char *name)
 {
     for (unsigned i = 0; i < r->n; i++)
@@ -408,22 +384,26 @@ static void test_ha_explain__more_peers_than_rules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_ha_explain__leader, leader, done),
-        cmocka_unit_test_setup_teardown(test_ha_explain__lease_that_ended, leader, done),
+        cmocka_unit_test_setup_teardown(test_ha_explain__leader, w_setup_leader, w_teardown),
+        cmocka_unit_test_setup_teardown(test_ha_explain__lease_that_ended, w_setup_leader,
+                                        w_teardown),
         cmocka_unit_test_setup_teardown(test_ha_explain__replica_is_kept_from_it_by_the_key_alone,
-                                        replica, done),
-        cmocka_unit_test_setup_teardown(test_ha_explain__each_rule_that_fails, replica, done),
-        cmocka_unit_test_setup_teardown(test_ha_explain__a_peer_that_is_ahead, orphan, done),
+                                        w_setup_replica, w_teardown),
+        cmocka_unit_test_setup_teardown(test_ha_explain__each_rule_that_fails, w_setup_replica,
+                                        w_teardown),
+        cmocka_unit_test_setup_teardown(test_ha_explain__a_peer_that_is_ahead, w_setup_orphan,
+                                        w_teardown),
         cmocka_unit_test(test_ha_explain__agrees_with_the_race),
-        cmocka_unit_test_setup_teardown(test_ha_explain__switchover, leader, done),
+        cmocka_unit_test_setup_teardown(test_ha_explain__switchover, w_setup_leader, w_teardown),
         cmocka_unit_test(test_ha_explain__an_agent_that_knows_little_or_steps_down),
         cmocka_unit_test(test_ha_explain__requests_in_a_pause),
         cmocka_unit_test(test_ha_explain__not_in_the_sync_key),
         cmocka_unit_test_setup_teardown(test_ha_explain__worst_case_follows_from_the_configuration,
-                                        leader, done),
+                                        w_setup_leader, w_teardown),
         cmocka_unit_test_setup_teardown(test_ha_explain__race_backoff_ends_with_the_movement,
-                                        orphan, done),
-        cmocka_unit_test_setup_teardown(test_ha_explain__more_peers_than_rules, replica, done),
+                                        w_setup_orphan, w_teardown),
+        cmocka_unit_test_setup_teardown(test_ha_explain__more_peers_than_rules, w_setup_replica,
+                                        w_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

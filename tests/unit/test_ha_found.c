@@ -2,24 +2,6 @@
 /* What the simulator (tests/sim) has found in the brain, one test each, so that it stays found. */
 #include "tests/unit/ha_support.h"
 
-static int leader(void **state)
-{
-    *state = w_new(W_LEADER);
-    return 0;
-}
-
-static int unlocked(void **state)
-{
-    *state = w_new(W_UNLOCKED_REPLICA);
-    return 0;
-}
-
-static int done(void **state)
-{
-    w_free(*state);
-    return 0;
-}
-
 static void shutdown_checkpoint(struct w *w)
 {
     struct ha_event ev = { .type = HA_EV_SHUTDOWN_CHECKPOINT };
@@ -158,7 +140,6 @@ static void test_lower_ttl__the_old_deadline_ends_with_the_first_request(void **
 static void test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one(void **state)
 {
     struct w *w = *state;
-    struct ha_event ev = { .type = HA_EV_DCS };
     uint64_t sent;
 
     w->hold[HA_DCS_RENEW] = true;
@@ -166,9 +147,7 @@ static void test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one(void **s
     sent = w->now_ms;
     w->policy.ttl_ms = 60000;
     w_policy(w);
-    ev.u.dcs.op = HA_DCS_RENEW;
-    ev.u.dcs.sent_ms = sent;
-    w_event(w, &ev);
+    w_reply(w, HA_DCS_RENEW, HA_OK, sent);
     assert_int_equal(w->ha.lease_until_ms, sent + 30000);
 }
 
@@ -378,9 +357,7 @@ static void test_data_dir_unreadable__the_key_goes_when_the_server_has_ended(voi
     assert_null(w_dcs(w, HA_DCS_RELEASE));
     w_cycle(w);
     assert_null(w_dcs(w, HA_DCS_RELEASE));
-    w->pg.alive = w->pg.look_ok = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
     w_leader(w, NULL);
@@ -392,37 +369,43 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_release_on_its_way__is_waited_for_without_spinning,
-                                        leader, done),
+                                        w_setup_leader, w_teardown),
         cmocka_unit_test_setup_teardown(
-            test_lower_ttl__the_old_deadline_ends_with_the_first_request, leader, done),
+            test_lower_ttl__the_old_deadline_ends_with_the_first_request, w_setup_leader,
+            w_teardown),
         cmocka_unit_test_setup_teardown(test_higher_ttl__an_answer_on_its_way_speaks_of_the_old_one,
-                                        leader, done),
-        cmocka_unit_test_setup_teardown(test_renewal_refused__nobody_is_told_that_we_lead, leader,
-                                        done),
+                                        w_setup_leader, w_teardown),
+        cmocka_unit_test_setup_teardown(test_renewal_refused__nobody_is_told_that_we_lead,
+                                        w_setup_leader, w_teardown),
         cmocka_unit_test_setup_teardown(test_other_owner_in_the_view__nobody_is_told_that_we_lead,
-                                        leader, done),
-        cmocka_unit_test_setup_teardown(test_renewal__does_not_queue_behind_a_read, leader, done),
+                                        w_setup_leader, w_teardown),
+        cmocka_unit_test_setup_teardown(test_renewal__does_not_queue_behind_a_read, w_setup_leader,
+                                        w_teardown),
         cmocka_unit_test_setup_teardown(test_peers__an_answer_to_an_older_question_is_none,
-                                        unlocked, done),
+                                        w_setup_orphan, w_teardown),
         cmocka_unit_test_setup_teardown(test_promotion_under_way__is_fenced_like_a_primary,
-                                        unlocked, done),
-        cmocka_unit_test_setup_teardown(test_key_lost_while_stopping__does_not_spin, leader, done),
+                                        w_setup_orphan, w_teardown),
+        cmocka_unit_test_setup_teardown(test_key_lost_while_stopping__does_not_spin, w_setup_leader,
+                                        w_teardown),
         cmocka_unit_test_setup_teardown(
-            test_slow_shutdown__is_left_to_end_once_the_last_record_is_written, leader, done),
-        cmocka_unit_test_setup_teardown(test_unproven__an_unfinished_stop_becomes_immediate, leader,
-                                        done),
+            test_slow_shutdown__is_left_to_end_once_the_last_record_is_written, w_setup_leader,
+            w_teardown),
+        cmocka_unit_test_setup_teardown(test_unproven__an_unfinished_stop_becomes_immediate,
+                                        w_setup_leader, w_teardown),
         cmocka_unit_test(test_promoted__without_the_key_it_is_stopped_like_a_primary),
         cmocka_unit_test(test_promoted__is_not_restarted_without_the_key),
         cmocka_unit_test_setup_teardown(
-            test_pre_promote_failed__no_promotion_while_the_key_is_on_its_way_out, unlocked, done),
+            test_pre_promote_failed__no_promotion_while_the_key_is_on_its_way_out, w_setup_orphan,
+            w_teardown),
         cmocka_unit_test_setup_teardown(
-            test_data_dir_unreadable__the_key_goes_when_the_server_has_ended, leader, done),
+            test_data_dir_unreadable__the_key_goes_when_the_server_has_ended, w_setup_leader,
+            w_teardown),
         cmocka_unit_test_setup_teardown(test_initialize_key_deleted__the_leader_writes_it_at_once,
-                                        leader, done),
+                                        w_setup_leader, w_teardown),
         cmocka_unit_test_setup_teardown(test_restart_request__starts_no_primary_without_the_key,
-                                        leader, done),
-        cmocka_unit_test_setup_teardown(test_made_readonly__claims_the_cluster_again, unlocked,
-                                        done),
+                                        w_setup_leader, w_teardown),
+        cmocka_unit_test_setup_teardown(test_made_readonly__claims_the_cluster_again,
+                                        w_setup_orphan, w_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,24 +2,6 @@
 /* Rows of agent/ha/leader.c, demote.c, outage.c and action.c for the holder of the key. */
 #include "tests/unit/ha_support.h"
 
-static int leader(void **state)
-{
-    *state = w_new(W_LEADER);
-    return 0;
-}
-
-static int replica(void **state)
-{
-    *state = w_new(W_REPLICA);
-    return 0;
-}
-
-static int done(void **state)
-{
-    w_free(*state);
-    return 0;
-}
-
 static void test_healthy__renews_publishes_and_says_so(void **state)
 {
     struct w *w = *state;
@@ -42,10 +24,7 @@ static void test_lease__counts_from_when_the_renewal_was_sent(void **state)
     w_cycle(w);
     sent = w->now_ms;
     w->now_ms += 4000;
-    struct ha_event ev = { .type = HA_EV_DCS };
-    ev.u.dcs.op = HA_DCS_RENEW;
-    ev.u.dcs.sent_ms = sent;
-    w_event(w, &ev);
+    w_reply(w, HA_DCS_RENEW, HA_OK, sent);
     assert_int_equal(w->ha.lease_until_ms, sent + 30000);
     assert_true(ha_is_leader(&w->ha, sent + 29999));
     assert_false(ha_is_leader(&w->ha, sent + 30000));
@@ -240,9 +219,7 @@ static void test_dead_postmaster__restart_does_not_wait_for_the_store(void **sta
 
     w->hold[HA_DCS_RENEW] = true;
     w_forget(w);
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_CRASHED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_CRASHED);
     assert_non_null(w_dcs(w, HA_DCS_RENEW)); /* asked all the same */
     assert_non_null(w_job(w, PM_JOB_START));
 }
@@ -254,9 +231,7 @@ static void test_dead_postmaster__near_the_end_of_the_lease_it_waits(void **stat
     w->hold[HA_DCS_RENEW] = true;
     w_tick(w, w->ha.lease_until_ms - w->policy.retry_timeout_ms - w->now_ms);
     w_forget(w);
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_CRASHED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_CRASHED);
     assert_null(w_job(w, PM_JOB_START));
 }
 
@@ -268,9 +243,7 @@ static void test_dead_postmaster__start_timeout_zero_fails_over(void **state)
     w_policy(w);
     w_forget(w);
     w_peer(w, "n2", 50000000);
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_CRASHED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_CRASHED);
     assert_string_equal(w_status(w), "stopped PostgreSQL to fail over after a crash");
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
@@ -282,9 +255,7 @@ static void test_crash_loop__gives_the_key_to_another(void **state)
 
     w_peer(w, "n2", 50000000);
     for (int i = 0; i < 5; i++) {
-        w->pg.alive = false;
-        w->pg.state = PGV_STATE_CRASHED;
-        w_facts(w);
+        w_server_down(w, PGV_STATE_CRASHED);
         assert_string_equal(w_status(w), "starting primary after failure");
         w->pg.alive = true;
         w->pg.state = PGV_STATE_RUNNING;
@@ -293,9 +264,7 @@ static void test_crash_loop__gives_the_key_to_another(void **state)
         w_tick(w, 1000);
     }
     w_forget(w);
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_CRASHED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_CRASHED);
     assert_non_null(w_why(w, HA_WHY_crash_loop));
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
@@ -305,9 +274,7 @@ static void test_failed_start__gives_the_key_up(void **state)
 {
     struct w *w = *state;
 
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_CRASHED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_CRASHED);
     w_forget(w);
     w->pg.state = PGV_STATE_START_FAILED;
     w_facts(w);
@@ -618,9 +585,7 @@ static void test_failed_rewind__wipes_only_when_allowed(void **state)
     w->ha.rewind = HA_REWIND_NEED;
     w_cycle(w);
     assert_non_null(w_job(w, PM_JOB_REWIND));
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_forget(w);
     w_job_end(w, PM_JOB_REWIND, PM_FAILED);
     assert_null(w_job(w, PM_JOB_REMOVE_DATA));
@@ -632,9 +597,7 @@ static void test_failed_rewind__wipes_only_when_allowed(void **state)
     w_policy(w);
     w->ha.rewind = HA_REWIND_NEED;
     w_cycle(w);
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_forget(w);
     w_job_end(w, PM_JOB_REWIND, PM_FAILED);
     assert_non_null(w_job(w, PM_JOB_REMOVE_DATA));
@@ -693,8 +656,8 @@ static void test_busy_world__does_not_make_the_loop_spin(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define LEADER(t) cmocka_unit_test_setup_teardown(t, leader, done)
-#define REPLICA(t) cmocka_unit_test_setup_teardown(t, replica, done)
+#define LEADER(t) cmocka_unit_test_setup_teardown(t, w_setup_leader, w_teardown)
+#define REPLICA(t) cmocka_unit_test_setup_teardown(t, w_setup_replica, w_teardown)
         LEADER(test_healthy__renews_publishes_and_says_so),
         LEADER(test_lease__counts_from_when_the_renewal_was_sent),
         LEADER(test_renewal_refused__demotes_at_once_without_releasing),

@@ -2,24 +2,6 @@
 /* Rows of agent/ha/race.c and manual.c, and the demotion that gives the key up. */
 #include "tests/unit/ha_support.h"
 
-static int orphan(void **state) /* the leader is gone; the view that says so was not told yet */
-{
-    *state = w_new(W_UNLOCKED_REPLICA);
-    return 0;
-}
-
-static int leader(void **state)
-{
-    *state = w_new(W_LEADER);
-    return 0;
-}
-
-static int done(void **state)
-{
-    w_free(*state);
-    return 0;
-}
-
 static void test_race__wins_and_promotes_at_once(void **state)
 {
     struct w *w = *state;
@@ -84,15 +66,12 @@ static void test_race__lost_read_does_not_promote(void **state)
 static void test_race__late_answer_to_acquire_promotes_nobody(void **state)
 {
     struct w *w = *state;
-    struct ha_event ev = { .type = HA_EV_DCS };
+    uint64_t sent_ms = w->now_ms;
 
     w->hold[HA_DCS_ACQUIRE] = w->hold[HA_DCS_RENEW] = true;
     w_view(w);
-    ev.u.dcs.op = HA_DCS_ACQUIRE;
-    ev.u.dcs.outcome = HA_OK;
-    ev.u.dcs.sent_ms = w->now_ms;
     w->now_ms += 29000; /* the machine slept: the lease is as good as over */
-    w_event(w, &ev);
+    w_reply(w, HA_DCS_ACQUIRE, HA_OK, sent_ms);
     assert_null(w_job(w, PM_JOB_PROMOTE));
 }
 
@@ -485,9 +464,7 @@ static void test_switchover__releases_after_the_stop_when_nobody_had_answered(vo
     w_failover(w, "n1", "n2");
     w_view(w);
     w_forget(w);
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
 }
@@ -503,9 +480,7 @@ static void test_switchover__no_renewal_beside_the_release(void **state)
     w_view(w);
     w_forget(w);
     w->hold[HA_DCS_RELEASE] = true;
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     w_cycle(w);
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
@@ -543,9 +518,7 @@ static void test_switchover__release_waits_for_a_renewal_on_its_way(void **state
     w_cycle(w);
     assert_non_null(w_dcs(w, HA_DCS_RENEW));
     w_forget(w);
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_null(w_dcs(w, HA_DCS_RELEASE));
     ev.u.dcs.op = HA_DCS_RENEW;
@@ -651,9 +624,7 @@ static void test_shutdown__leader_releases_when_received_and_exits(void **state)
     ev.u.shutdown_checkpoint.prev_lsn = 50000100;
     w_event(w, &ev);
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
-    w->pg.alive = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_non_null(w_dcs(w, HA_DCS_TOUCH));
     e = w_did(w, HA_DO_EXIT);
@@ -690,9 +661,7 @@ static void test_shutdown__overtaken_is_stopped_at_once(void **state)
     assert_non_null(w_why(w, HA_WHY_lost_during));
     assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
     w_forget(w);
-    w->pg.alive = w->pg.look_ok = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_null(w_dcs(w, HA_DCS_RELEASE)); /* it is not ours */
     assert_non_null(w_did(w, HA_DO_EXIT));
@@ -727,8 +696,8 @@ static void test_shutdown__failed_stop_keeps_the_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define ORPHAN(t) cmocka_unit_test_setup_teardown(t, orphan, done)
-#define LEADER(t) cmocka_unit_test_setup_teardown(t, leader, done)
+#define ORPHAN(t) cmocka_unit_test_setup_teardown(t, w_setup_orphan, w_teardown)
+#define LEADER(t) cmocka_unit_test_setup_teardown(t, w_setup_leader, w_teardown)
         ORPHAN(test_race__wins_and_promotes_at_once),
         ORPHAN(test_race__asks_peers_of_the_last_view_with_a_leader),
         ORPHAN(test_race__lost_acquire_is_not_a_promotion),

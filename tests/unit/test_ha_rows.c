@@ -2,23 +2,6 @@
 /* Rows of the brain's tables that a simulated cluster hardly ever meets. */
 #include "tests/unit/ha_support.h"
 
-static void reply(struct w *w, enum ha_dcs_op op, enum ha_outcome o, uint64_t sent_ms)
-{
-    struct ha_event ev = { .type = HA_EV_DCS };
-
-    ev.u.dcs.op = op;
-    ev.u.dcs.outcome = o;
-    ev.u.dcs.sent_ms = sent_ms;
-    w_event(w, &ev);
-}
-
-static void server_gone(struct w *w)
-{
-    w->pg.alive = w->pg.look_ok = false;
-    w->pg.state = PGV_STATE_CRASHED;
-    w_facts(w);
-}
-
 /* ---- the store answers otherwise, or not ---------------------------------------------------- */
 
 static void test_starting_leader__goes_by_its_renewal(void **state)
@@ -62,7 +45,7 @@ static void test_leader__a_late_renewal_proves_nothing(void **state)
     sent_ms = w->now_ms;
     w->ha.policy.paused = true; /* else it would have been stopped by now */
     w->now_ms += w->policy.ttl_ms + 1;
-    reply(w, HA_DCS_RENEW, HA_OK, sent_ms);
+    w_reply(w, HA_DCS_RENEW, HA_OK, sent_ms);
     assert_false(ha_is_leader(&w->ha, w->now_ms));
     assert_string_equal(w_status(w), "DCS is not accessible");
     w_free(w);
@@ -92,12 +75,12 @@ static void test_race__the_key_is_won_by_a_server_that_has_crashed(void **state)
     w->hold[HA_DCS_ACQUIRE] = true;
     w_view(w);
     assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
-    server_gone(w);
+    w_server_down(w, PGV_STATE_CRASHED);
     assert_non_null(w_job(w, PM_JOB_CRASH_RECOVERY));
     w_forget(w);
     w->hold[HA_DCS_RENEW] = true;
     w_tick(w, 1000);
-    reply(w, HA_DCS_ACQUIRE, HA_OK, w->now_ms);
+    w_reply(w, HA_DCS_ACQUIRE, HA_OK, w->now_ms);
     assert_true(ha_is_leader(&w->ha, w->now_ms));
     w_free(w);
 }
@@ -124,10 +107,7 @@ static void test_bootstrap__without_a_source_or_with_a_mode_that_is_not_managed(
 
     (void)state;
     w->policy.sync_requested = true;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     assert_null(w_dcs(w, HA_DCS_INITIALIZE));
     assert_int_equal(w->ha.status_why, HA_WHY_unsupported_sync);
     w_free(w);
@@ -138,10 +118,7 @@ static void test_bootstrap__without_a_source_or_with_a_mode_that_is_not_managed(
         w->policy.clone_without_leader = true;
         w->view.empty = false;
         w->view.initialize = i ? DCS_INIT_BOOTSTRAPPING : DCS_INIT_SYSID;
-        w_policy(w);
-        w_facts(w);
-        w_view(w);
-        w_tick(w, 1);
+        w_begin(w);
         if (i) {
             assert_null(w_job(w, PM_JOB_CLONE));
             assert_string_equal(w_status(w), "waiting for leader to bootstrap");
@@ -159,10 +136,7 @@ static void test_bootstrap__a_server_that_cannot_be_asked_yet(void **state)
     struct w *w = w_raw(W_EMPTY);
 
     (void)state;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     w->view.initialize = DCS_INIT_BOOTSTRAPPING;
     w_view(w);
     w->pg.dir = PM_DIR_OK;
@@ -187,16 +161,8 @@ static void test_bootstrap__a_configuration_that_is_refused(void **state)
 
     (void)state;
     w->dcs[HA_DCS_SET_CONFIG] = HA_REFUSED;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
-    w->pg.dir = PM_DIR_OK;
-    w->pg.alive = w->pg.look_ok = true;
-    w->pg.state = PGV_STATE_RUNNING;
-    w->pg.role = PGV_ROLE_PRIMARY;
-    memcpy(w->pg.sysid, "7000000000000000001", 20);
-    w_facts(w);
+    w_begin(w);
+    w_initdb_ran(w);
     w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
     w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
     assert_null(w_dcs(w, HA_DCS_TAKE));
@@ -223,10 +189,7 @@ static void test_join__rows(void **state)
         if (i == 2)
             w->dcs[HA_DCS_SET_SYSID] = HA_REFUSED;
         w->hold[HA_DCS_ACQUIRE] = true;
-        w_policy(w);
-        w_facts(w);
-        w_view(w);
-        w_tick(w, 1);
+        w_begin(w);
         assert_int_equal(w_dcs(w, HA_DCS_SET_SYSID) != NULL, i != 0);
         assert_int_equal(w_dcs(w, HA_DCS_ACQUIRE) != NULL, i == 3);
         if (i == 0)
@@ -253,9 +216,7 @@ static void test_reinitialize__without_a_source_any_more(void **state)
     w_leader(w, NULL);
     w_view(w);
     w_forget(w);
-    w->pg.alive = w->pg.look_ok = false;
-    w->pg.state = PGV_STATE_STOPPED;
-    w_facts(w);
+    w_server_down(w, PGV_STATE_STOPPED);
     w_job_end(w, PM_JOB_STOP, PM_DONE);
     assert_null(w_job(w, PM_JOB_CLONE));
     assert_non_null(w_job(w, PM_JOB_START));

@@ -19,10 +19,7 @@ static struct w *with_device(enum w_state state, enum ha_watchdog_mode mode)
 
 static void settle(struct w *w)
 {
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     w_cycle(w);
     w_forget(w);
 }
@@ -64,12 +61,6 @@ static int orphan(void **state)
     return 0;
 }
 
-static int done(void **state)
-{
-    w_free(*state);
-    return 0;
-}
-
 static bool before(const struct ha_effect *a, const struct ha_effect *b)
 {
     assert_non_null(a);
@@ -77,17 +68,9 @@ static bool before(const struct ha_effect *a, const struct ha_effect *b)
     return a < b;
 }
 
-static void dead(struct w *w, enum pgv_state state)
-{
-    w->pg.alive = w->pg.look_ok = w->pg.accepting = false;
-    w->pg.state = state;
-    w->pg.in_recovery = false;
-    w_facts(w);
-}
-
 static void stopped(struct w *w)
 {
-    dead(w, PGV_STATE_STOPPED);
+    w_server_down(w, PGV_STATE_STOPPED);
     w->pg.role = PGV_ROLE_DEMOTED;
     w->pg.control_state = PM_CONTROL_SHUT_DOWN;
     w_job_end(w, PM_JOB_STOP, PM_DONE);
@@ -96,15 +79,14 @@ static void stopped(struct w *w)
 /* The next renewal is answered so much later. */
 static void slow_renewal(struct w *w, uint64_t ms)
 {
-    struct ha_event ev = { .type = HA_EV_DCS };
+    uint64_t sent_ms;
 
     w->hold[HA_DCS_RENEW] = true;
     w_cycle(w);
-    ev.u.dcs.op = HA_DCS_RENEW;
-    ev.u.dcs.sent_ms = w->now_ms;
+    sent_ms = w->now_ms;
     w->now_ms += ms;
     w_forget(w);
-    w_event(w, &ev);
+    w_reply(w, HA_DCS_RENEW, HA_OK, sent_ms);
     w->hold[HA_DCS_RENEW] = false;
 }
 
@@ -192,10 +174,7 @@ static void test_activate__primary_without_is_demoted(void **state)
 
     (void)state;
     w->device.usable = false;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     e = w_job(w, PM_JOB_STOP);
     assert_non_null(e);
     assert_int_equal(e->u.job.mode, PM_STOP_IMMEDIATE);
@@ -228,10 +207,7 @@ static void test_activate__a_timeout_that_is_too_long_is_none(void **state)
 
     (void)state;
     w->device.adjustable = false; /* 60 s, and 25 are wanted */
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     assert_string_equal(w_status(w), "Demoting self because watchdog could not be activated");
     w_free(w);
     w = with_device(W_LEADER, HA_WATCHDOG_AUTOMATIC);
@@ -255,6 +231,11 @@ static void test_activate__impossible_timing(void **state)
     w_policy(w);
     assert_string_equal(w_status(w), "Demoting self because watchdog could not be activated");
     assert_true(ha_watchdog_failed(&w->ha));
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    assert_null(w_watchdog(w, HA_WATCHDOG_DISABLE)); /* not before nothing is written any more */
+    w_server_down(w, PGV_STATE_STOPPED);
+    w_job_end(w, PM_JOB_STOP, PM_DONE);
+    assert_non_null(w_watchdog(w, HA_WATCHDOG_DISABLE));
 }
 
 static void test_activate__impossible_timing_where_it_is_automatic(void **state)
@@ -482,10 +463,7 @@ static void test_disable__pause_that_begins_while_it_is_activated(void **state)
 
     (void)state;
     w->hold_watchdog = true;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     w_device(w); /* is it usable? It is */
     w_cycle(w);
     assert_non_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE));
@@ -545,7 +523,7 @@ static void test_crash__stays_armed_while_the_lease_is_kept(void **state)
 {
     struct w *w = *state;
 
-    dead(w, PGV_STATE_CRASHED);
+    w_server_down(w, PGV_STATE_CRASHED);
     assert_non_null(w_job(w, PM_JOB_START));
     assert_null(w_watchdog(w, HA_WATCHDOG_DISABLE));
     assert_true(w->device.running);
@@ -561,7 +539,7 @@ static void test_crash__a_machine_on_which_nothing_runs_is_not_reset(void **stat
     w_policy(w);
     w->dcs[HA_DCS_RENEW] = w->dcs[HA_DCS_READ] = HA_LOST;
     fires = w->device.fires_ms;
-    dead(w, PGV_STATE_CRASHED);
+    w_server_down(w, PGV_STATE_CRASHED);
     assert_null(w_watchdog(w, HA_WATCHDOG_DISABLE));
     while (w->now_ms < fires && !w_watchdog(w, HA_WATCHDOG_DISABLE))
         w_tick(w, w->wake_ms > w->now_ms ? w->wake_ms - w->now_ms : 1);
@@ -576,7 +554,7 @@ static void test_crash__required_is_activated_before_the_start_in_place(void **s
     w->device.running = false; /* gone without a word: the tables look at what they know */
     w->ha.watchdog.running = false;
     w->hold_watchdog = true;
-    dead(w, PGV_STATE_CRASHED);
+    w_server_down(w, PGV_STATE_CRASHED);
     assert_non_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE));
     assert_null(w_job(w, PM_JOB_START));
     w_device(w);
@@ -589,7 +567,7 @@ static void test_crash__required_and_missing_gives_the_key_up(void **state)
     struct w *w = *state;
 
     w->device.running = w->device.usable = w->ha.watchdog.running = false;
-    dead(w, PGV_STATE_CRASHED);
+    w_server_down(w, PGV_STATE_CRASHED);
     assert_non_null(w_dcs(w, HA_DCS_RELEASE));
     for (unsigned i = 0; i < w->n; i++)
         if (w->did[i].type == HA_DO_JOB && w->did[i].u.job.job == PM_JOB_START)
@@ -748,14 +726,12 @@ static void test_lost__one_that_is_deaf_and_does_not_close_demotes(void **state)
 static void test_activate__not_under_a_lease_that_is_nearly_over(void **state)
 {
     struct w *w = *state;
-    struct ha_event ev = { .type = HA_EV_DCS };
+    uint64_t sent_ms = w->now_ms;
 
     w->hold[HA_DCS_ACQUIRE] = w->hold[HA_DCS_RENEW] = true;
     w_view(w);
-    ev.u.dcs.op = HA_DCS_ACQUIRE;
-    ev.u.dcs.sent_ms = w->now_ms;
     w->now_ms += w->policy.ttl_ms - HA_DEMOTE_MARGIN_MS;
-    w_event(w, &ev);
+    w_reply(w, HA_DCS_ACQUIRE, HA_OK, sent_ms);
     assert_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE));
     assert_null(w_job(w, PM_JOB_PROMOTE));
 }
@@ -821,10 +797,7 @@ static void test_exit__paused_it_is_disabled(void **state)
 
     (void)state;
     w->hold_watchdog = true;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     w_device(w);
     w_cycle(w);
     assert_non_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE));
@@ -892,19 +865,10 @@ static struct w *bootstrapped(bool usable, enum ha_outcome set_sysid)
     struct w *w = with_device(W_EMPTY, HA_WATCHDOG_REQUIRED);
 
     w->dcs[HA_DCS_SET_SYSID] = set_sysid;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     assert_non_null(w_job(w, PM_JOB_BOOTSTRAP));
     w->view.initialize = DCS_INIT_BOOTSTRAPPING;
-    w->pg.dir = PM_DIR_OK;
-    w->pg.alive = w->pg.look_ok = true;
-    w->pg.state = PGV_STATE_RUNNING;
-    w->pg.role = PGV_ROLE_PRIMARY;
-    w->pg.timeline = 1;
-    memcpy(w->pg.sysid, "7000000000000000001", 20);
-    w_facts(w);
+    w_initdb_ran(w);
     w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
     assert_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE));
     w->device.usable = usable;
@@ -931,10 +895,7 @@ static void test_bootstrap__without_it_does_not_begin(void **state)
 
     (void)state;
     w->device.usable = false;
-    w_policy(w);
-    w_facts(w);
-    w_view(w);
-    w_tick(w, 1);
+    w_begin(w);
     assert_non_null(w_watchdog(w, HA_WATCHDOG_CHECK));
     assert_null(w_dcs(w, HA_DCS_INITIALIZE));
     assert_string_equal(w_status(w), "waiting for leader to bootstrap");
@@ -1021,9 +982,9 @@ static void test_explain__says_whether_the_leader_is_guarded(void **state)
 
 int main(void)
 {
-#define LEADER(t) cmocka_unit_test_setup_teardown(t, leader, done)
-#define AUTOMATIC(t) cmocka_unit_test_setup_teardown(t, automatic, done)
-#define ORPHAN(t) cmocka_unit_test_setup_teardown(t, orphan, done)
+#define LEADER(t) cmocka_unit_test_setup_teardown(t, leader, w_teardown)
+#define AUTOMATIC(t) cmocka_unit_test_setup_teardown(t, automatic, w_teardown)
+#define ORPHAN(t) cmocka_unit_test_setup_teardown(t, orphan, w_teardown)
     const struct CMUnitTest tests[] = {
         LEADER(test_activate__a_primary_that_is_found_gets_one),
         ORPHAN(test_activate__is_complete_before_the_promotion),
@@ -1032,7 +993,7 @@ int main(void)
         cmocka_unit_test(test_activate__primary_without_is_demoted),
         cmocka_unit_test_setup_teardown(
             test_activate__automatic_leads_without_and_tries_with_each_regular_cycle, without,
-            done),
+            w_teardown),
         cmocka_unit_test(test_activate__a_timeout_that_is_too_long_is_none),
         LEADER(test_activate__impossible_timing),
         AUTOMATIC(test_activate__impossible_timing_where_it_is_automatic),
