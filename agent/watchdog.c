@@ -570,7 +570,9 @@ bool watchdog_configure(struct watchdog *w, const struct watchdog_config *c)
     w->said[0] = '\0';
     if (w->running && !c->possible)
         say_impossible(w);
-    if (c->mode == HA_WATCHDOG_OFF || c->driver == WATCHDOG_NONE || !c->possible)
+    /* Where one is required the brain demotes for it: as armed as it is until that is done. */
+    if (c->mode == HA_WATCHDOG_OFF || c->driver == WATCHDOG_NONE ||
+        (!c->possible && c->mode != HA_WATCHDOG_REQUIRED))
         disable(w);
     return true;
 }

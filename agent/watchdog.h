@@ -83,8 +83,9 @@ struct watchdog {
 void watchdog_init(struct watchdog *w, const struct watchdog_sys *sys);
 /**
  * At the start and at each change of the configuration. One that must not be used any more is
- * disabled at once; another device is changed to at the next keepalive. True: the brain should be
- * told.
+ * disabled at once, but where it is required and the times leave no room for it: then it counts on
+ * until the brain, which demotes for that reason, disables it. Another device is changed to at the
+ * next keepalive. True: the brain should be told.
  */
 bool watchdog_configure(struct watchdog *w, const struct watchdog_config *c);
 /** Somebody may have mended it: what was given up is tried once more. */

@@ -628,6 +628,8 @@ static void check_demotion(struct sim *s, struct sim_node *n)
         return;
     if (!(k->leader && k->leader_node == (int)n->i))
         return; /* it must */
+    if (n->watchdog.mode == HA_WATCHDOG_REQUIRED && !watchdog_wanted_ms(s, n))
+        return; /* by its configuration it must not lead */
     if (c->excuse_until_us[n->i] >= s->now_us || c->operator_us >= s->now_us ||
         asked_for_another(s, n, 0))
         return;

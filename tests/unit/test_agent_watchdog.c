@@ -580,9 +580,19 @@ static void test_watchdog_do__times_that_leave_no_room(void **state)
 
     configured(HA_WATCHDOG_REQUIRED, WATCHDOG_DEVICE_DEFAULT); /* back */
     activated();
-    impossible(); /* while it runs: it is stopped rather than left to fire */
-    was_done("V close");
+    impossible(); /* while it runs: the leader is guarded until it has been demoted for that */
+    was_done("");
     said("Watchdog not supported");
+    assert_true(state_now().running);
+    assert_false(watchdog_is_healthy(&w));
+    (void)act(HA_WATCHDOG_DISABLE, 0, 0);
+    was_done("V close");
+    assert_false(state_now().running || state_now().usable);
+
+    fresh(HA_WATCHDOG_AUTOMATIC); /* nobody demotes: it is stopped rather than left to fire */
+    activated();
+    impossible();
+    was_done("V close");
     assert_false(state_now().running || state_now().usable);
 
     /* no driver takes such a time-out */
