@@ -6,43 +6,14 @@ import http.client
 import json
 import os
 import ssl
-import subprocess
 
 import pytest
 
 from lib import process
+from lib.certificates import Authority
 from lib.wait import holds_for, wait_for
 
 pytestmark = pytest.mark.pgvigil
-
-
-class Authority:
-    """Signs certificates for 127.0.0.1, with keys that have passwords."""
-
-    def __init__(self, directory, name):
-        self.dir = process.own_dir(os.path.join(directory, name))
-        self._openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-                      "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", "ca.key", "-out", "ca.crt")
-        self.cacert = os.path.join(self.dir, "ca.crt")
-
-    def _openssl(self, *args):
-        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=self.dir)
-
-    def issue(self, name, serial, password="key word"):
-        """Paths of certificate and key; what was there under the name is replaced."""
-        with open(os.path.join(self.dir, "ext"), "w", encoding="utf-8") as file:
-            # Python 3.13 wants the signer named, and the authority's key to be one for signing
-            file.write("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
-        self._openssl("genrsa", "-aes256", "-passout", f"pass:{password}", "-out", f"{name}.key", "2048")
-        self._openssl("req", "-new", "-key", f"{name}.key", "-passin", f"pass:{password}", "-subj", f"/CN={name}",
-                      "-out", f"{name}.csr")
-        self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-days", "2",
-                      "-set_serial", str(serial), "-extfile", "ext", "-out", f"{name}.crt")
-        for kind in ("key", "crt"):
-            path = os.path.join(self.dir, f"{name}.{kind}")
-            with open(path, encoding="utf-8") as file:
-                process.write_file(path, file.read())
-        return os.path.join(self.dir, f"{name}.crt"), os.path.join(self.dir, f"{name}.key")
 
 
 def connect(node, authority, client=None, tls12=None):

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from lib import process
+from lib.certificates import Authority
 from lib.process import now
 from lib.wait import wait_for
 
@@ -19,9 +20,13 @@ SIZES = (6000, 100, 3000, 700, 1500, 16000)
 pytestmark = pytest.mark.pgvigil
 
 
-@pytest.fixture(scope="class")
-def cluster(make_cluster):
-    return make_cluster(1)
+@pytest.fixture(scope="class", params=["plain", "tls"])
+def cluster(make_cluster, request):
+    """With the store over TLS, whose every handshake wants memory."""
+    cluster = make_cluster(1, start=False)
+    if request.param == "tls":
+        cluster.nodes[0].config["etcd3"] = cluster.etcd.secure(Authority(cluster.dir, "authority"))
+    return cluster.start()
 
 
 def address_space(pid):
@@ -113,6 +118,43 @@ def test_fences_without_memory(cluster, store):
         if store == "stopped":
             cluster.etcd.start()
         cluster.etcd.thaw()
+    back = now()
+    writer.wait_writes(60, back)
+    cluster.wait_healthy(60)
+    writer.stop()
+    assert not writer.missing(leader)
+
+
+def test_connects_anew_without_memory(cluster):
+    """Every connection to the store is lost: the lease is kept by new ones, or nothing is written when it ends."""
+    cluster.wait_healthy(60)
+    leader = cluster.leader()
+    writer = cluster.writer()
+    offset = leader.log_size()
+    sockets, key = [], cluster.key("leader")
+    limit(leader, address_space(leader.agent.pid))
+    try:
+        wait_for(lambda: fill(leader, sockets) or lives_on_the_reserve(leader, offset), 60, "the reserve to be used")
+        writer.wait_writes(5)
+        cluster.etcd.stop()
+        cluster.etcd.start()
+        end, gone = now() + TTL + 10, []
+
+        def over():
+            fill(leader, sockets)
+            if cluster.etcd.get(key) is None:
+                last = writer.last()
+                if cluster.etcd.get(key) is None:
+                    gone.append(writer.last() - last)
+            return now() > end
+
+        wait_for(over, TTL + 30)
+        print(f"without a lease for {len(gone)} looks")
+        assert not any(gone), "wrote without a lease"
+    finally:
+        for sock in sockets:
+            sock.close()
+        limit(leader, "unlimited")
     back = now()
     writer.wait_writes(60, back)
     cluster.wait_healthy(60)

@@ -26,17 +26,27 @@ class EtcdMember:
         self.port, self.peer_port = free_port(), free_port()
         self.dir = own_dir(os.path.join(cluster.dir, name))
         self.process = None
+        self.secure_port = self.certificate = None
 
     @property
     def address(self):
         return f"{self.host}:{self.port}"
 
+    @property
+    def secure_address(self):
+        return f"{self.host}:{self.secure_port}"
+
     def start(self):
         peers = ",".join(f"{m.name}=http://{m.host}:{m.peer_port}" for m in self.cluster.members)
         url, peer_url = f"http://{self.address}", f"http://{self.host}:{self.peer_port}"
+        advertised, secure = url, []
+        if self.certificate:
+            advertised = f"https://{self.secure_address}"
+            url += f",{advertised}"
+            secure = ["--cert-file", self.certificate[0], "--key-file", self.certificate[1]]
         self.process = Process(
             ["etcd", "--name", self.name, "--data-dir", os.path.join(self.dir, "data"),
-             "--listen-client-urls", url, "--advertise-client-urls", url,
+             "--listen-client-urls", url, "--advertise-client-urls", advertised, *secure,
              "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
              "--initial-cluster", peers, "--logger", "zap", "--log-level", "warn"],
             os.path.join(self.cluster.dir, f"{self.name}.log"), netns=self.netns, cwd=self.dir)
@@ -58,6 +68,14 @@ class EtcdCluster:
     def addresses(self):
         return [member.address for member in self.members]
 
+    def secure(self, authority):
+        """Before start(): the nodes are served over TLS. Returns what an agent is to be told; ours stays plain."""
+        for i, member in enumerate(self.members):
+            member.secure_port = free_port()
+            member.certificate = authority.issue(member.name, 1 + i, password=None)
+        return {"hosts": [member.secure_address for member in self.members], "protocol": "https",
+                "cacert": authority.cacert}
+
     def start(self):
         for member in self.members:
             member.start()
@@ -75,7 +93,7 @@ class EtcdCluster:
         for member in self.members:
             if member.process and member.process.alive():
                 member.process.kill()
-            give_back(member.port, member.peer_port)
+            give_back(member.port, member.peer_port, *([member.secure_port] if member.secure_port else []))
 
     def freeze(self):
         for member in self.members:
