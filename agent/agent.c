@@ -185,6 +185,16 @@ static void push_view(struct agent *a)
 
 static void start_go_on(struct agent *a);
 
+static void on_facts(struct postmaster *pm);
+
+/* Before the brain sees either: together they would speak of half a cluster. */
+static bool is_published(struct agent *a)
+{
+    const struct dcs_cluster *c = a->dcs.view ? &a->dcs.view->cluster : NULL;
+
+    return c && c->initialize == DCS_INIT_SYSID && postmaster_published(&a->pm, c->initialize_text);
+}
+
 static void on_view(struct dcs *dcs, unsigned changed)
 {
     struct agent *a = dcs->data;
@@ -204,6 +214,8 @@ static void on_view(struct dcs *dcs, unsigned changed)
             reconfigure_postgresql(a, false);
         }
     }
+    if (is_published(a))
+        on_facts(&a->pm);
     push_view(a);
     if (a->pump->rest_open)
         rest_world_changed(a);
@@ -1107,6 +1119,7 @@ static bool open_rest_of(struct agent *a, struct pgv_error *err)
     p->pm_open = true;
     if (!pgv_copyz(p->initialize_version, sizeof(p->initialize_version), a->pm.bootstrap_token))
         pgv_log(PGV_WARNING, "agent", "the unfinished bootstrap names no key of the store");
+    (void)is_published(a);
     p->role_seen = a->pm.facts.role;
     p->overrides_due = true;
     if (!rest_open(a, err))

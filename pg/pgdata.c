@@ -46,6 +46,19 @@ int pgdata_major_version(const char *data_dir)
     return version;
 }
 
+bool pgdata_sysid(const char *data_dir, char ret[24])
+{
+    char path[PGCONF_PATH_BYTES];
+    uint64_t sysid; /* the first field in every version. Source: PostgreSQL, pg_control.h */
+    int n = snprintf(path, sizeof(path), "%s/global/pg_control", data_dir);
+
+    if (n < 0 || (size_t)n >= sizeof(path) ||
+        pm_read_small(path, (char *)&sysid, sizeof(sysid)) != sizeof(sysid))
+        return false;
+    (void)snprintf(ret, 24, "%llu", (unsigned long long)sysid);
+    return true;
+}
+
 enum postmaster_dir pgdata_state(const char *data_dir, char ret_error[96])
 {
     DIR *dir = opendir(data_dir);

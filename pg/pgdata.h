@@ -7,6 +7,8 @@
 
 /** PG_VERSION as 90600 or 150000; 0 when missing or unreadable. */
 int pgdata_major_version(const char *data_dir);
+/** The system identifier in the control file, as text; false when it cannot be read. */
+bool pgdata_sysid(const char *data_dir, char ret[24]) PGV_MUST_CHECK;
 /** Empty: absent, without entries, or holding nothing but what a fresh file system has
  *  (lost+found, hidden files). @ret_error: why it is unreadable; errno too, of which ENOMEM, EMFILE
  *  and ENFILE say nothing of the directory. */

@@ -290,28 +290,6 @@ void pm_read_dir_again(struct postmaster_impl *im)
         pm_read_dir(im);
 }
 
-/* The directory has something in it: is that finished? */
-static enum postmaster_dir state_of_mark(const struct postmaster_impl *im, char ret_why[96])
-{
-    struct pgmark mark;
-    struct pgv_error err = { 0 };
-
-    if (!pgmark_read(im->conf, &mark, &err)) {
-        pgv_copy_cut(ret_why, 96, pgv_str(err.msg));
-        errno = err.sys;
-        return PM_DIR_UNREADABLE;
-    }
-    switch (mark.kind) {
-    case PGMARK_CLONE:
-        return PM_DIR_EMPTY;
-    case PGMARK_BOOTSTRAP:
-        return PM_DIR_UNFINISHED;
-    case PGMARK_NONE:
-        break;
-    }
-    return PM_DIR_OK;
-}
-
 void pm_read_dir(struct postmaster_impl *im)
 {
     struct postmaster_facts *f = &im->pm->facts, before = *f;
@@ -321,7 +299,7 @@ void pm_read_dir(struct postmaster_impl *im)
     stamp_dir(im); /* before its entries are read: what changes meanwhile changes it again */
     dir = pgdata_state(im->conf->data_dir, why);
     if (dir == PM_DIR_OK && !im->bootstrapping)
-        dir = state_of_mark(im, why);
+        dir = pm_unfinished_state(im, why);
     if (dir == PM_DIR_UNREADABLE && (errno == ENOMEM || errno == EMFILE || errno == ENFILE)) {
         /* The kernel wants a descriptor before it looks for the name, so this comes before any word
          * on whether the directory is there. */
@@ -689,23 +667,6 @@ static bool take_config(struct postmaster_impl *im, const struct postmaster_conf
     return true;
 }
 
-/* An agent that was killed while it made the directory. */
-static void end_unfinished(struct postmaster_impl *im)
-{
-    struct pgmark mark;
-    struct pgv_error err = { 0 };
-
-    im->pm->bootstrap_token[0] = '\0';
-    if (!pgmark_read(im->conf, &mark, &err) || mark.kind == PGMARK_NONE)
-        return;
-    pgv_log(PGV_WARNING, "pg",
-            mark.kind == PGMARK_CLONE
-                ? "the copy in the data directory was not finished, it counts as empty"
-                : "the new cluster in the data directory was not finished, it is begun anew");
-    pgmark_end_tool(&mark);
-    memcpy(im->pm->bootstrap_token, mark.token, sizeof(mark.token));
-}
-
 /* The running server was found before we knew much: look whether it is one. */
 static void attach(struct postmaster_impl *im)
 {
@@ -768,7 +729,7 @@ bool postmaster_open(struct postmaster *pm, uv_loop_t *loop, const struct postma
     pgslots_init(&im->slots, &im->conn.slots);
     (void)pgfiles_mode(im->conf->data_dir, true);
     pm_publish_address(im);
-    end_unfinished(im);
+    pm_unfinished_end(im);
     pm_read_dir(im);
     pm->facts.role = pm_role_of_dir(im);
     pm_conn_configure(im);

@@ -88,6 +88,12 @@ struct postmaster {
 /** Reads the data directory, attaches to a running server. Fails on unusable configuration only. */
 bool postmaster_open(struct postmaster *pm, uv_loop_t *loop, const struct postmaster_config *config,
                      struct pgv_error *err) PGV_MUST_CHECK;
+/**
+ * The store says that the cluster is @sysid. An unfinished one of that identity (PM_DIR_UNFINISHED)
+ * was finished by somebody else, who knows nothing of our mark: it goes, the facts are fresh. False:
+ * nothing has changed.
+ */
+bool postmaster_published(struct postmaster *pm, const char *sysid);
 /** Cancels a job; the server itself is left as it is. */
 void postmaster_close(struct postmaster *pm, void (*cb)(struct postmaster *pm));
 /** Would postmaster_reconfigure() take @config? */

@@ -378,6 +378,10 @@ void pm_read_dir(struct postmaster_impl *im);
 /** The same, unless the directory's own times say that no entry came or went since the last time.
  */
 void pm_read_dir_again(struct postmaster_impl *im);
+/** What a directory with something in it counts as; @ret_why for PM_DIR_UNREADABLE, with errno. */
+enum postmaster_dir pm_unfinished_state(const struct postmaster_impl *im, char ret_why[96]);
+/** At the start: what an agent before this one was killed over. Its tool is ended, too. */
+void pm_unfinished_end(struct postmaster_impl *im);
 /** Role from the data directory: uninitialized, replica or primary. Contract pg §2. */
 enum pgv_role pm_role_of_dir(const struct postmaster_impl *im);
 void pm_env(const struct postmaster_impl *im, struct pgfiles_env *ret);

@@ -200,6 +200,19 @@ class TestKilledHalfWay:
         assert cluster.etcd.get(cluster.key("initialize")) == node.status()["database_system_identifier"]
         assert not self.has(node, "pgvigil.unfinished")
 
+    def test_finished_by_somebody_else(self, make_cluster):
+        """Patroni, say, takes what is there, and leaves the mark. The store tells that it has become a cluster."""
+        cluster = make_cluster(1)
+        node = cluster.nodes[0]
+        postmaster, identifier = node.postmaster_pid(), node.status()["database_system_identifier"]
+        node.kill_agent()
+        process.write_file(os.path.join(node.data_dir, "pgvigil.unfinished"), "bootstrap\n0 0\n1\n")
+        node.start()
+        cluster.wait_healthy(60)
+        assert node.postmaster_pid() == postmaster
+        assert node.status()["database_system_identifier"] == identifier
+        assert not self.has(node, "pgvigil.unfinished")
+
     @pytest.mark.parametrize("method", ["basebackup", "custom"])
     def test_copy(self, make_cluster, method):
         cluster = make_cluster(2, start=False)

@@ -163,6 +163,7 @@ static void bootstrap_broken_off(void)
     assert_int_equal(f->dir, PM_DIR_UNFINISHED);
     assert_int_equal(f->major_version, 0); /* nothing starts it */
     assert_true(f->alive);
+    assert_false(postmaster_published(&c.pm, "7000000000000000001"));
     assert_int_equal(
         pg_job(&c, &(struct postmaster_job_args){ .job = PM_JOB_STOP, .mode = PM_STOP_IMMEDIATE }),
         PM_DONE);
@@ -170,6 +171,32 @@ static void bootstrap_broken_off(void)
     assert_int_equal(job(&c, PM_JOB_MOVE_DATA_ASIDE), PM_DONE);
     assert_int_equal(f->dir, PM_DIR_EMPTY);
     pg_node_close(&c);
+}
+
+/* Patroni, say, who leaves our mark where it is. */
+static void finished_by_somebody_else(void)
+{
+    struct postmaster_facts *f = &c.pm.facts;
+    char path[300], sysid[24];
+    struct pgv_error err;
+
+    memcpy(sysid, f->sysid, sizeof(sysid));
+    mark_path(&c, path); /* which is asked of the open node */
+    pg_node_close(&c);
+    assert_true(pgv_file_replace(path, PGV_STR("bootstrap\n0 0\n4711\n"), 0600, &err));
+    pg_node_open(&c);
+    assert_int_equal(f->dir, PM_DIR_UNFINISHED);
+    assert_true(postmaster_published(&c.pm, sysid));
+    assert_false(postmaster_published(&c.pm, sysid));
+    assert_true(f->dir == PM_DIR_OK && f->alive && !marked(&c));
+    pg_look(&c);
+    assert_string_equal(f->sysid, sysid);
+    assert_int_equal(f->role, PGV_ROLE_PRIMARY);
+    /* a server runs on what was a copy */
+    pg_node_close(&c);
+    assert_true(pgv_file_replace(path, PGV_STR("clone\n0 0\n\n"), 0600, &err));
+    pg_node_open(&c);
+    assert_true(f->dir == PM_DIR_OK && f->alive && !marked(&c));
 }
 
 static void test_bootstrap__custom_script(void **state)
@@ -209,6 +236,7 @@ static void test_bootstrap__custom_script(void **state)
     pg_look(&c);
     assert_true(f->look_ok && !f->in_recovery);
     assert_string_not_equal(f->sysid, "");
+    finished_by_somebody_else();
     assert_int_equal(
         pg_job(&c, &(struct postmaster_job_args){ .job = PM_JOB_STOP, .mode = PM_STOP_IMMEDIATE }),
         PM_DONE);
