@@ -223,7 +223,8 @@ static void unanswered(struct pgarchive *j, const char *how)
 
     if (++j->tries < TRIES_MAX) {
         j->waiting = true;
-        (void)uv_timer_start(&j->deferred, ask_again, AGAIN_FIRST_MS << (2 * (j->tries - 1)), 0);
+        (void)uv_timer_start(&j->deferred, ask_again,
+                             (uint64_t)AGAIN_FIRST_MS << (2 * (j->tries - 1)), 0);
         return;
     }
     (void)snprintf(message, sizeof(message), "postgres does not tell whether WAL is archived: %s",
