@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -213,6 +214,39 @@ bool pgv_tree_remove(const char *path, struct pgv_error *err)
 bool pgv_file_exists(const char *path)
 {
     return access(path, F_OK) == 0;
+}
+
+static int64_t ns_of(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+bool pgv_file_stamp(const char *path, struct pgv_file_stamp *ret)
+{
+    struct stat st;
+
+    *ret = (struct pgv_file_stamp){ 0 };
+    if (stat(path, &st) != 0)
+        return false;
+    ret->dev = (uint64_t)st.st_dev;
+    ret->ino = (uint64_t)st.st_ino;
+    ret->size = (uint64_t)st.st_size;
+    ret->mtime_ns = ns_of(st.st_mtim);
+    ret->ctime_ns = ns_of(st.st_ctim);
+    return true;
+}
+
+bool pgv_file_stamp_same(const struct pgv_file_stamp *a, const struct pgv_file_stamp *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+           a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
+}
+
+bool pgv_file_stamp_settled(const struct pgv_file_stamp *s, int64_t settle_ns)
+{
+    struct timespec now;
+
+    return clock_gettime(CLOCK_REALTIME, &now) == 0 && ns_of(now) - s->ctime_ns >= settle_ns;
 }
 
 static bool make_one(const char *path, mode_t mode, struct pgv_error *err)

@@ -9,7 +9,6 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,21 +24,11 @@ static bool file_path(const struct postmaster_impl *im, char ret[PGCONF_PATH_BYT
     return true;
 }
 
-static bool stamp(const struct postmaster_impl *im, uint64_t *ret_ino, uint64_t *ret_mtime_ns,
-                  bool *ret_settled)
+static bool stamp(const struct postmaster_impl *im, struct pgv_file_stamp *ret)
 {
     char path[PGCONF_PATH_BYTES + 32];
-    struct timespec now;
-    struct stat st;
 
-    if (!file_path(im, path) || stat(path, &st) != 0 || clock_gettime(CLOCK_REALTIME, &now) != 0)
-        return false;
-    *ret_ino = (uint64_t)st.st_ino;
-    *ret_mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
-    *ret_settled =
-        (int64_t)(now.tv_sec - st.st_mtim.tv_sec) * 1000000000 + now.tv_nsec - st.st_mtim.tv_nsec >
-        SETTLE_NS;
-    return true;
+    return file_path(im, path) && pgv_file_stamp(path, ret);
 }
 
 /* The numbers of DBState. Source: PostgreSQL, src/include/catalog/pg_control.h: system identifier,
@@ -105,8 +94,8 @@ static void on_end(struct pgtool *t, int status)
 {
     struct postmaster_impl *im = t->data;
     struct pm_control c = { 0 };
-    uint64_t ino, mtime_ns;
-    bool settled, ok;
+    struct pgv_file_stamp now;
+    bool ok;
 
     im->ctl.busy = false;
     ok = pgtool_ok(status) && pm_control_parse(pgv_buf_view(&t->child.out), &c);
@@ -127,8 +116,8 @@ static void on_end(struct pgtool *t, int status)
     }
     pgtool_done(t);
     /* It changed while it was read, as when the server ended just then: who waits wants the end. */
-    if (ok && !im->closing && !im->pm->facts.alive && stamp(im, &ino, &mtime_ns, &settled) &&
-        (ino != im->ctl.ino || mtime_ns != im->ctl.mtime_ns) && run(im))
+    if (ok && !im->closing && !im->pm->facts.alive && stamp(im, &now) &&
+        !pgv_file_stamp_same(&now, &im->ctl.stamp) && run(im))
         return;
     pm_tell(im, &im->ctl.waiters);
 }
@@ -139,7 +128,8 @@ static bool run(struct postmaster_impl *im)
     const char *argv[] = { path, im->conf->data_dir, NULL };
     struct pgv_error err = { 0 };
 
-    (void)stamp(im, &im->ctl.ino, &im->ctl.mtime_ns, &im->ctl.settled);
+    (void)stamp(im, &im->ctl.stamp);
+    im->ctl.settled = pgv_file_stamp_settled(&im->ctl.stamp, SETTLE_NS);
     im->ctl.tool.data = im;
     if (!pgconf_bin(im->conf, "pg_controldata", path) ||
         !pgtool_start(&im->ctl.tool, im->loop, argv, NULL, TOOL_MS, on_end, &err)) {
@@ -153,8 +143,7 @@ static bool run(struct postmaster_impl *im)
 bool pm_control_ready(struct postmaster_impl *im, pm_next next)
 {
     const struct postmaster_facts *f = &im->pm->facts;
-    uint64_t ino = 0, mtime_ns = 0;
-    bool settled = false;
+    struct pgv_file_stamp now;
 
     if (im->ctl.busy) {
         pm_wait(&im->ctl.waiters, next);
@@ -164,15 +153,15 @@ bool pm_control_ready(struct postmaster_impl *im, pm_next next)
         return true;
     /* Contract pg §9.1: not while there is nothing to read, or somebody writes it. */
     if (f->dir != PM_DIR_OK || f->major_version == 0 || f->state == PGV_STATE_CREATING_REPLICA ||
-        !stamp(im, &ino, &mtime_ns, &settled)) {
+        !stamp(im, &now)) {
         im->ctl.known = false;
         if (im->control.ok || f->control_state != PM_CONTROL_UNKNOWN)
             take(im, &(struct pm_control){ 0 });
         return true;
     }
     /* Of a running server only what never changes is of interest. */
-    if (im->ctl.known && (f->alive || im->ctl.settled) && ino == im->ctl.ino &&
-        (f->alive || mtime_ns == im->ctl.mtime_ns))
+    if (im->ctl.known && (f->alive ? now.dev == im->ctl.stamp.dev && now.ino == im->ctl.stamp.ino
+                                   : im->ctl.settled && pgv_file_stamp_same(&now, &im->ctl.stamp)))
         return true;
     if (!run(im))
         return true;

@@ -54,6 +54,7 @@ bool pm_follow_write(struct postmaster_impl *im, const struct postmaster_node *n
     }
     pgrecovery_current_done(&im->follow.current);
     im->follow.current = (struct pgrecovery_current){ 0 };
+    im->follow.agreed = false;
     /* Only spares a query: without it the next comparison asks the server. */
     if (!pgrecovery_current_written(&im->follow.current, im->conf, &r, params, v, &ignored))
         im->follow.current.valid = false;
@@ -74,9 +75,40 @@ static void answer(struct postmaster_impl *im, enum postmaster_follow how)
     then(im, how);
 }
 
+/* A comparison is spared while all that it depends on tells by itself when it changes. */
+static bool may_agree(const struct postmaster_impl *im)
+{
+    return !pm_is_starting(im) && im->pm->facts.announced && im->dir_read_ms;
+}
+
+/* The last comparison found nothing to change. As long as the rows are not stale, and all else that
+ * it depends on is as it was, it would find the same again. */
+static bool still_agreed(const struct postmaster_impl *im)
+{
+    const struct pm_follow *fo = &im->follow;
+    const struct pm_receiver *now = &im->receiver, *then = &fo->agreed_on.receiver;
+
+    return fo->agreed && may_agree(im) && im->pm->facts.major_version == fo->agreed_on.version &&
+           pgv_file_stamp_same(&im->dir_stamp, &fo->agreed_on.dir) &&
+           strcmp(fo->node.name, fo->agreed_on.node.name) == 0 &&
+           strcmp(fo->node.conn_url, fo->agreed_on.node.conn_url) == 0 &&
+           now->present == then->present && strcmp(now->slot_name, then->slot_name) == 0 &&
+           strcmp(now->conninfo, then->conninfo) == 0;
+}
+
+static void note_agreed(struct postmaster_impl *im)
+{
+    im->follow.agreed = true;
+    im->follow.agreed_on.version = im->pm->facts.major_version;
+    im->follow.agreed_on.dir = im->dir_stamp;
+    im->follow.agreed_on.node = im->follow.node;
+    im->follow.agreed_on.receiver = im->receiver;
+}
+
 static void compare(struct postmaster_impl *im)
 {
     struct pm_follow *fo = &im->follow;
+    bool settled = pgrecovery_current_settled(&fo->current, PM_SETTLES_NS);
     const struct postmaster_facts *f = &im->pm->facts;
     struct pgrecovery_receiver receiver = {
         .present = im->receiver.present,
@@ -103,6 +135,8 @@ static void compare(struct postmaster_impl *im)
     if (diff.change)
         pgv_log(PGV_DEBUG, "pg", "recovery configuration differs what='%s' restart=%d", diff.reason,
                 diff.restart);
+    if (!diff.change && !diff.other_passfile && settled && may_agree(im))
+        note_agreed(im);
     answer(im, diff.restart ? PM_FOLLOW_RESTART : diff.change ? PM_FOLLOW_RELOAD : PM_FOLLOW_OK);
 }
 
@@ -168,18 +202,21 @@ static void begin(struct postmaster_impl *im)
     struct pm_follow *fo = &im->follow;
     const struct postmaster_facts *f = &im->pm->facts;
     int v = f->major_version;
-    bool only_postmaster = false;
+    bool starting = pm_is_starting(im) && v >= 120000, only_postmaster = false, fresh;
 
+    fresh = !starting && fo->current.valid &&
+            !pgrecovery_current_stale(&fo->current, im->conf, v, f->start_time_wall_us,
+                                      &only_postmaster);
+    if (fresh && still_agreed(im)) {
+        answer(im, PM_FOLLOW_OK);
+        return;
+    }
+    fo->agreed = false;
     if (!pgrecovery_exists(im->conf, v)) {
         answer(im, PM_FOLLOW_RESTART);
         return;
     }
-    if (pm_is_starting(im) && v >= 120000) {
-        compare(im);
-        return;
-    }
-    if (fo->current.valid && !pgrecovery_current_stale(&fo->current, im->conf, v,
-                                                       f->start_time_wall_us, &only_postmaster)) {
+    if (starting || fresh) {
         compare(im);
         return;
     }

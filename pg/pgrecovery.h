@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "base/file.h"
 #include "pg/pgfiles.h"
 
 /** Whom to follow. { 0 }: nobody, which keeps standby mode without a source. */
@@ -61,7 +62,10 @@ struct pgrecovery_current {
     /* private */
     struct pgv_arena arena;
     char passfile[PGCONF_PATH_BYTES];
-    int64_t stamps[4];
+    struct pgrecovery_stamps {
+        struct pgv_file_stamp conf, auto_conf, passfile;
+        int64_t postmaster;
+    } stamps;
 };
 void pgrecovery_current_done(struct pgrecovery_current *cur);
 
@@ -73,6 +77,9 @@ const char *pgrecovery_sql(int major_version);
 bool pgrecovery_current_stale(const struct pgrecovery_current *cur, const struct pgconf *c,
                               int major_version, int64_t postmaster_start,
                               bool *ret_only_postmaster);
+/** The password file that the rows name, if any, has kept still for @settle_ns: as long as they are
+ *  not stale, its content is what a comparison finds now. */
+bool pgrecovery_current_settled(const struct pgrecovery_current *cur, int64_t settle_ns);
 /** Take rows (copied). The stamps are those of now: call pgrecovery_current_stamp() before asking.
  */
 void pgrecovery_current_stamp(struct pgrecovery_current *cur, const struct pgconf *c,
@@ -94,7 +101,8 @@ struct pgrecovery_receiver {
 };
 struct pgrecovery_diff {
     bool change, restart;
-    char reason[128]; /* first parameter that differs, for the log; no values */
+    bool other_passfile; /* one was read that the rows do not name */
+    char reason[128];    /* first parameter that differs, for the log; no values */
 };
 /** Pure but for the signal and password files. @starting: the server does not answer yet.
  *  @announced: a start-type callback has fired. */

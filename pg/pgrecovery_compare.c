@@ -12,13 +12,10 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "base/banned.h"
 
 #define RECOVERY_CONF_BYTES_MAX (1u << 20)
-
-enum { STAMP_CONF, STAMP_AUTO_CONF, STAMP_PASSFILE, STAMP_POSTMASTER };
 
 /** Recovery parameters whose difference matters. Source: contract §14.6, step 2. */
 static const struct {
@@ -68,51 +65,56 @@ void pgrecovery_current_done(struct pgrecovery_current *cur)
     *cur = (struct pgrecovery_current){ 0 };
 }
 
-/** Modification time in nanoseconds; 0 when there is no such file. */
-static int64_t mtime_ns(const char *path)
+static void stamp_passfile(const struct pgrecovery_current *cur, struct pgv_file_stamp *ret)
 {
-    struct stat st;
-
-    if (path[0] == '\0' || stat(path, &st) != 0)
-        return 0;
-    return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    if (cur->passfile[0])
+        (void)pgv_file_stamp(cur->passfile, ret);
+    else
+        *ret = (struct pgv_file_stamp){ 0 };
 }
 
 static void take_stamps(const struct pgrecovery_current *cur, const struct pgconf *c,
-                        int major_version, int64_t postmaster_start, int64_t ret[4])
+                        int major_version, int64_t postmaster_start, struct pgrecovery_stamps *ret)
 {
     char path[PGCONF_PATH_BYTES];
 
+    *ret = (struct pgrecovery_stamps){ 0 };
     if (major_version >= 120000) {
-        ret[STAMP_CONF] = mtime_ns(c->conf_path);
-        ret[STAMP_AUTO_CONF] = mtime_ns(c->auto_conf_path);
-        ret[STAMP_POSTMASTER] = postmaster_start;
+        (void)pgv_file_stamp(c->conf_path, &ret->conf);
+        (void)pgv_file_stamp(c->auto_conf_path, &ret->auto_conf);
+        ret->postmaster = postmaster_start;
     } else {
         (void)snprintf(path, sizeof(path), "%s/recovery.conf", c->data_dir);
-        ret[STAMP_CONF] = mtime_ns(path);
-        ret[STAMP_AUTO_CONF] = 0;
-        ret[STAMP_POSTMASTER] = 0;
+        (void)pgv_file_stamp(path, &ret->conf);
     }
-    ret[STAMP_PASSFILE] = mtime_ns(cur->passfile);
+    stamp_passfile(cur, &ret->passfile);
 }
 
 bool pgrecovery_current_stale(const struct pgrecovery_current *cur, const struct pgconf *c,
                               int major_version, int64_t postmaster_start,
                               bool *ret_only_postmaster)
 {
-    int64_t now[4];
+    const struct pgrecovery_stamps *then = &cur->stamps;
+    struct pgrecovery_stamps now;
     bool files;
 
-    take_stamps(cur, c, major_version, postmaster_start, now);
-    files = !cur->valid || memcmp(now, cur->stamps, STAMP_POSTMASTER * sizeof(now[0])) != 0;
-    *ret_only_postmaster = !files && now[STAMP_POSTMASTER] != cur->stamps[STAMP_POSTMASTER];
+    take_stamps(cur, c, major_version, postmaster_start, &now);
+    files = !cur->valid || !pgv_file_stamp_same(&now.conf, &then->conf) ||
+            !pgv_file_stamp_same(&now.auto_conf, &then->auto_conf) ||
+            !pgv_file_stamp_same(&now.passfile, &then->passfile);
+    *ret_only_postmaster = !files && now.postmaster != then->postmaster;
     return files || *ret_only_postmaster;
+}
+
+bool pgrecovery_current_settled(const struct pgrecovery_current *cur, int64_t settle_ns)
+{
+    return !cur->passfile[0] || pgv_file_stamp_settled(&cur->stamps.passfile, settle_ns);
 }
 
 void pgrecovery_current_stamp(struct pgrecovery_current *cur, const struct pgconf *c,
                               int major_version, int64_t postmaster_start)
 {
-    take_stamps(cur, c, major_version, postmaster_start, cur->stamps);
+    take_stamps(cur, c, major_version, postmaster_start, &cur->stamps);
 }
 
 /** Remember which password file the conninfo names, so that its change is noticed. */
@@ -129,7 +131,7 @@ static void note_passfile(struct pgrecovery_current *cur)
             !pgv_copyz(cur->passfile, sizeof(cur->passfile), d.v[PGDSN_PASSFILE]))
             cur->passfile[0] = '\0';
     }
-    cur->stamps[STAMP_PASSFILE] = mtime_ns(cur->passfile);
+    stamp_passfile(cur, &cur->stamps.passfile);
 }
 
 static bool no_memory(struct pgrecovery_current *cur, struct pgv_error *err)
@@ -464,6 +466,9 @@ void pgrecovery_compare(const struct pgconf *c, const struct pgfiles_env *env,
                 break;
             }
             same = same_conninfo(wanted, &dsn, empty, version);
+            diff.other_passfile = wanted->conninfo.v[PGDSN_PASSWORD] && !dsn.v[PGDSN_PASSWORD] &&
+                                  dsn.v[PGDSN_PASSFILE] &&
+                                  strcmp(dsn.v[PGDSN_PASSFILE], cur->passfile) != 0;
         } else {
             same = row_same(row, wanted, receiver, starting);
         }

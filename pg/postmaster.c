@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -255,38 +254,22 @@ void pm_set_pending(struct postmaster_impl *im, const struct postmaster_pending 
 /** What the directory's times cannot tell, such as a version file that was written over, is found
  *  this much later. */
 #define DIR_BELIEVED_MS 60000
-/** An entry that comes or goes within the same tick of the file system's clock leaves no new time.
- */
-#define DIR_SETTLES_NS 1000000000
-
-static int64_t ns_of(struct timespec t)
-{
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static void stamp_dir(struct postmaster_impl *im)
 {
-    struct timespec now;
-    struct stat st;
-
-    im->dir_stamp.read_ms = 0;
-    if (stat(im->conf->data_dir, &st) != 0 || clock_gettime(CLOCK_REALTIME, &now) != 0 ||
-        ns_of(now) - ns_of(st.st_ctim) < DIR_SETTLES_NS)
-        return;
-    im->dir_stamp.dev = (uint64_t)st.st_dev;
-    im->dir_stamp.ino = (uint64_t)st.st_ino;
-    im->dir_stamp.ctime_ns = ns_of(st.st_ctim);
-    im->dir_stamp.read_ms = pgv_clock_ms();
+    im->dir_read_ms = 0;
+    if (pgv_file_stamp(im->conf->data_dir, &im->dir_stamp) &&
+        pgv_file_stamp_settled(&im->dir_stamp, PM_SETTLES_NS))
+        im->dir_read_ms = pgv_clock_ms();
 }
 
 void pm_read_dir_again(struct postmaster_impl *im)
 {
-    struct stat st;
+    struct pgv_file_stamp now;
 
-    if (im->pm->facts.dir != PM_DIR_OK || !im->dir_stamp.read_ms ||
-        pgv_clock_ms() - im->dir_stamp.read_ms >= DIR_BELIEVED_MS ||
-        stat(im->conf->data_dir, &st) != 0 || (uint64_t)st.st_dev != im->dir_stamp.dev ||
-        (uint64_t)st.st_ino != im->dir_stamp.ino || ns_of(st.st_ctim) != im->dir_stamp.ctime_ns)
+    if (im->pm->facts.dir != PM_DIR_OK || !im->dir_read_ms ||
+        pgv_clock_ms() - im->dir_read_ms >= DIR_BELIEVED_MS ||
+        !pgv_file_stamp(im->conf->data_dir, &now) || !pgv_file_stamp_same(&now, &im->dir_stamp))
         pm_read_dir(im);
 }
 
@@ -304,7 +287,7 @@ void pm_read_dir(struct postmaster_impl *im)
         /* The kernel wants a descriptor before it looks for the name, so this comes before any word
          * on whether the directory is there. */
         pgv_log(PGV_WARNING, "pg", "cannot look into the data directory now: %s", why);
-        im->dir_stamp.read_ms = 0;
+        im->dir_read_ms = 0;
         return; /* what was known stands */
     }
     f->dir = dir;
@@ -431,7 +414,7 @@ void pm_on_accepting(struct postmaster_impl *im)
     pm_set_state(im, PGV_STATE_RUNNING);
     pm_find_version(im);
     /* What the control file says of the settings is of this start now. */
-    im->ctl.ino = 0;
+    im->ctl.stamp = (struct pgv_file_stamp){ 0 };
     (void)pm_control_ready(im, control_is_known);
     pm_changed(im);
     if (!im->custom_bootstrap) {

@@ -25,6 +25,7 @@
  */
 #pragma once
 
+#include "base/file.h"
 #include "pg/control.h"
 #include "pg/pgboot.h"
 #include "pg/pgclone.h"
@@ -43,6 +44,9 @@ struct postmaster_impl;
 typedef void (*pm_next)(struct postmaster_impl *im);
 
 #define PM_SQL_BYTES 3072
+/** A file, or a directory's entries, that changed so recently may change again without a new time:
+ *  the clocks of file systems tick in as much as a second. */
+#define PM_SETTLES_NS 1000000000
 #define PM_WAITERS_MAX 8
 /** Who waits for the same answer; each once. */
 struct pm_waiters {
@@ -151,8 +155,24 @@ struct pm_promote {
     struct pgsql_query query;
 };
 
+/** What the last monitoring query said of the wal receiver. */
+struct pm_receiver {
+    bool present;
+    uint32_t timeline; /* 0: unknown */
+    char slot_name[PGV_SLOT_NAME_BYTES];
+    char conninfo[2048];
+    char state[24];
+};
+
 struct pm_follow {
     bool active; /* a comparison runs */
+    bool agreed; /* the last one found nothing to change, by agreed_on and what is in files */
+    struct {
+        int version;
+        struct pgv_file_stamp dir; /* for standby.signal */
+        struct postmaster_node node;
+        struct pm_receiver receiver;
+    } agreed_on;
     bool was_valid, only_postmaster;
     struct postmaster_node node;
     struct pgsql_query query;
@@ -199,15 +219,6 @@ struct pm_look {
     bool active, query_done, control_done, prepare_done, retried;
     struct pgsql_query query, identify;
     void (*cb)(struct postmaster *pm);
-};
-
-/** What the last monitoring query said of the wal receiver. */
-struct pm_receiver {
-    bool present;
-    uint32_t timeline; /* 0: unknown */
-    char slot_name[PGV_SLOT_NAME_BYTES];
-    char conninfo[2048];
-    char state[24];
 };
 
 /** How long an answer serves those who ask after it. */
@@ -268,11 +279,8 @@ struct postmaster_impl {
     struct pgslots_ignore ignore[PGSLOTS_IGNORE_MAX];
     struct pgconf_address addr;
     char data_dir_real[PATH_MAX];
-    struct { /* the data directory as it was when its entries were last read */
-        uint64_t dev, ino;
-        int64_t ctime_ns;
-        uint64_t read_ms; /* 0: the next change may not show in its time */
-    } dir_stamp;
+    struct pgv_file_stamp dir_stamp; /* of the data directory when its entries were last read */
+    uint64_t dir_read_ms;            /* 0: the next change may not show in its stamp */
     char postgres_path[PGCONF_PATH_BYTES];
     struct pgv_arena params_arena, recovery_arena;
     struct pgv_value *params;          /* server parameters as last written or loaded; or NULL */
@@ -284,9 +292,9 @@ struct postmaster_impl {
         bool busy;
         struct pgtool tool;
         struct pm_waiters waiters;
-        uint64_t ino, mtime_ns; /* of the file when reading began */
-        bool settled;           /* it was old enough for its time to tell the next change */
-        bool known;             /* read since then */
+        struct pgv_file_stamp stamp; /* of the file when reading began */
+        bool settled;                /* it was old enough to tell the next change */
+        bool known;                  /* read since then */
     } ctl;
     struct {
         bool busy, done;
@@ -294,7 +302,7 @@ struct postmaster_impl {
         struct pgguc_query guc;
         struct pgguc_names names;
         struct pm_waiters waiters;
-        uint64_t ino, mtime_ns;
+        struct pgv_file_stamp stamp;
         uint64_t again_ms;  /* not all was told: ask once more then; 0: it was */
         int binary_version; /* 150008; 0 unknown */
         bool rewind_works;

@@ -11,24 +11,12 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/banned.h"
 
 #define TOOL_MS 10000
 #define AGAIN_MS 10000
-
-static bool stamp(const struct postmaster_impl *im, uint64_t *ret_ino, uint64_t *ret_mtime_ns)
-{
-    struct stat st;
-
-    if (stat(im->postgres_path, &st) != 0)
-        return false; /* found through PATH: asked once */
-    *ret_ino = (uint64_t)st.st_ino;
-    *ret_mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
-    return true;
-}
 
 static void finish(struct postmaster_impl *im)
 {
@@ -119,18 +107,17 @@ bool pm_prepared(struct postmaster_impl *im, pm_next next)
 {
     const char *argv[] = { im->postgres_path, "--version", NULL };
     struct pgv_error err = { 0 };
-    uint64_t ino = 0, mtime_ns = 0;
+    struct pgv_file_stamp now;
 
     if (!im->prep.busy) {
-        (void)stamp(im, &ino, &mtime_ns);
-        if (im->prep.done && ino == im->prep.ino && mtime_ns == im->prep.mtime_ns &&
+        (void)pgv_file_stamp(im->postgres_path, &now); /* of PATH: has none, and is asked once */
+        if (im->prep.done && pgv_file_stamp_same(&now, &im->prep.stamp) &&
             (!im->prep.again_ms || pgv_clock_ms() < im->prep.again_ms))
             return true;
         if (im->closing)
             return true;
         im->prep.again_ms = 0;
-        im->prep.ino = ino;
-        im->prep.mtime_ns = mtime_ns;
+        im->prep.stamp = now;
         im->prep.tool.data = im;
         if (!pgtool_start(&im->prep.tool, im->loop, argv, NULL, TOOL_MS, on_version, &err)) {
             pgv_log(PGV_WARNING, "pg", "cannot tell the version of the server binary: %s", err.msg);

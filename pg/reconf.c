@@ -415,6 +415,7 @@ void pm_reconf_begin(struct postmaster_impl *im, struct pgconf *conf, bool sighu
     }
     r->old = im->conf;
     im->conf = conf;
+    im->follow.agreed = false; /* that was with the old */
     if (conf->krbsrvname)
         (void)setenv("PGKRBSRVNAME", conf->krbsrvname, 1);
     if (pgconf_bin(conf, "postgres", path) && strcmp(path, im->postgres_path) != 0) {

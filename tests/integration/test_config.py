@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: PostgreSQL
 """Configuration that changes while everything runs: the cluster's in the store, the node's file."""
 
+import os
+import signal
+import time
+
 import pytest
 
-from lib.wait import holds_for, wait_for
+from lib.node import REPLICATOR_PASSWORD
+from lib.wait import holds_for, patience, wait_for
 
 
 @pytest.fixture(scope="class")
@@ -143,6 +148,57 @@ class TestDynamic:
         assert leader.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'kept'")
         cluster.patch({"ignore_slots": None})
         wait_for(lambda: not leader.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'kept'"), 30, "dropped, too")
+
+
+class TestBehindTheAgentsBack:
+    """What others change on a standby is seen in the next cycle, of 2 s here, for however long
+    nothing had changed before."""
+
+    @pytest.fixture
+    def standby(self, cluster):
+        cluster.wait_healthy(60)
+        node = cluster.replicas()[0]
+        files = [os.path.join(node.data_dir, name) for name in ("", "postgresql.conf", "postgresql.auto.conf")]
+        files.append(node.config["postgresql"]["pgpass"])
+        wait_for(lambda: time.time() - max(os.stat(file).st_ctime for file in files) > 6, 30, "cycles without a change")
+        yield node
+        cluster.wait_healthy(60)
+
+    @pytest.mark.parametrize("disguised", (False, True))
+    def test_password_file(self, standby, kind, disguised):
+        if disguised and kind == "patroni":
+            pytest.skip("goes by the time of the last change")
+        path = standby.config["postgresql"]["pgpass"]
+        before = os.stat(path)
+        with open(path, "r+", encoding="utf-8") as file:
+            right = file.read()
+            file.seek(0)
+            file.write(right.replace(REPLICATOR_PASSWORD, REPLICATOR_PASSWORD[::-1]))
+        if disguised:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+        def is_right():
+            with open(path, encoding="utf-8") as file:
+                return file.read() == right
+        assert not is_right()
+        wait_for(is_right, 6 * patience(), "the right password")
+
+    def test_upstream(self, standby):
+        if standby.value("SELECT current_setting('server_version_num')::int") < 130000:
+            pytest.skip("primary_conninfo cannot be reloaded")
+        right = setting(standby, "primary_conninfo")
+        with open(os.path.join(standby.data_dir, "postgresql.conf"), "a", encoding="utf-8") as file:
+            file.write("\nprimary_conninfo = 'host=127.0.0.1 port=1'\n")
+        os.kill(standby.postmaster_pid(), signal.SIGHUP)
+        wait_for(lambda: setting(standby, "primary_conninfo") != right, 5 * patience(), "the wrong one")
+        wait_for(lambda: setting(standby, "primary_conninfo") == right, 8 * patience(), "the right one")
+
+    def test_signal_file(self, standby):
+        if standby.value("SELECT current_setting('server_version_num')::int") < 120000:
+            pytest.skip("it is recovery.conf")
+        path = os.path.join(standby.data_dir, "standby.signal")
+        os.unlink(path)
+        wait_for(lambda: os.path.exists(path), 10 * patience(), "standby.signal")
 
 
 class TestEditConfig:

@@ -270,6 +270,30 @@ static void test_dir_sync__folders_only(void **state)
     assert_int_equal(err.sys, ENOENT);
 }
 
+static void test_file_stamp__tells_states_apart(void **state)
+{
+    struct pgv_file_stamp first, now, none = { 0 };
+
+    (void)state;
+    assert_false(pgv_file_stamp(in_dir("f"), &now));
+    assert_true(pgv_file_stamp_same(&now, &none));
+    put("f", "one");
+    assert_true(pgv_file_stamp(in_dir("f"), &first));
+    assert_true(pgv_file_stamp(in_dir("f"), &now));
+    assert_true(pgv_file_stamp_same(&now, &first));
+    assert_false(pgv_file_stamp_settled(&now, INT64_C(3600000000000)));
+    assert_true(pgv_file_stamp_settled(&now, 0));
+    now.ctime_ns -= INT64_C(3600000000000);
+    assert_true(pgv_file_stamp_settled(&now, INT64_C(3600000000000)));
+    put("f", "two"); /* another file in its place */
+    assert_true(pgv_file_stamp(in_dir("f"), &now));
+    assert_false(pgv_file_stamp_same(&now, &first));
+    assert_int_equal(truncate(in_dir("f"), 1), 0);
+    first = now;
+    assert_true(pgv_file_stamp(in_dir("f"), &now));
+    assert_false(pgv_file_stamp_same(&now, &first));
+}
+
 #define file_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -287,6 +311,7 @@ int main(void)
         file_test(test_tree_remove__takes_all_but_follows_nothing),
         file_test(test_tree_remove__depth_has_a_limit),
         file_test(test_dir_sync__folders_only),
+        file_test(test_file_stamp__tells_states_apart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

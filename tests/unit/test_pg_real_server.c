@@ -254,13 +254,16 @@ static void test_look__sees_a_primary(void **state)
     assert_true(f->rewind_possible); /* wal_log_hints is on by default */
 }
 
-static void look_after(unsigned ms)
+/** Longer than file systems may take to tell one change from the next. */
+#define SETTLED_MS (PM_SETTLES_NS / 1000000 + 100)
+
+static void look_after(struct pg_node *n, unsigned ms)
 {
     uint64_t at_ms = pgv_clock_ms() + ms;
 
     while (pgv_clock_ms() < at_ms)
         usleep(10000);
-    pg_look(&primary);
+    pg_look(n);
 }
 
 /* The directory is read again only when its times have changed. */
@@ -273,18 +276,18 @@ static void test_look__sees_what_comes_and_goes_in_the_directory(void **state)
     NEED_POSTGRES();
     (void)snprintf(label, sizeof(label), "%s/backup_label", primary.data_dir);
     for (unsigned settled = 0; settled < 2; settled++) {
-        look_after(settled ? 1100 : 0);
+        look_after(&primary, settled ? SETTLED_MS : 0);
         assert_false(f->backup_label);
         assert_true((file = fopen(label, "w")) != NULL);
         assert_int_equal(fclose(file), 0);
         pg_look(&primary);
         assert_true(f->backup_label);
-        look_after(settled ? 1100 : 0);
+        look_after(&primary, settled ? SETTLED_MS : 0);
         assert_int_equal(unlink(label), 0);
         pg_look(&primary);
         assert_false(f->backup_label);
     }
-    look_after(1100);
+    look_after(&primary, SETTLED_MS);
     assert_int_equal(chmod(primary.data_dir, 0), 0);
     pg_look(&primary);
     assert_int_equal(f->dir, geteuid() == 0 ? PM_DIR_OK : PM_DIR_UNREADABLE);
@@ -728,6 +731,91 @@ static void test_check_follow__knows_what_changed(void **state)
     assert_int_equal(ask_follow(&standby, &node), reload);
 }
 
+static void append(const struct pg_node *n, const char *name, const char *text)
+{
+    char path[300];
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", n->data_dir, name);
+    assert_true((file = fopen(path, "a")) != NULL);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static struct postmaster_node upstream;
+
+static bool is_to_reload(struct pg_node *n)
+{
+    pg_look(n);
+    return ask_follow(n, &upstream) == PM_FOLLOW_RELOAD;
+}
+
+static bool is_configured(struct pg_node *n)
+{
+    return !n->pm.impl->reconf.active;
+}
+
+/* A comparison is spared as long as nothing has changed, whoever might have changed it. */
+static void test_check_follow__sees_what_others_change(void **state)
+{
+    const struct pm_follow *follow = &standby.pm.impl->follow;
+    char path[300], extra[512];
+    struct pgv_error err;
+
+    NEED_POSTGRES();
+    if (standby.pm.facts.major_version < 130000) /* the file is another one; a change restarts */
+        skip();
+    upstream = node_of(&primary);
+    (void)snprintf(path, sizeof(path), "%s/standby.signal", standby.data_dir);
+    for (unsigned i = 0; i < 2; i++) {
+        look_after(&standby, SETTLED_MS);
+        assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_OK);
+        assert_true(follow->agreed);
+        assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_OK);
+        assert_int_equal(unlink(path), 0);
+        pg_look(&standby);
+        assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_RESTART);
+        append(&standby, "standby.signal", "");
+        pg_look(&standby);
+        assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_OK);
+        assert_false(follow->agreed); /* it may go again, unseen */
+        assert_int_equal(unlink(path), 0);
+        pg_look(&standby);
+        assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_RESTART);
+        append(&standby, "standby.signal", "");
+    }
+
+    look_after(&standby, SETTLED_MS);
+    assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_OK);
+    assert_true(follow->agreed);
+    append(&standby, "postgresql.conf", "\nprimary_slot_name = 'another'\n");
+    assert_int_equal(kill(standby.pm.facts.pid, SIGHUP), 0);
+    pg_until(is_to_reload, &standby, "the other slot");
+    assert_int_equal(pg_job(&standby, &(struct postmaster_job_args){ .job = PM_JOB_FOLLOW,
+                                                                     .role = PGV_ROLE_REPLICA,
+                                                                     .node = upstream }),
+                     PM_DONE);
+    pg_until(is_streaming, &standby, "streaming");
+
+    look_after(&standby, SETTLED_MS);
+    assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_OK);
+    assert_true(follow->agreed);
+    (void)snprintf(extra, sizeof(extra),
+                   "use_slots: false\nparameters: {unix_socket_directories: %s,"
+                   " shared_buffers: 16MB, max_connections: 30}\n",
+                   pg_site_dir());
+    pg_node_configure(&standby, extra);
+    if (!postmaster_reconfigure(&standby.pm, &standby.config, false, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_RELOAD);
+    pg_until(is_configured, &standby, "the new configuration");
+    pg_node_configure(&standby, NULL);
+    if (!postmaster_reconfigure(&standby.pm, &standby.config, false, &err))
+        fail_msg("%s", err.msg);
+    pg_until(is_configured, &standby, "the old configuration");
+    assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_OK);
+}
+
 static void test_follow__nobody_and_back_again(void **state)
 {
     struct postmaster_job_args args = { .job = PM_JOB_FOLLOW, .role = PGV_ROLE_REPLICA };
@@ -1123,6 +1211,7 @@ int main(void)
         cmocka_unit_test(test_checkpoint__tells),
         cmocka_unit_test(test_standby__is_cloned_and_streams),
         cmocka_unit_test(test_check_follow__knows_what_changed),
+        cmocka_unit_test(test_check_follow__sees_what_others_change),
         cmocka_unit_test(test_follow__nobody_and_back_again),
         cmocka_unit_test(test_restart__keeps_a_standby_one),
         cmocka_unit_test(test_attach__a_standby_keeps_its_source),

@@ -13,9 +13,11 @@
 #include "base/file.h"
 #include "pg/pgrecovery.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct pgv_arena arena;
@@ -509,6 +511,13 @@ static void test_compare__the_receiver_knows_better(void **state)
     receiver = (struct pgrecovery_receiver){ 0 };
     assert_false(compare(c, 150000, &r, &cur, &receiver).change);
 
+    /* it runs with a password file that the parameter does not name */
+    receiver = (struct pgrecovery_receiver){ .present = true, .slot_name = "n_1" };
+    receiver.conninfo = conninfo;
+    assert_false(compare(c, 150000, &r, &cur, &receiver).other_passfile);
+    *strstr(conninfo, "/pgpass") = '_';
+    assert_true(compare(c, 150000, &r, &cur, &receiver).other_passfile);
+
     /* somebody has rewritten the password file */
     put("pgpass", "10.0.0.2:5432:*:rep:other\n");
     assert_true(compare(c, 150000, &r, &cur, NULL).change);
@@ -538,6 +547,37 @@ static void test_current__stale_when_files_change(void **state)
     pgrecovery_current_stamp(&cur, c, 150000, 1);
     assert_false(pgrecovery_current_stale(&cur, c, 150000, 1, &only_postmaster));
     put("pgpass", "x");
+    assert_true(pgrecovery_current_stale(&cur, c, 150000, 1, &only_postmaster));
+    pgrecovery_current_done(&cur);
+}
+
+/* The same length, and the times that it had before. */
+static void test_current__a_disguised_change_of_the_password_file_is_seen(void **state)
+{
+    struct pgrecovery_current cur = { 0 };
+    struct pgconf *c = conf("");
+    struct pgrecovery r = build(c, 150000, &leader);
+    struct pgv_value *params = written(c, 150000, &r);
+    bool only_postmaster;
+    struct stat st, now;
+    char path[300];
+    FILE *file;
+
+    (void)state;
+    (void)snprintf(path, sizeof(path), "%s/pgpass", dir);
+    assert_true(pgrecovery_current_written(&cur, c, &r, params, 150000, NULL));
+    pgrecovery_current_stamp(&cur, c, 150000, 1);
+    assert_false(pgrecovery_current_settled(&cur, INT64_MAX / 2));
+    assert_true(pgrecovery_current_settled(&cur, 0));
+    assert_int_equal(stat(path, &st), 0);
+    do { /* until the file system's clock has ticked */
+        assert_true((file = fopen(path, "r+")) != NULL);
+        assert_int_equal(fputc('9', file), '9');
+        assert_int_equal(fclose(file), 0);
+        assert_int_equal(stat(path, &now), 0);
+    } while (now.st_ctim.tv_nsec == st.st_ctim.tv_nsec);
+    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]){ st.st_atim, st.st_mtim }, 0),
+                     0);
     assert_true(pgrecovery_current_stale(&cur, c, 150000, 1, &only_postmaster));
     pgrecovery_current_done(&cur);
 }
@@ -608,6 +648,7 @@ int main(void)
         T(test_compare__foreign_files_are_left_alone),
         T(test_compare__the_receiver_knows_better),
         T(test_current__stale_when_files_change),
+        T(test_current__a_disguised_change_of_the_password_file_is_seen),
         T(test_current_parse__quoting),
     };
 
