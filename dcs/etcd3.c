@@ -299,7 +299,11 @@ static void set_tcp(struct etcd3 *e)
         .keepcnt = 3,
     };
 
-    e->http.tcp = e->lease_http.tcp = e->watch_http.tcp = tcp;
+    e->http.tcp = e->lease_http.tcp = tcp;
+    e->watch_http.tcp = (struct httpc_tcp_options){ .user_timeout_ms = ETCD3_STREAM_PATH_MS,
+                                                    .keepidle_s = ETCD3_STREAM_IDLE_S,
+                                                    .keepintvl_s = 1,
+                                                    .keepcnt = 3 };
 }
 
 static void etcd3_set_times(struct dcs *dcs)

@@ -29,6 +29,8 @@
 #define ETCD3_HEDGE_MS 1000             /* a node silent for so long gets company */
 #define ETCD3_SICK_MS 15000             /* a node that failed is asked last for so long */
 #define ETCD3_EXPECT_MS 1000            /* the watch must tell within so long what others know */
+#define ETCD3_STREAM_IDLE_S 5           /* the kernel probes a silent stream's path after it … */
+#define ETCD3_STREAM_PATH_MS 8000       /* … and gives the path up after so long without a word */
 #define ETCD3_VIEW_BYTES_MAX (4u << 20) /* of keys and values under the prefix */
 #define ETCD3_KEYS_MAX 4096
 #define ETCD3_ANSWER_BYTES_MAX (24u << 20) /* of an answer once parsed */
@@ -283,8 +285,9 @@ struct etcd3_watch {
     uint64_t expect_since_ms; /* 0: nothing is missing */
     uint64_t floor_rev;       /* the store's revision when the last probe went out */
     uint64_t heard_ms, began_ms, pause_ms;
-    uint64_t proved_ms; /* when an answer to a leader last told that nothing is missing */
+    uint64_t proved_ms; /* when one who asks in each cycle was last told that nothing is missing */
     uint64_t due_ms;    /* when to look again */
+    bool probe_with_cycle;
 };
 
 void etcd3_watch_init(struct etcd3 *e);
@@ -296,6 +299,10 @@ void etcd3_watch_wake(struct etcd3 *e, uint64_t now_ms);
 void etcd3_watch_expect(struct etcd3 *e, uint64_t revision);
 /** An answer tells of @revision: when the stream has delivered up to it, its silence is right. */
 void etcd3_watch_heard(struct etcd3 *e, uint64_t revision);
+/** A question about the lease has gone out. Where others write to the store, its answer will not
+ *  tell that nothing is missing: the probe that is due before the next one goes with it, so that
+ *  we wake for both at once. */
+void etcd3_watch_asked(struct etcd3 *e);
 /** The node failed somebody: the stream is cut. It was silent: it is asked what it knows. */
 void etcd3_watch_node_failed(struct etcd3 *e, unsigned node);
 void etcd3_watch_node_silent(struct etcd3 *e, unsigned node);
@@ -387,7 +394,6 @@ struct etcd3 {
     uint64_t view_retry_ms;
 
     struct etcd3_lease lease;
-    uint64_t led_ms; /* when the leader key was last proven ours; 0: never */
     struct etcd3_watch watch;
     struct pgv_buf touched;                /* the member document as last written … */
     char touched_lease[DCS_VERSION_BYTES]; /* … and under which lease; empty: not yet */

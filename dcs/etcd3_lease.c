@@ -60,6 +60,7 @@ static void keepalive(struct etcd3_op *op)
     op->call.stream = true;
     op->call.client = &e->lease_http;
     etcd3_call_start(&op->call);
+    etcd3_watch_asked(e);
 }
 
 static void ready(struct etcd3_op *op)

@@ -395,7 +395,6 @@ static const struct pgv_value *first_response(const struct pgv_value *body, cons
 static void leader_is_ours(struct etcd3_op *op)
 {
     op->req->sent_ms = op->proven_ms;
-    op->e->led_ms = pgv_clock_ms();
     etcd3_op_finish(op);
 }
 

@@ -14,7 +14,8 @@
  *   - after PROBE_MS of silence, unless an answer shows meanwhile that the store has not moved on,
  *     the stream's own node is asked for what changed since: it must answer in PROBE_DEADLINE_MS,
  *     know the revisions that others knew at the last probe, and whatever it tells must then arrive
- *     on the stream;
+ *     on the stream. Who asks for its lease in each cycle asks then, see silence_ms();
+ *   - the kernel probes the stream's path, which wakes nobody (ETCD3_STREAM_…);
  *   - the stream is asked for with 'hasleader', so that a member without a leader ends it;
  *   - when any request is failed by the stream's node, the stream is cut at once; when it is left
  *     waiting, the probe is due at once.
@@ -29,8 +30,8 @@
 #define TEXT_BYTES_MAX (8u << 20) /* of one document of the stream */
 #define CONNECT_MS 3000           /* until the stream is established */
 #define PROBE_MS 5000
-#define PROBE_LEADER_MS 11000 /* at most, see silence_ms() */
-#define RENEWAL_SLACK_MS 1000
+#define PROBE_CYCLE_MS 11000 /* at most, see silence_ms() */
+#define CYCLE_SLACK_MS 1000
 #define PROBE_DEADLINE_MS 2000
 #define PAUSE_FIRST_MS 50
 #define PAUSE_MAX_MS 2000
@@ -152,17 +153,27 @@ void etcd3_watch_expect(struct etcd3 *e, uint64_t revision)
 }
 
 /*
- * How long silence is believed. Where a leader's renewal tells in each cycle that nothing is
- * missing, there is nothing to ask in between. In a store that others write to, too, it never tells
- * that.
+ * How long silence is believed. Who asks for its lease in each cycle learns then that nothing is
+ * missing, and asks no more in between: as long as a watch that dies together with the leader is
+ * found out before that one's lease can end.
  */
 static uint64_t silence_ms(const struct etcd3 *e, uint64_t now_ms)
 {
-    uint64_t cycle_ms = e->dcs->config.loop_wait_ms + RENEWAL_SLACK_MS;
+    const struct dcs_config *c = &e->dcs->config;
+    uint64_t cycle_ms = c->loop_wait_ms + CYCLE_SLACK_MS;
 
     if (!e->watch.proved_ms || now_ms - e->watch.proved_ms > cycle_ms || cycle_ms < PROBE_MS)
         return PROBE_MS;
-    return cycle_ms < PROBE_LEADER_MS ? cycle_ms : PROBE_LEADER_MS;
+    if (cycle_ms > PROBE_CYCLE_MS)
+        cycle_ms = PROBE_CYCLE_MS;
+    return cycle_ms + PROBE_DEADLINE_MS + c->loop_wait_ms > c->ttl_ms ? PROBE_MS : cycle_ms;
+}
+
+/* The lease was asked for in the last cycle already. */
+static bool asks_each_cycle(const struct etcd3 *e, uint64_t now_ms)
+{
+    return e->lease.proven_ms &&
+           now_ms - e->lease.proven_ms <= e->dcs->config.loop_wait_ms + CYCLE_SLACK_MS;
 }
 
 void etcd3_watch_heard(struct etcd3 *e, uint64_t revision)
@@ -173,7 +184,7 @@ void etcd3_watch_heard(struct etcd3 *e, uint64_t revision)
     if (w->state != ETCD3_WATCH_LIVE || w->due_ms == UINT64_MAX || w->expect_since_ms ||
         revision != w->rev || revision != e->revision_seen || w->due_ms <= now_ms)
         return;
-    if (e->led_ms && now_ms - e->led_ms <= e->dcs->config.loop_wait_ms + RENEWAL_SLACK_MS)
+    if (asks_each_cycle(e, now_ms))
         w->proved_ms = now_ms;
     w->due_ms = now_ms + silence_ms(e, now_ms);
 }
@@ -430,6 +441,7 @@ static void begin_probe(struct etcd3 *e)
         w->due_ms = pgv_clock_ms() + 100;
         return;
     }
+    w->probe_with_cycle = false;
     b = etcd3_call_body(&w->probe);
     write_range(e, b);
     pgv_buf_printf(b, ",\"serializable\":true,\"keys_only\":true,\"min_mod_revision\":\"%llu\"}",
@@ -441,12 +453,24 @@ static void begin_probe(struct etcd3 *e)
     etcd3_call_start(&w->probe);
 }
 
+void etcd3_watch_asked(struct etcd3 *e)
+{
+    struct etcd3_watch *w = &e->watch;
+    uint64_t now_ms = pgv_clock_ms();
+
+    if (w->state != ETCD3_WATCH_LIVE || e->revision_seen <= w->rev ||
+        w->due_ms > now_ms + e->dcs->config.loop_wait_ms || !etcd3_call_idle(&w->probe))
+        return;
+    begin_probe(e);
+    w->probe_with_cycle = asks_each_cycle(e, now_ms);
+}
+
 static void on_probe(struct etcd3_call *c, const struct pgv_error *err)
 {
     struct etcd3 *e = c->e;
     struct etcd3_watch *w = &e->watch;
     const struct pgv_value *kvs = pgv_get(c->answer.body, "kvs");
-    uint64_t now_ms;
+    uint64_t now_ms = pgv_clock_ms();
 
     if (err) {
         etcd3_node_failed(e, w->node, w->serial, err->msg); /* which cuts the stream */
@@ -464,7 +488,8 @@ static void on_probe(struct etcd3_call *c, const struct pgv_error *err)
     if (etcd3_u64(pgv_get(c->answer.body, "count")) != e->cache.n_live &&
         c->answer.revision >= e->cache.complete_rev)
         etcd3_watch_expect(e, w->rev + 1);
-    now_ms = pgv_clock_ms();
+    if (w->probe_with_cycle)
+        w->proved_ms = now_ms;
     w->due_ms = now_ms + silence_ms(e, now_ms);
     etcd3_arm(e);
 }

@@ -6,6 +6,11 @@
 #include "dcs_support.h"
 
 #include "base/clock.h"
+#include "dcs/etcd3.h"
+#include "http/httpc_private.h"
+
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #define ETCD_VIEW_BYTES (4u << 20) /* what a view may be made of */
 
@@ -160,28 +165,73 @@ static bool probed(void *data)
     return fake_count(-1, "/kv/range", "\"serializable\":true") > 0;
 }
 
-static void test_watch__silence_is_right_while_the_store_stands_still(void **state)
+/* A member whose key the stream has told, and that asks for its lease when it is half a cycle old.
+ */
+static void open_member(uint64_t ttl_ms)
 {
-    client_open(&c, "n1", fakes_open(1, NULL), true, 20000);
-    dcs_set_times(&c.dcs, 20000, 6000, 10000); /* a member asks for its lease every 3 s */
+    client_open(&c, "n1", fakes_open(1, NULL), true, ttl_ms);
+    dcs_set_times(&c.dcs, ttl_ms, 5000, 10000);
     wait_until(fake_watch_is_open, &c, 3000, "the watch");
     must(&c, DCS_TOUCH_MEMBER, "{}");
     fake_push(fake_event(fake_kv("members/n1", "{}", 101, OUR_LEASE), false), 4096);
     fake_put_kv("members/n1", "{}", 101, OUR_LEASE);
     n_fake_seen = 0;
-    assert_false(happens_within(probed, NULL, 3500));
-    must(&c, DCS_TOUCH_MEMBER, "{}");
-    assert_false(happens_within(probed, NULL, 3500));
-    assert_true(happens_within(probed, NULL, 3000));
-    assert_int_equal(fake_count(-1, "/kv/range", NULL), 1);
+}
 
-    /* an answer that knows more than the stream has told proves nothing */
-    n_fake_seen = 0;
-    assert_false(happens_within(probed, NULL, 3500));
-    fake_revision++;
+/* With the answer, and what may follow from it. */
+static void ask_for_lease(void)
+{
     must(&c, DCS_TOUCH_MEMBER, "{}");
-    assert_true(happens_within(probed, NULL, 3000));
+    (void)happens_within(probed, NULL, 200);
+}
+
+static void test_watch__silence_is_right_while_the_store_stands_still(void **state)
+{
     (void)state;
+    open_member(20000);
+    for (unsigned i = 0; i < 2; i++) { /* in each cycle */
+        assert_false(happens_within(probed, NULL, 4700));
+        ask_for_lease();
+        assert_int_equal(fake_count(-1, "/lease/keepalive", NULL), i + 1);
+        assert_false(probed(NULL));
+    }
+    assert_false(happens_within(probed, NULL, 5500));
+    assert_true(happens_within(probed, NULL, 1500)); /* it asks no more */
+    n_fake_seen = 0;
+    assert_false(happens_within(probed, NULL, 4500));
+    assert_true(happens_within(probed, NULL, 1500));
+}
+
+static void test_watch__silence_is_not_believed_until_the_leaders_lease_ends(void **state)
+{
+    (void)state;
+    open_member(12000); /* a leader that dies now may have renewed it 5 s ago */
+    for (unsigned i = 0; i < 2; i++) {
+        assert_false(happens_within(probed, NULL, 2600));
+        ask_for_lease();
+    }
+    assert_true(happens_within(probed, NULL, 5300));
+}
+
+static void test_watch__where_others_write_the_probe_goes_with_the_cycle(void **state)
+{
+    (void)state;
+    open_member(20000);
+    assert_false(happens_within(probed, NULL, 2600));
+    fake_revision++;
+    ask_for_lease(); /* the answer knows more than the stream has told: it proves nothing … */
+    assert_false(probed(NULL));
+    assert_true(happens_within(probed, NULL, 3000)); /* … so that silence is over after 5 s */
+    for (unsigned i = 0; i < 2; i++) {
+        n_fake_seen = 0;
+        assert_false(happens_within(probed, NULL, 4500));
+        fake_revision++;
+        ask_for_lease();
+        assert_true(probed(NULL));
+    }
+    n_fake_seen = 0;
+    assert_false(happens_within(probed, NULL, 5300)); /* it is good for a cycle */
+    assert_true(happens_within(probed, NULL, 1500));
 }
 
 static void test_watch__a_leaders_renewals_stand_for_probes(void **state)
@@ -209,6 +259,29 @@ static void test_watch__a_leaders_renewals_stand_for_probes(void **state)
     }
     assert_true(probed(NULL));
     (void)state;
+}
+
+static void test_watch__the_kernel_probes_its_path(void **state)
+{
+    const struct httpc_conn *k;
+    unsigned n_conns = 0;
+
+    (void)state;
+    client_open(&c, "n1", fakes_open(1, NULL), true, 20000);
+    wait_until(fake_watch_is_open, &c, 3000, "the watch");
+    for (k = ((struct etcd3 *)c.dcs.impl)->watch_http.conns; k; k = k->next) {
+        int on = 0, idle_s = 0, gap_s = 0, give_up_ms = 0;
+        socklen_t n = sizeof(int);
+
+        n_conns++;
+        assert_int_equal(getsockopt(k->fd, SOL_SOCKET, SO_KEEPALIVE, &on, &n), 0);
+        assert_int_equal(getsockopt(k->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, &n), 0);
+        assert_int_equal(getsockopt(k->fd, IPPROTO_TCP, TCP_KEEPINTVL, &gap_s, &n), 0);
+        assert_int_equal(getsockopt(k->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &give_up_ms, &n), 0);
+        assert_true(on);
+        assert_in_range(give_up_ms, 1000 * (idle_s + gap_s), 8000);
+    }
+    assert_true(n_conns > 0);
 }
 
 static void test_watch__after_a_stall_of_our_own_it_begins_anew(void **state)
@@ -289,7 +362,10 @@ int main(void)
         T(test_watch__what_is_known_otherwise_must_arrive),
         T(test_watch__silence_is_looked_into),
         T(test_watch__silence_is_right_while_the_store_stands_still),
+        T(test_watch__silence_is_not_believed_until_the_leaders_lease_ends),
+        T(test_watch__where_others_write_the_probe_goes_with_the_cycle),
         T(test_watch__a_leaders_renewals_stand_for_probes),
+        T(test_watch__the_kernel_probes_its_path),
         T(test_watch__after_a_stall_of_our_own_it_begins_anew),
         T(test_read__an_answer_overtaken_by_the_watch_takes_nothing_back),
         T(test_read__a_store_that_went_back_is_believed),
