@@ -26,6 +26,9 @@ enum { STEP_LOAD, STEP_DROP, STEP_WANTED, STEP_RENEW, STEP_RELOAD };
 /** Rows older than this are not acted upon. */
 #define FRESH_MS 1000
 #define JSON_BYTES_MAX (1u << 20)
+/** WAL is kept and removed in whole segments, of 1 MB at least. Source: PostgreSQL,
+ *  WalSegMinSize. */
+#define SEGMENT_BITS_MIN 20
 
 enum {
     COL_NAME,
@@ -376,8 +379,8 @@ static bool tend(struct pgslots *s, const struct postmaster_slot *wanted)
         submit(s, drop_sql, wanted->name, on_dropped);
         return true;
     }
-    if (wanted->lsn <= row->state.lsn)
-        return false;
+    if (wanted->lsn >> SEGMENT_BITS_MIN <= row->state.lsn >> SEGMENT_BITS_MIN)
+        return false; /* no WAL could go */
     pgv_format_lsn(wanted->lsn, s->lsn);
     submit(s, advance_sql, wanted->name, on_advanced);
     return true;
