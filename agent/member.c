@@ -17,7 +17,9 @@
 
 static void put_string(struct pgv_buf *b, const char *key, const char *value)
 {
-    pgv_buf_printf(b, "%s\"%s\":", b->n > 1 ? "," : "", key);
+    pgv_buf_puts(b, b->n > 1 ? ",\"" : "\"");
+    pgv_buf_puts(b, key);
+    pgv_buf_puts(b, "\":");
     pgv_json_write_string(b, pgv_str(value));
 }
 

@@ -93,12 +93,12 @@ void pgv_slot_name(const char *member, char ret[PGV_SLOT_NAME_BYTES])
 
         for (size_t i = 0; i < count && n < PGV_SLOT_NAME_BYTES - 1; i++) {
             uint32_t c = lower[i];
-            char piece[16];
+            char piece[16] = { 0 };
 
             if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_')
-                (void)snprintf(piece, sizeof(piece), "%c", (char)c);
+                piece[0] = (char)c;
             else if (c == '-' || c == '.')
-                (void)snprintf(piece, sizeof(piece), "_");
+                piece[0] = '_';
             else
                 (void)snprintf(piece, sizeof(piece), "u%04u", (unsigned)c);
             pgv_copy_cut(ret + n, PGV_SLOT_NAME_BYTES - n, pgv_str(piece));

@@ -419,6 +419,12 @@ static bool put_basic_auth(struct pgv_buf *b, const char *userinfo)
            pgv_buf_puts(b, "\r\n");
 }
 
+static void put_all(struct pgv_buf *b, const char *const *texts)
+{
+    for (; *texts; texts++)
+        (void)pgv_buf_puts(b, *texts);
+}
+
 static bool write_request(struct httpc_req *r, const struct httpc_url *u)
 {
     struct pgv_buf *b = &r->wire;
@@ -426,8 +432,8 @@ static bool write_request(struct httpc_req *r, const struct httpc_url *u)
     const char *auth = r->basic_auth ? r->basic_auth : u->userinfo[0] ? u->userinfo : NULL;
     bool has_body = r->body.n > 0 || !(r->is_get || r->is_head);
 
-    (void)pgv_buf_printf(b, "%s %s HTTP/1.1\r\nHost: %s%s%s", r->method, u->path, v6 ? "[" : "",
-                         u->host, v6 ? "]" : "");
+    put_all(b, (const char *const[]){ r->method, " ", u->path, " HTTP/1.1\r\nHost: ", v6 ? "[" : "",
+                                      u->host, v6 ? "]" : "", NULL });
     if (u->port != (u->tls ? 443 : 80))
         (void)pgv_buf_printf(b, ":%d", u->port);
     (void)pgv_buf_puts(b, "\r\n");
@@ -438,7 +444,7 @@ static bool write_request(struct httpc_req *r, const struct httpc_url *u)
     if (auth && !has_header(r->headers, "Authorization"))
         (void)put_basic_auth(b, auth);
     if (r->content_type)
-        (void)pgv_buf_printf(b, "Content-Type: %s\r\n", r->content_type);
+        put_all(b, (const char *const[]){ "Content-Type: ", r->content_type, "\r\n", NULL });
     if (has_body)
         (void)pgv_buf_printf(b, "Content-Length: %zu\r\n", r->body.n);
     if (r->headers)
