@@ -211,6 +211,7 @@ struct pm_reconf {
     struct pgtool tool;
     bool tooling;
     unsigned at, n_rows;
+    pid_t asked_pid; /* whose rows these are */
     struct pm_pending_row rows[POSTMASTER_PENDING_MAX];
     struct postmaster_pending seen[POSTMASTER_PENDING_MAX];
 };

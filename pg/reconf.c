@@ -223,7 +223,8 @@ static void ask_future(struct postmaster_impl *im)
         }
         add_pending(im, "?");
     }
-    pm_set_pending(im, r->seen, r->n_rows);
+    if (im->pm->facts.pid == r->asked_pid) /* else there was a restart meanwhile */
+        pm_set_pending(im, r->seen, r->n_rows);
     finish(im);
 }
 
@@ -237,6 +238,7 @@ static void on_pending_rows(struct pgsql_query *q, const PGresult *res, const st
         return;
     }
     r->at = r->n_rows = 0;
+    r->asked_pid = im->pm->facts.pid;
     for (int i = 0; i < PQntuples(res) && r->n_rows < POSTMASTER_PENDING_MAX; i++) {
         struct pm_pending_row *row = &r->rows[r->n_rows];
         struct pgv_str name = pgsql_field(res, i, 0);
