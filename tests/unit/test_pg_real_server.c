@@ -773,7 +773,7 @@ static void test_check_follow__sees_what_others_change(void **state)
         assert_true(follow->agreed);
         assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_OK);
         assert_int_equal(unlink(path), 0);
-        pg_look(&standby);
+        look_after(&standby, i ? SETTLED_MS : 0);
         assert_int_equal(ask_follow(&standby, &upstream), PM_FOLLOW_RESTART);
         append(&standby, "standby.signal", "");
         pg_look(&standby);
