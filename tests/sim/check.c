@@ -165,8 +165,9 @@ static enum sim_guard guard(const struct sim *s, const struct sim_node *n)
     return w->device.kind == SIM_DEVICE_SOFT ? SIM_GUARD_SOFT : SIM_GUARD_HARDWARE;
 }
 
-/* Must it have been reset by now? Software does not count while the machine stands still, and no
- * device knows that the store has dropped a session. */
+/* Must it have been reset by now? Software does not count while the machine stands still, so it is
+ * late by as much, whatever ails the node when it goes on; and no device knows that the store has
+ * dropped a session. */
 static bool guard_fails(const struct sim_node *n, enum sim_odd why, enum sim_guard g)
 {
     if (g == SIM_GUARD_NONE || n->seen.key_lost != SIM_LOSS_EXPIRED)
@@ -174,13 +175,11 @@ static bool guard_fails(const struct sim_node *n, enum sim_odd why, enum sim_gua
     switch (why) {
     case SIM_ODD_FROZEN:
     case SIM_ODD_DEAD:
-        return g == SIM_GUARD_HARDWARE || !recently(n->sim, n->thawed_us, 120 * SIM_S) ||
-               !n->thawed_machine;
+    case SIM_ODD_STUCK:
+        return !n->watchdog.stood;
     case SIM_ODD_PAUSED_MACHINE:
     case SIM_ODD_STOLEN:
         return g == SIM_GUARD_HARDWARE;
-    case SIM_ODD_STUCK:
-        return true;
     case SIM_ODD_SESSION:
     case SIM_ODD_PAUSE_MODE:
     case SIM_ODD_BOOTSTRAP:

@@ -408,6 +408,7 @@ struct sim_watchdog {
     uint64_t timeout_ms;
     uint64_t fires_ms, fires_us; /* by the agent's clock, by the world's */
     uint64_t left_us;            /* SOFT, while the machine stands still */
+    bool stood;                  /* SOFT: so did it, since its last keepalive */
     uint32_t gen;
     /* what hurts it */
     bool gone; /* no such device */

@@ -74,6 +74,7 @@ void watchdog_machine_stops(struct sim *s, struct sim_node *n)
     if (w->device.kind != SIM_DEVICE_SOFT || !w->counting)
         return;
     w->left_us = w->fires_us - s->now_us;
+    w->stood = true;
     w->gen++;
 }
 
@@ -131,6 +132,7 @@ static void count_from_now(struct sim *s, struct sim_node *n, uint64_t for_ms)
     struct sim_watchdog *w = &n->watchdog;
 
     w->counting = true;
+    w->stood = false;
     w->fires_ms = node_ms(s, n) + for_ms;
     w->fires_us = s->now_us + for_ms * SIM_MS;
     arm(s, n);
