@@ -513,20 +513,47 @@ void check_ack(struct sim *s, struct sim_node *n, uint64_t lsn, bool synchronous
  */
 
 /* How long a leader can do without the store: its lease, or what its watchdog leaves of it. */
-static uint64_t budget_ms(const struct sim *s, const struct sim_config *cfg)
+static uint64_t budget_ms(const struct sim_config *cfg, uint64_t lives)
 {
-    uint64_t lives = cfg->ttl_ms, spent = MARGIN_MS + SLACK_MS, loop = cfg->loop_wait_ms;
+    uint64_t spent = MARGIN_MS + SLACK_MS, loop = cfg->loop_wait_ms;
 
-    for (unsigned i = 0; i < s->n; i++) {
-        const struct sim_watchdog *w = &s->nodes[i].watchdog;
-        uint64_t timeout = w->counting ? w->timeout_ms : 0;
-
-        if (timeout && timeout < lives)
-            lives = timeout;
-    }
     if (lives < cfg->ttl_ms && lives > MARGIN_MS && (lives - MARGIN_MS) / 2 < loop)
         loop = (lives - MARGIN_MS) / 2;
     return lives > spent + loop ? lives - spent - loop : 0;
+}
+
+static uint64_t lives_ms(const struct sim_config *cfg, const struct sim_node *n)
+{
+    const struct sim_watchdog *w = &n->watchdog;
+
+    return w->counting && w->timeout_ms && w->timeout_ms < cfg->ttl_ms ? w->timeout_ms
+                                                                       : cfg->ttl_ms;
+}
+
+/* Of any node. */
+static uint64_t least_budget_ms(const struct sim *s, const struct sim_config *cfg)
+{
+    uint64_t least = cfg->ttl_ms;
+
+    for (unsigned i = 0; i < s->n; i++) {
+        uint64_t lives = lives_ms(cfg, &s->nodes[i]);
+
+        if (lives < least)
+            least = lives;
+    }
+    return budget_ms(cfg, least);
+}
+
+/* The store was ill, for no longer than anybody who was guarded then could do without it. Who has
+ * come to lead meanwhile may have less: its watchdog did not count yet. */
+static bool too_long_for(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_check *c = &s->check;
+    const struct sim_config *cfg = config_of(s);
+
+    return recently(s, c->short_until_us, 3 * cfg->ttl_ms * SIM_MS) &&
+           n->seen.key_from_us > c->short_from_us &&
+           c->short_until_us - c->short_from_us >= budget_ms(cfg, lives_ms(cfg, n)) * SIM_MS;
 }
 
 /* What may be a reason to demote a leader, and how long it may have its consequences. */
@@ -535,7 +562,7 @@ void check_fault(struct sim *s, const struct sim_fault *f)
     struct sim_check *c = &s->check;
     const struct sim_config *cfg = config_of(s);
     uint64_t ttl_us = cfg->ttl_ms * SIM_MS, until = s->now_us + f->dur_us + 3 * ttl_us;
-    uint64_t budget_us = budget_ms(s, cfg) * SIM_MS;
+    uint64_t budget_us = least_budget_ms(s, cfg) * SIM_MS;
     bool store = false;
 
     switch (f->kind) {
@@ -609,8 +636,11 @@ void check_fault(struct sim *s, const struct sim_fault *f)
             again |= recently(s, c->excuse_short_us[i], 2 * ttl_us);
         if (s->now_us + f->dur_us > c->store_fault_until_us)
             c->store_fault_until_us = s->now_us + f->dur_us;
-        if (f->dur_us < budget_us && !again)
+        if (f->dur_us < budget_us && !again) {
+            c->short_from_us = s->now_us;
+            c->short_until_us = c->store_fault_until_us;
             return;
+        }
     }
     for (unsigned i = 0; i < s->n; i++)
         if ((f->node < 0 || f->node == (int)i) && until > c->excuse_until_us[i])
@@ -630,7 +660,7 @@ static void check_demotion(struct sim *s, struct sim_node *n)
     if (n->watchdog.mode == HA_WATCHDOG_REQUIRED && !watchdog_wanted_ms(s, n))
         return; /* by its configuration it must not lead */
     if (c->excuse_until_us[n->i] >= s->now_us || c->operator_us >= s->now_us ||
-        asked_for_another(s, n, 0))
+        asked_for_another(s, n, 0) || too_long_for(s, n))
         return;
     check_violation(s, n, SIM_RULE_needless_demotion, "it holds the key and nothing has happened");
 }

@@ -706,6 +706,7 @@ struct sim_check {
     /* the faults that may excuse a demotion: when the last ended, per node; store faults apart */
     uint64_t excuse_until_us[SIM_NODES_MAX];
     uint64_t store_fault_until_us;
+    uint64_t short_from_us, short_until_us; /* the last one of the store that excuses none */
     uint64_t excuse_short_us[SIM_NODES_MAX];
     uint64_t operator_us, manual_us, asked_us[SIM_NODES_MAX];
     uint64_t max_lag_before;
