@@ -748,6 +748,29 @@ static bool nobody_may_lead(const struct sim *s)
     return true;
 }
 
+/* The cluster has no identity, and somebody who may lead has room for a new one. */
+static bool can_be_made(const struct sim *s)
+{
+    if (s->store.keys.init == DCS_INIT_SYSID)
+        return false;
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct sim_node *n = &s->nodes[i];
+
+        if (n->pg.dir == PM_DIR_EMPTY && !s->plan.no_bootstrap[i] && !n->tags.nofailover &&
+            (n->watchdog.mode != HA_WATCHDOG_REQUIRED || can_guard(s, n)))
+            return true;
+    }
+    return false;
+}
+
+static bool nothing_to_lead_with(const struct sim *s)
+{
+    for (unsigned i = 0; i < s->n; i++)
+        if (has_data(s, &s->nodes[i]))
+            return false;
+    return nobody_may_lead(s) || (s->n_branches && !can_be_made(s));
+}
+
 /* Of another cluster: exchanged by people, or left where none was made. */
 static bool foreign(const struct sim *s, const struct sim_node *n)
 {
@@ -774,14 +797,11 @@ bool check_leader_settled(struct sim *s)
 {
     const struct sim_keys *k = &s->store.keys;
     unsigned writable = 0;
-    bool data = false;
 
-    for (unsigned i = 0; i < s->n; i++) {
+    if (nothing_to_lead_with(s))
+        return true;
+    for (unsigned i = 0; i < s->n; i++)
         writable += takes_writes(&s->nodes[i]);
-        data |= has_data(s, &s->nodes[i]);
-    }
-    if (!data && (s->n_branches || nobody_may_lead(s)))
-        return true; /* nothing is left to lead with */
     return writable == 1 && k->leader && takes_writes(&s->nodes[k->leader_node]);
 }
 
@@ -793,11 +813,8 @@ static bool follows(const struct sim *s, const struct sim_node *n)
 bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
 {
     const struct sim_keys *k = &s->store.keys;
-    bool data = false;
 
-    for (unsigned i = 0; i < s->n; i++)
-        data |= has_data(s, &s->nodes[i]);
-    if (!data && (s->n_branches || nobody_may_lead(s)))
+    if (nothing_to_lead_with(s))
         return true;
     if (!check_leader_settled(s)) {
         snprintf(why, why_bytes, "no leader");
