@@ -831,6 +831,10 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
             snprintf(why, why_bytes, "%s: its agent does not run", n->name);
             return false;
         }
+        if (n->watchdog.counting && !n->watchdog.open) {
+            snprintf(why, why_bytes, "%s: nobody keeps its watchdog alive", n->name);
+            return false;
+        }
         if (for_people(s, n))
             continue;
         if (n->pm.working || n->pm.stop.active) {
