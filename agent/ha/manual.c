@@ -18,6 +18,12 @@ const char *ha_bare_action_name(const struct ha *ha)
     return ha->view.failover.exists && ha->view.failover.leader[0] ? "switchover" : "failover";
 }
 
+/* One waits for another, who waits as well or has reasons of its own. */
+static bool waited_long(const struct ha *ha)
+{
+    return ha->leaderless_since_ms && ha->now_ms >= ha->leaderless_since_ms + ha->policy.ttl_ms;
+}
+
 bool ha_manual_asked(const struct ha *ha)
 {
     const struct dcs_failover *f = &ha->view.failover;
@@ -27,8 +33,7 @@ bool ha_manual_asked(const struct ha *ha)
     if (!f->present || !f->scheduled || !f->schedule_valid)
         return f->present;
     /* By whose clock it has not come yet waits for others, and they for him: not for long. */
-    return f->scheduled_wall_us <= soon_wall_us &&
-           !(ha->leaderless_since_ms && ha->now_ms >= ha->leaderless_since_ms + ha->policy.ttl_ms);
+    return f->scheduled_wall_us <= soon_wall_us && !waited_long(ha);
 }
 
 static void clear_key(struct ha *ha, struct ha_effects *fx)
@@ -212,8 +217,9 @@ enum ha_manual_stand ha_manual_stands(const struct ha *ha)
                                                                                 : HA_MANUAL_PAUSED;
     if (candidate_is_member(ha) && !ha_limitation(ha_peer_answer(ha, f->candidate)))
         return HA_MANUAL_OTHER;
-    return f->leader[0] && strcmp(f->leader, ha->policy.name) == 0 ? HA_MANUAL_BACK
-                                                                   : HA_MANUAL_ANYBODY;
+    return f->leader[0] && strcmp(f->leader, ha->policy.name) == 0 && !waited_long(ha)
+               ? HA_MANUAL_BACK
+               : HA_MANUAL_ANYBODY;
 }
 
 enum ha_verdict ha_manual_no_leader(struct ha *ha, struct ha_effects *fx)

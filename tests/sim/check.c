@@ -189,6 +189,17 @@ static bool guard_fails(const struct sim_node *n, enum sim_odd why, enum sim_gua
     return false;
 }
 
+/* Nobody leads, and the new cluster is this node's: it may, and who else writes may not. The key's
+ * version is its own, or with the identity it wrote a newer one, of which it has no answer yet. */
+static bool makes_the_cluster(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_keys *k = &s->store.keys;
+
+    return !k->leader && !n->seen.key_from_us && n->dcs.init_rev &&
+           (n->dcs.init_rev == k->init_rev ||
+            (k->init == DCS_INIT_SYSID && strcmp(n->pg.sysid, k->sysid) == 0));
+}
+
 static void check_two(struct sim *s)
 {
     struct sim_check *c = &s->check;
@@ -208,7 +219,8 @@ static void check_two(struct sim *s)
         return;
     }
     for (unsigned i = 0; i < n; i++) {
-        if (s->store.keys.leader && s->store.keys.leader_node == (int)w[i]->i)
+        if (s->store.keys.leader ? s->store.keys.leader_node == (int)w[i]->i
+                                 : makes_the_cluster(s, w[i]))
             continue;
         if (!excused(s, w[i], &why)) {
             check_violation(s, w[i], SIM_RULE_two_primaries, "%s and %s", w[0]->name, w[1]->name);
@@ -270,6 +282,8 @@ void check_reset(struct sim *s, struct sim_node *n)
 {
     const struct sim_config *c = config_of(s);
     uint64_t late_us = (MARGIN_MS + SLACK_MS) * SIM_MS;
+    /* What the agent before this one has armed may be by other times than those that hold now. */
+    uint64_t armed_ms = n->watchdog.timeout_ms > c->ttl_ms ? n->watchdog.timeout_ms : c->ttl_ms;
     enum sim_reset why;
 
     if (n->paused || (recently(s, n->thawed_us, late_us) && n->thawed_machine) ||
@@ -278,7 +292,7 @@ void check_reset(struct sim *s, struct sim_node *n)
     else if (n->frozen ||
              (acts(n) && recently(s, n->thawed_us, late_us) && n->thawed_us != n->seen.agent_up_us))
         why = SIM_RESET_FROZEN;
-    else if (!acts(n) || recently(s, n->seen.agent_up_us, c->ttl_ms * SIM_MS + late_us))
+    else if (!acts(n) || recently(s, n->seen.agent_up_us, armed_ms * SIM_MS + late_us))
         why = SIM_RESET_DEAD;
     else if (n->watchdog.device.stays || recently(s, n->seen.device_us, c->ttl_ms * SIM_MS))
         why = SIM_RESET_DEVICE;

@@ -557,7 +557,8 @@ static void canned(struct fake *f, struct httpd_req *q, const char *path)
         f->watch = q;
         httpd_stream_begin(q, "application/json");
         snprintf(text, sizeof(text), "{\"result\":{%s,\"created\":true}}\n", fake_header());
-        httpd_stream_write(q, pgv_str(text));
+        if (!httpd_stream_write(q, pgv_str(text)))
+            f->watch = NULL;
         return;
     } else {
         reply(q, 404, "Not Found");
@@ -651,8 +652,8 @@ static void on_request(struct httpd *s, struct httpd_req *q)
             q->data = f;
             q->on_abort = on_gone;
             httpd_stream_begin(q, "application/json");
-            httpd_stream_write(q, PGV_STR("{\"header\":"));
-            httpd_stream_end(q);
+            if (httpd_stream_write(q, PGV_STR("{\"header\":"))) /* or it has given up already */
+                httpd_stream_end(q);
             return;
         case LATE:
             answer_late(f, q, rule);
@@ -802,7 +803,9 @@ void fake_push(const char *text, size_t step)
         f = fakes[i].watch ? &fakes[i] : NULL;
     assert_non_null(f);
     for (size_t at = 0; at < n && f->watch; at += step) {
-        httpd_stream_write(f->watch, (struct pgv_str){ text + at, n - at < step ? n - at : step });
+        if (!httpd_stream_write(f->watch,
+                                (struct pgv_str){ text + at, n - at < step ? n - at : step }))
+            f->watch = NULL;
         if (step < n)
             for (int i = 0; i < 3; i++)
                 uv_run(&loop, UV_RUN_NOWAIT);

@@ -320,6 +320,26 @@ static void test_scheduled__the_candidate_is_waited_for_no_longer_than_ttl(void 
     assert_non_null(w_dcs(w, HA_DCS_SET_FAILOVER));
 }
 
+/* The one to be left waits for who could take over; that one may have reasons that only it knows,
+ * such as its timeline, and the candidate may have to be copied from a leader first. */
+static void test_switchover__the_one_to_be_left_waits_no_longer_than_ttl(void **state)
+{
+    struct w *w = *state;
+    uint64_t until = w->now_ms + w->policy.ttl_ms;
+
+    w_failover(w, "n1", "n3");
+    w_peer(w, "n2", 49999000);
+    w_view(w);
+    while (w->now_ms + 1000 < until) {
+        assert_null(w_dcs(w, HA_DCS_ACQUIRE));
+        w_forget(w);
+        w_tick(w, 1000);
+    }
+    w_tick(w, 1000);
+    w_tick(w, 1000);
+    assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
+}
+
 static void test_race__won_key_cleans_the_failover_key_unguarded(void **state)
 {
     struct w *w = *state;
@@ -706,6 +726,7 @@ int main(void)
         ORPHAN(test_race__late_answer_to_acquire_promotes_nobody),
         cmocka_unit_test(test_race__rows),
         ORPHAN(test_scheduled__the_candidate_is_waited_for_no_longer_than_ttl),
+        ORPHAN(test_switchover__the_one_to_be_left_waits_no_longer_than_ttl),
         ORPHAN(test_race__won_key_cleans_the_failover_key_unguarded),
         ORPHAN(test_race__backoff_waits_while_wal_moves),
         ORPHAN(test_race__running_primary_takes_the_key_back),

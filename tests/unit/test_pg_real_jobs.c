@@ -395,7 +395,7 @@ static enum postmaster_outcome stop(struct pg_node *n, enum postmaster_stop_mode
 static bool has_all(struct pg_node *n)
 {
     pg_look(n);
-    return n->pm.facts.replay_lsn >= b.checkpoint_lsn;
+    return n->pm.facts.replay_lsn >= b.pm.facts.control_checkpoint;
 }
 
 /* A new node, as a copy of @from that follows it. */
@@ -430,11 +430,9 @@ static void test_divergence__two_timelines_of_the_same_number(void **state)
     assert_int_equal(pg_job(&b, &args), PM_DONE);
     pg_until(is_streaming, &a, "streaming");
     clone_of(&d, &b);
-    args = (struct postmaster_job_args){
-        .job = PM_JOB_STOP, .mode = PM_STOP_FAST, .demote = true, .report_shutdown_checkpoint = true
-    };
-    assert_int_equal(pg_job(&b, &args), PM_DONE);
-    assert_true(b.checkpoint_seen);
+    assert_int_equal(stop(&b, PM_STOP_FAST), PM_DONE);
+    pg_look(&b);
+    assert_true(b.pm.facts.control_checkpoint > 0);
     pg_until(has_all, &a, "the shutdown checkpoint");
     pg_until(has_all, &d, "the shutdown checkpoint");
     assert_int_equal(job(&a, PM_JOB_PROMOTE), PM_DONE);
