@@ -43,6 +43,7 @@ const char *const sim_reset_names[SIM_RESETS] = {
     [SIM_RESET_MACHINE] = "machine asleep or stopped",
     [SIM_RESET_STOP] = "PostgreSQL does not end",
     [SIM_RESET_DEVICE] = "device that hears no keepalives, or cannot be closed",
+    [SIM_RESET_ASKED] = "a new cluster's leader key asked for in vain",
 };
 
 static const struct {
@@ -298,6 +299,8 @@ void check_reset(struct sim *s, struct sim_node *n)
         why = SIM_RESET_DEVICE;
     else if (n->pg.proc != PG_DOWN && n->pm.stop.active)
         why = SIM_RESET_STOP;
+    else if (n->dcs.ops[HA_DCS_TAKE].used)
+        why = SIM_RESET_ASKED;
     else {
         check_violation(s, n, SIM_RULE_needless_reset, "%s", n->ha.status);
         return;
