@@ -360,7 +360,7 @@ struct sim_pm {
         uint32_t gen;
         bool own_job; /* PM_JOB_STOP; else on behalf of a job */
     } stop;
-    bool starting; /* a start waits for the server to accept */
+    bool starting;      /* a start waits for the server to accept */
     bool bootstrapping; /* the unfinished cluster in the data directory is this agent's */
     /* questions under way */
     bool follow, checkpoint, slots;
