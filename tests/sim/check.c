@@ -267,6 +267,10 @@ static void check_guarded(struct sim *s, struct sim_node *n)
 
     if (kept_in_the_dark(s, n)) /* keepalives, which tell of it, come with proofs of the lease */
         grace_us += config_of(s)->ttl_ms * SIM_MS;
+    /* One that went away and came back with errors looks like one that counts: until it would fire.
+     */
+    if (n->watchdog.deaf)
+        grace_us += n->watchdog.timeout_ms * SIM_MS;
     if (n->watchdog.mode != HA_WATCHDOG_REQUIRED || n->watchdog.counting || !acts(n) ||
         !(k->leader && k->leader_node == (int)n->i) || just_paused(s, n)) {
         n->seen.unguarded_us = 0;
