@@ -107,6 +107,16 @@ bool pgv_dir_sync(const char *path, struct pgv_error *err)
     return ok;
 }
 
+bool pgv_file_remove(const char *path, struct pgv_error *err)
+{
+    char dir[PATH_MAX];
+
+    if (unlink(path) != 0)
+        return errno == ENOENT || pgv_fail_sys(err, errno, "cannot remove '%s'", path);
+    return parent_of(path, dir) ? pgv_dir_sync(dir, err)
+                                : pgv_fail_sys(err, ENAMETOOLONG, "cannot flush '%s'", path);
+}
+
 bool pgv_file_replace(const char *path, struct pgv_str text, mode_t mode, struct pgv_error *err)
 {
     char target[PATH_MAX], dir[PATH_MAX], temp[PATH_MAX];

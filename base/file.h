@@ -14,6 +14,8 @@ bool pgv_file_replace(const char *path, struct pgv_str text, mode_t mode,
                       struct pgv_error *err) PGV_MUST_CHECK;
 /** Flush a folder's entries (after rename or unlink). */
 bool pgv_dir_sync(const char *path, struct pgv_error *err) PGV_MUST_CHECK;
+/** Remove a file and flush its folder. Absent is success. */
+bool pgv_file_remove(const char *path, struct pgv_error *err) PGV_MUST_CHECK;
 /** Remove a file or a whole tree; symbolic links are removed, never followed. Absent is success. */
 bool pgv_tree_remove(const char *path, struct pgv_error *err) PGV_MUST_CHECK;
 bool pgv_file_exists(const char *path);

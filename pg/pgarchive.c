@@ -20,9 +20,8 @@
 
 #define ARCHIVE_BYTES_MAX (16u << 20)
 #define SEGMENTS_MAX 100000
-#define COMMAND_TIMEOUT_MS                                                                         \
-    900000 /* one segment; a command that hangs must not hold us for ever                          \
-            */
+/** One segment; a command that hangs must not hold us for ever. */
+#define COMMAND_TIMEOUT_MS 900000
 #define CANCEL_KILL_MS 2000
 /** postgres -C may lack memory or time for a moment. */
 #define TRIES_MAX 4

@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -85,9 +84,7 @@ bool pgmark_remove(const struct pgconf *c, struct pgv_error *err)
     char path[PGCONF_PATH_BYTES + 32];
 
     mark_path(c, path);
-    if (unlink(path) == 0)
-        return pgv_dir_sync(c->data_dir, err);
-    return errno == ENOENT || pgv_fail_sys(err, errno, "cannot remove '%s'", path);
+    return pgv_file_remove(path, err);
 }
 
 static bool parse(struct pgv_str text, struct pgmark *ret)

@@ -25,7 +25,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/banned.h"
 
@@ -240,9 +239,7 @@ static bool unmark(const struct pgrewind *j, struct pgv_error *err)
     char path[PGCONF_PATH_BYTES + 32];
 
     mark_path(j->conf, path);
-    if (unlink(path) == 0)
-        return pgv_dir_sync(j->conf->data_dir, err);
-    return errno == ENOENT || pgv_fail_sys(err, errno, "cannot remove '%s'", path);
+    return pgv_file_remove(path, err);
 }
 
 bool pgrewind_missing_wal(struct pgv_str line, char ret[25])

@@ -296,9 +296,25 @@ static void test_file_stamp__tells_states_apart(void **state)
 
 #define file_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+static void test_file_remove__absent_is_success(void **state)
+{
+    struct pgv_error err = { 0 };
+
+    (void)state;
+    put("f", "x");
+    assert_true(pgv_file_remove(in_dir("f"), &err));
+    assert_false(pgv_file_exists(in_dir("f")));
+    assert_true(pgv_file_remove(in_dir("f"), &err));
+    assert_int_equal(mkdir(in_dir("folder"), 0700), 0);
+    assert_false(pgv_file_remove(in_dir("folder"), &err));
+    assert_int_equal(err.code, PGV_ESYS);
+    assert_non_null(strstr(err.msg, "folder"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        file_test(test_file_remove__absent_is_success),
         file_test(test_file_read__appends_the_whole),
         file_test(test_file_read__keeps_to_the_ceiling),
         file_test(test_file_read__says_what_failed),
