@@ -13,17 +13,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef SIM_COMMIT
-#define SIM_COMMIT "unknown"
-#endif
+#define TRACE_END_LINES 40
 
 static uint64_t running_seed; /* for an assertion of the brain */
 
 static void on_abort(int sig)
 {
-    char text[128];
-    int n = snprintf(text, sizeof(text), "\nABORTED in seed %llu: sim --seed %llu --trace\n",
-                     (unsigned long long)running_seed, (unsigned long long)running_seed);
+    char text[192];
+    int n =
+        snprintf(text, sizeof(text),
+                 "\nABORTED seed=%llu commit=%s repeat: tests/sim/run --seed %llu --trace\n",
+                 (unsigned long long)running_seed, sim_commit, (unsigned long long)running_seed);
 
     (void)sig;
     if (n > 0 && write(2, text, (size_t)n) < 0)
@@ -33,17 +33,6 @@ static void on_abort(int sig)
 
 /* ---- one run
  * ------------------------------------------------------------------------------------------ */
-
-static void print_failure(const struct sim *s)
-{
-    const struct sim_check *c = &s->check;
-
-    printf("FAILED seed=%llu commit=%s at=%llu.%06llu s rule=%s: %s\n",
-           (unsigned long long)s->plan.seed, SIM_COMMIT, (unsigned long long)(c->at_us / SIM_S),
-           (unsigned long long)(c->at_us % SIM_S), check_rule_name(c->rule), c->text);
-    printf("repeat: tests/sim/run --seed %llu --trace      smaller: tests/sim/run --shrink %llu\n",
-           (unsigned long long)s->plan.seed, (unsigned long long)s->plan.seed);
-}
 
 static bool run_plan(struct sim *s, const struct sim_plan *p, FILE *trace, bool mark)
 {
@@ -57,6 +46,58 @@ static bool run_plan(struct sim *s, const struct sim_plan *p, FILE *trace, bool 
     ok = sim_run(s, p);
     s->trace = NULL;
     return ok;
+}
+
+/* The last lines of what has been written. */
+static void print_end_of(FILE *trace)
+{
+    long at[TRACE_END_LINES] = { 0 };
+    char line[1024];
+    unsigned long n = 0;
+
+    rewind(trace);
+    do
+        at[n++ % TRACE_END_LINES] = ftell(trace);
+    while (fgets(line, sizeof(line), trace));
+    fseek(trace, n > TRACE_END_LINES ? at[n % TRACE_END_LINES] : 0, SEEK_SET);
+    while (fgets(line, sizeof(line), trace))
+        printf("  %s", line);
+}
+
+/* The same run once more; what is counted of it, and recorded, stands already. */
+static void print_end(struct sim *s, const struct sim_plan *p)
+{
+    static struct sim_stats stats;
+    struct sim_recording *recording = s->recording;
+    enum sim_rule rule = s->check.rule;
+    uint64_t at_us = s->check.at_us;
+    FILE *trace = tmpfile();
+
+    if (!trace)
+        return;
+    stats = s->stats;
+    s->recording = NULL;
+    if (run_plan(s, p, trace, s->mark) || s->check.rule != rule || s->check.at_us != at_us)
+        printf("the same run once more is another one\n");
+    s->recording = recording;
+    s->stats = stats;
+    print_end_of(trace);
+    fclose(trace);
+}
+
+/* @traced: all of it stands there already. */
+static void print_failure(struct sim *s, const struct sim_plan *p, bool traced)
+{
+    const struct sim_check *c = &s->check;
+
+    printf("FAILED seed=%llu commit=%s at=%llu.%06llu s rule=%s: %s\n", (unsigned long long)p->seed,
+           sim_commit, (unsigned long long)(c->at_us / SIM_S),
+           (unsigned long long)(c->at_us % SIM_S), check_rule_name(c->rule), c->text);
+    printf("repeat: tests/sim/run --seed %llu --trace      smaller: tests/sim/run --shrink %llu\n",
+           (unsigned long long)p->seed, (unsigned long long)p->seed);
+    if (!traced)
+        print_end(s, p);
+    fflush(stdout);
 }
 
 /* ---- shrinking
@@ -118,7 +159,7 @@ static int shrink(struct sim *s, uint64_t seed, FILE *trace)
     s->recording = recording;
     (void)run_plan(s, &p, trace, false);
     plan_print(&p, stdout);
-    print_failure(s);
+    print_failure(s, &p, trace != NULL);
     return 1;
 }
 
@@ -241,8 +282,7 @@ static int many(struct sim *s, uint64_t from, uint64_t to, double seconds, bool 
         plan_make(&p, seed);
         begin_one(&t, s);
         if (!run_plan(s, &p, NULL, false)) {
-            print_failure(s);
-            fflush(stdout);
+            print_failure(s, &p, false);
             t.failed++;
         }
         add_up(&t, s);
@@ -272,7 +312,7 @@ static int stored(struct sim *s, const char *path, struct totals *t)
         plan_make(&p, seed);
         begin_one(t, s);
         if (!run_plan(s, &p, NULL, false)) {
-            print_failure(s);
+            print_failure(s, &p, false);
             t->failed++;
         }
         add_up(t, s);
@@ -419,7 +459,7 @@ int main(int argc, char **argv)
     } else if (seed) {
         plan_make(&p, strtoull(seed, NULL, 10));
         if (!run_plan(s, &p, trace ? stdout : NULL, html != NULL)) {
-            print_failure(s);
+            print_failure(s, &p, trace);
             status = 1;
         } else {
             printf("seed %llu: nothing was violated in %llu s of a cluster's life\n",

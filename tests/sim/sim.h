@@ -37,6 +37,9 @@
 struct sim;
 struct sim_node;
 
+/** The commit that was built, with '-dirty' behind it when the tree was; made by each build. */
+extern const char sim_commit[];
+
 /* ---- world.c: time, randomness, notes -------------------------------------------------------- */
 
 struct sim_rng {
