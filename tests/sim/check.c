@@ -835,6 +835,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
 {
     const struct sim_keys *k = &s->store.keys;
 
+    s->check.unsettled = SIM_RULE_not_settled;
     if (nothing_to_lead_with(s))
         return true;
     if (!check_leader_settled(s)) {
@@ -842,6 +843,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
         return false;
     }
     if (k->failover.exists && (k->failover.leader >= 0 || k->failover.candidate >= 0)) {
+        s->check.unsettled = SIM_RULE_switchover_open;
         snprintf(why, why_bytes, "a switchover is still asked for");
         return false;
     }
@@ -859,6 +861,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
         if (for_people(s, n))
             continue;
         if (n->pm.working || n->pm.stop.active) {
+            s->check.unsettled = SIM_RULE_job_hangs;
             snprintf(why, why_bytes, "%s: job %d is under way", n->name, (int)n->pm.job);
             return false;
         }

@@ -297,7 +297,7 @@ struct sim_pg {
     bool foreign;          /* the data is another cluster's */
     bool stuck;            /* no signal reaches it */
     bool stop_hangs, hung; /* hung: new connections and queries get no answer */
-    uint64_t pre_promote_us, promote_us, recovery_us, stop_us, lag_us, answer_us;
+    uint64_t pre_promote_us, promote_us, recovery_us, stop_us, archive_us, lag_us, answer_us;
     bool disk_gone, dir_hidden;
 };
 
@@ -697,7 +697,8 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes);
 struct sim_check {
     bool dirty;
     unsigned violations;
-    enum sim_rule rule; /* the first */
+    enum sim_rule rule;      /* the first */
+    enum sim_rule unsettled; /* which one it is that the cluster does not settle */
     char text[200];
     uint64_t at_us;
     uint64_t odd_us[SIM_ODDS];
