@@ -217,7 +217,10 @@ static void test_activate__a_timeout_that_is_too_long_is_none(void **state)
     w_cycle(w);
     assert_null(w_watchdog(w, HA_WATCHDOG_ACTIVATE)); /* it is what it is */
     w->policy.watchdog_timeout_ms = 60000;
-    w->policy.ttl_ms = 65000;
+    w->policy.ttl_ms = 60000; /* the answer to a renewal would begin it anew beyond the lease */
+    w_policy(w);
+    assert_false(ha_watchdog_guards(&w->ha));
+    w->policy.ttl_ms = 60000 + HA_WATCHDOG_ANSWER_MS;
     w_policy(w);
     assert_true(ha_watchdog_guards(&w->ha));
     w_free(w);
