@@ -203,18 +203,18 @@ static void test_activate__automatic_leads_without_and_tries_with_each_regular_c
 
 static void test_activate__a_timeout_that_is_too_long_is_none(void **state)
 {
-    struct w *w = with_device(W_LEADER, HA_WATCHDOG_REQUIRED);
+    static const uint64_t has_ms[] = { 60000, 26000 }; /* 25 s are wanted */
+    struct w *w;
 
     (void)state;
-    for (uint64_t has_ms = 60000; has_ms >= 26000; has_ms -= 34000) { /* 25 s are wanted */
-        w->device.adjustable = false;
-        w->device.timeout_ms = has_ms;
-        w_begin(w);
-        assert_non_null(w_why(w, HA_WHY_watchdog_demoted));
-        w_free(w);
+    for (unsigned i = 0; i < 2; i++) {
         w = with_device(W_LEADER, HA_WATCHDOG_REQUIRED);
+        w->device.adjustable = false;
+        w->device.timeout_ms = has_ms[i];
+        w_begin(w);
+        assert_string_equal(w_status(w), "Demoting self because watchdog could not be activated");
+        w_free(w);
     }
-    w_free(w);
     w = with_device(W_LEADER, HA_WATCHDOG_AUTOMATIC);
     w->device.adjustable = false;
     settle(w);
