@@ -348,6 +348,7 @@ static const struct record_field ha_v[] = {
     MANY(T, dcs_inflight, RECORD_ALL, RECORD_BOOL, 0, NULL),
     MANY(T, asked_ttl_ms, RECORD_ALL, RECORD_UINT, 0, NULL),
     UINT(T, primary_since_ms),
+    UINT(T, take_ms),
     UINT(T, last_timeline),
     UINT(T, last_wal_lsn),
     UINT(T, prev_wal_lsn),

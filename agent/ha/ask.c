@@ -48,6 +48,8 @@ static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_
     ha->dcs_inflight[op] = true;
     if (takes_key(op))
         cap_lease(ha, op);
+    if (op == HA_DCS_TAKE)
+        ha->take_ms = ha->now_ms;
     return e;
 }
 

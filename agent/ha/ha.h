@@ -35,6 +35,9 @@
  * is reset: shorter ones are not used.
  */
 #define HA_WATCHDOG_TIMEOUT_MIN_MS (2 * HA_DEMOTE_MARGIN_MS)
+/** So much shorter than ttl a time-out must be that is fixed: the answer to a renewal begins it
+ *  anew, and it must end within the lease that was renewed. */
+#define HA_WATCHDOG_ANSWER_MS 1000
 
 /* ---- the policy: configuration as the brain needs it ------------------------------------- */
 
@@ -416,6 +419,7 @@ struct ha {
     uint64_t asked_ttl_ms[HA_DCS_OPS]; /* RENEW, ACQUIRE, TAKE: the ttl when it was asked */
     uint64_t
         primary_since_ms;   /* writable without any lease since then (agent just started); 0: not */
+    uint64_t take_ms;       /* a new cluster's key was asked for then, and may be ours; 0: not */
     uint32_t last_timeline; /* last seen on this standby */
     uint64_t last_wal_lsn, prev_wal_lsn;
     bool history_due;

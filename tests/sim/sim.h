@@ -667,7 +667,6 @@ enum sim_reset {
     SIM_RESET_MACHINE, /* asleep or stopped */
     SIM_RESET_STOP,    /* PostgreSQL does not end */
     SIM_RESET_DEVICE,  /* keepalives failed, or it cannot be closed */
-    SIM_RESET_ASKED,   /* a new cluster's key was asked for: who may have it, nobody says in time */
     SIM_RESETS
 };
 extern const char *const sim_reset_names[SIM_RESETS];
