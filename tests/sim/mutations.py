@@ -14,9 +14,10 @@ MUTATIONS = [
     ("release_before_the_stop", "demote.c", "        if (d->stopped) {\n            emit_release", "        if (true) {\n            emit_release"),
     ("release_before_received", "demote.c", "if (ha_peers_can_take_over(ha, fx, d->checkpoint_lsn)) {", "if (true) {"),
     ("stop_never_stricter", "demote.c", "ha_demote(ha, fx, again ? HA_DEMOTE_NOLOCK : HA_DEMOTE_OFFLINE,", "ha_demote(ha, fx, HA_DEMOTE_OFFLINE,"),
-    ("release_during_renewal", "demote.c", "    if (ha->dcs_inflight[HA_DCS_RENEW] || ha->dcs_inflight[HA_DCS_RELEASE])", "    if (ha->dcs_inflight[HA_DCS_RELEASE])"),
+    ("release_during_renewal", "demote.c", "    if (ha_key_on_its_way(ha) || ha->dcs_inflight[HA_DCS_RELEASE])", "    if (ha->dcs_inflight[HA_DCS_RELEASE])"),
+    ("given_up_during_renewal", "ask.c", "    if (ha_key_on_its_way(ha))\n        return HA_WAIT;\n    ha_tell_dcs", "    ha_tell_dcs"),
     ("graceful_demotion_is_immediate", "demote.c", "bool immediate = mode == HA_DEMOTE_IMMEDIATE || mode == HA_DEMOTE_NOLOCK;", "bool immediate = true;"),
-    ("failed_start_keeps_the_key", "recover.c", "ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_removed_after_failed_start);", ";"),
+    ("failed_start_keeps_the_key", "recover.c", "return ha_give_key_up(ha, fx, HA_WHY_removed_after_failed_start);", "return ha_end(ha, fx, HA_WHY_removed_after_failed_start);"),
     # ---- the lease
     ("lease_from_the_answer", "fold.c", "ev->u.dcs.sent_ms + ttl_ms;", "ha->now_ms + ttl_ms;"),
     ("lease_too_long", "fold.c", "ev->u.dcs.sent_ms + ttl_ms;", "ev->u.dcs.sent_ms + ttl_ms + 4000;"),
