@@ -39,6 +39,7 @@ static void hurt_all(struct sim *s)
 static void wipe(struct sim *s, struct sim_node *n)
 {
     pg_crash(s, n, "the disk is gone");
+    check_emptied(n);
     n->pg.dir = PM_DIR_EMPTY;
     n->pg.branch = -1;
     n->pg.broken = n->pg.foreign = n->pg.standby_signal = n->pg.backup_label = false;

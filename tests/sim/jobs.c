@@ -623,6 +623,7 @@ static struct sim_node *source_of(struct sim *s, struct sim_node *n)
 
 static void wiped(struct sim_node *n)
 {
+    check_emptied(n);
     n->pg.dir = PM_DIR_EMPTY;
     n->pg.branch = -1;
     n->pg.broken = n->pg.foreign = n->pg.standby_signal = n->pg.backup_label = false;

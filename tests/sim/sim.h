@@ -495,7 +495,10 @@ struct sim_node {
         uint64_t unguarded_us; /* takes writes without a watchdog since then; 0: does not */
         uint64_t stuck_us;     /* PostgreSQL heeded no signals until then */
         uint64_t mode_us;      /* watchdog.mode was changed */
-        uint64_t device_us;    /* something befell its watchdog, which lasts until then */
+        uint64_t emptied_us;   /* its data was removed: this far it had come */
+        uint64_t emptied_lsn;
+        int emptied_branch;
+        uint64_t device_us; /* something befell its watchdog, which lasts until then */
     } seen;
 };
 
@@ -689,6 +692,7 @@ void check_asked(struct sim *s, const struct sim_node *n); /* by people; NULL: o
 void check_pause(struct sim *s, bool paused);
 void check_reset(struct sim *s, struct sim_node *n);
 void check_disarmed(struct sim *s, struct sim_node *n);
+void check_emptied(struct sim_node *n);                                /* its data is about to go */
 void check_device(struct sim *s, struct sim_node *n, uint64_t dur_us); /* a fault of its watchdog */
 bool check_leader_settled(struct sim *s); /* one leader accepts writes */
 bool check_all_settled(struct sim *s, char *why, size_t why_bytes);
