@@ -616,6 +616,7 @@ struct sim_plan {
 #define PLAN_FIRST_SEEDS 10000000ull
 #define PLAN_SECOND_SEEDS 100000000ull
 #define PLAN_WATCHDOG_SEEDS 1000000000ull
+#define PLAN_FIFTH_SEEDS 1796000000000ull
 void plan_make(struct sim_plan *p, uint64_t seed);
 void plan_print(const struct sim_plan *p, FILE *to);
 const char *fault_name(enum sim_fault_kind kind);
