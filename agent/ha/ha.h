@@ -395,7 +395,7 @@ struct ha {
 
     enum ha_rewind rewind;
     bool compared;                     /* timelines were compared since the server went down */
-    uint64_t divergence_not_before_ms; /* the last comparison could not find out */
+    uint64_t divergence_not_before_ms; /* of the next comparison */
     bool joined; /* the join checks have passed once: the data directory belongs here */
     bool start_after_clone, remove_data;
     bool offline;         /* demoted because the store was lost: may start read-only without it */
