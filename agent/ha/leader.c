@@ -72,11 +72,13 @@ enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_wh
         return ha_give_key_up(ha, fx, HA_WHY_watchdog_not_promoted);
     }
     if (!ha->policy.paused && ha->promote_result_failed) {
-        if (ha_key_on_its_way(ha))
-            return HA_WAIT;
-        ha->promote_result_failed = false;
-        ha->pre_promote_failed_ms = ha->now_ms;
-        return ha_give_key_up(ha, fx, HA_WHY_pre_promote_failed);
+        enum ha_flow flow = ha_give_key_up(ha, fx, HA_WHY_pre_promote_failed);
+
+        if (flow == HA_END) {
+            ha->promote_result_failed = false;
+            ha->pre_promote_failed_ms = ha->now_ms;
+        }
+        return flow;
     }
     if (ha_is_primary(ha)) {
         publish_history(ha, fx);

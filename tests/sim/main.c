@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ static void on_abort(int sig)
                  (unsigned long long)running_seed, sim_commit, (unsigned long long)running_seed);
 
     (void)sig;
+    fflush(NULL); /* the trace up to here; nobody else holds stdio */
     if (n > 0 && write(2, text, (size_t)n) < 0)
         _exit(3);
     _exit(2);
@@ -51,15 +53,16 @@ static bool run_plan(struct sim *s, const struct sim_plan *p, FILE *trace, bool 
 /* The last lines of what has been written. */
 static void print_end_of(FILE *trace)
 {
-    long at[TRACE_END_LINES] = { 0 };
+    long at[TRACE_END_LINES + 1]; /* where lines begin; the last one is the end */
     char line[1024];
+    const unsigned long most = TRACE_END_LINES + 1;
     unsigned long n = 0;
 
     rewind(trace);
     do
-        at[n++ % TRACE_END_LINES] = ftell(trace);
+        at[n++ % most] = ftell(trace);
     while (fgets(line, sizeof(line), trace));
-    fseek(trace, n > TRACE_END_LINES ? at[n % TRACE_END_LINES] : 0, SEEK_SET);
+    fseek(trace, n > most ? at[n % most] : 0, SEEK_SET);
     while (fgets(line, sizeof(line), trace))
         printf("  %s", line);
 }
@@ -103,25 +106,44 @@ static void print_failure(struct sim *s, const struct sim_plan *p, bool traced)
 /* ---- shrinking
  * ---------------------------------------------------------------------------------------- */
 
-static bool fails_alike(struct sim *s, const struct sim_plan *p, enum sim_rule rule)
+/** How a run ends: 0 well, by which rule + 1 not, or by an assertion. */
+#define ENDS_ABORTED 200
+
+/* In a process of its own, which an assertion of the brain may end. */
+static int end_of(struct sim *s, const struct sim_plan *p)
 {
-    return !run_plan(s, p, NULL, false) && s->check.rule == rule;
+    int status = 0;
+    pid_t pid;
+
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) {
+        signal(SIGABRT, SIG_DFL);
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(ENDS_ABORTED + 1);
+        _exit(run_plan(s, p, NULL, false) ? 0 : (int)s->check.rule + 1);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+        perror("fork");
+        exit(2);
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : ENDS_ABORTED;
 }
 
 static int shrink(struct sim *s, uint64_t seed, FILE *trace)
 {
     struct sim_recording *recording = s->recording;
     static struct sim_plan p, q;
-    enum sim_rule rule;
     bool smaller = true;
+    int end;
 
     s->recording = NULL; /* only what is left over is recorded */
     plan_make(&p, seed);
-    if (run_plan(s, &p, NULL, false)) {
+    end = end_of(s, &p);
+    if (!end) {
         printf("seed %llu does not fail\n", (unsigned long long)seed);
         return 0;
     }
-    rule = s->check.rule;
     while (smaller) {
         smaller = false;
         /* Nothing after the violation matters. */
@@ -129,7 +151,7 @@ static int shrink(struct sim *s, uint64_t seed, FILE *trace)
             if (!p.faults[i].off) {
                 q = p;
                 q.faults[i].off = true;
-                if (fails_alike(s, &q, rule)) {
+                if (end_of(s, &q) == end) {
                     p = q;
                     smaller = true;
                 }
@@ -138,7 +160,7 @@ static int shrink(struct sim *s, uint64_t seed, FILE *trace)
             if (!p.faults[i].off && p.faults[i].dur_us > 2 * SIM_S) {
                 q = p;
                 q.faults[i].dur_us /= 2;
-                if (fails_alike(s, &q, rule)) {
+                if (end_of(s, &q) == end) {
                     p = q;
                     smaller = true;
                 }
@@ -150,16 +172,17 @@ static int shrink(struct sim *s, uint64_t seed, FILE *trace)
             q.nodes--;
             for (unsigned i = 0; i < q.n_faults; i++)
                 used |= !q.faults[i].off && q.faults[i].node == (int)q.nodes;
-            if (!used && fails_alike(s, &q, rule)) {
+            if (!used && end_of(s, &q) == end) {
                 p = q;
                 smaller = true;
             }
         }
     }
     s->recording = recording;
-    (void)run_plan(s, &p, trace, false);
-    plan_print(&p, stdout);
-    print_failure(s, &p, trace != NULL);
+    if (!trace)
+        plan_print(&p, stdout); /* it stands in the trace, too */
+    if (!run_plan(s, &p, trace, false))
+        print_failure(s, &p, trace != NULL);
     return 1;
 }
 
