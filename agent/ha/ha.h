@@ -30,6 +30,9 @@
 #define HA_DEMOTE_MARGIN_MS 3000
 #define HA_IMMEDIATE_MARGIN_MS 1000
 
+/** A world that keeps changing gets this many cycles per loop_wait; then they are spaced out. */
+#define HA_CYCLES_PER_WINDOW 40
+
 /**
  * The shortest time-out of a watchdog that leaves time for an orderly demotion before the machine
  * is reset: shorter ones are not used.

@@ -362,6 +362,27 @@ void check_after_event(struct sim *s)
     check_two(s);
 }
 
+/* ---- work
+ * ------------------------------------------------------------------------------------------ */
+
+/** Some failures do cause a burst; it ends. */
+#define BUSY_WINDOWS_MAX 3
+
+void check_cycles(struct sim *s, struct sim_node *n)
+{
+    const struct ha *ha = &n->ha;
+    uint64_t since = ha->window_since_ms;
+
+    if (ha->cycles_in_window < HA_CYCLES_PER_WINDOW || since == n->seen.window_ms)
+        return;
+    n->seen.windows =
+        since - n->seen.window_ms < 2 * config_of(s)->loop_wait_ms ? n->seen.windows + 1 : 1;
+    n->seen.window_ms = since;
+    if (n->seen.windows > BUSY_WINDOWS_MAX)
+        check_violation(s, n, SIM_RULE_churns, "%u times %u in loop_wait: %s", n->seen.windows,
+                        HA_CYCLES_PER_WINDOW, ha->status);
+}
+
 /* ---- the key
  * ------------------------------------------------------------------------------------------ */
 

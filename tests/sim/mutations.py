@@ -129,6 +129,7 @@ MUTATIONS = [
     ("exit_leaves_it_armed", "watchdog.c", "    if (ha->policy.paused || !may_write(ha))\n        tell", "    if (false)\n        tell"),
     ("exit_disarms_a_primary", "watchdog.c", "    if (ha->policy.paused || !may_write(ha))\n        tell", "    if (true)\n        tell"),
     # ---- time
+    ("compares_without_end", "leader.c", " &&\n               ha->now_ms >= ha->divergence_not_before_ms) {", ") {"),
     ("spins_while_releasing", "step.c", "        ha->demotion.release_ask == HA_ASK_NOT && !ha->demotion.stopped &&\n", ""),
     ("wakes_too_late", "step.c", "    uint64_t at = earliest(ha_fence_at(ha), ha_watchdog_at(ha));", "    uint64_t at = UINT64_MAX;"),
     ("promotion_is_not_writable", "world.c", "    if (ha->job.kind == PM_JOB_PROMOTE)\n        return true;", ""),

@@ -498,6 +498,8 @@ struct sim_node {
         uint64_t emptied_us;   /* its data was removed: this far it had come */
         uint64_t emptied_lsn;
         int emptied_branch;
+        uint64_t window_ms; /* the last loop_wait in which it was as busy as can be, */
+        unsigned windows;   /* and how many there were in a row */
         uint64_t device_us; /* something befell its watchdog, which lasts until then */
     } seen;
 };
@@ -677,6 +679,7 @@ extern const char *const sim_reset_names[SIM_RESETS];
 
 void check_init(struct sim *s);
 void check_after_event(struct sim *s);
+void check_cycles(struct sim *s, struct sim_node *n);
 void check_violation(struct sim *s, const struct sim_node *n, enum sim_rule rule, const char *fmt,
                      ...) PGV_PRINTF(4, 5);
 const char *check_rule_name(enum sim_rule rule);
