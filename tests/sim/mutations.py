@@ -13,6 +13,7 @@ MUTATIONS = [
     ("unproven_is_fine", "demote.c", "        if (!ha->primary_since_ms)\n            return UINT64_MAX;", "        if (margin)\n            return UINT64_MAX;"),
     ("release_before_the_stop", "demote.c", "        if (d->stopped) {\n            emit_release", "        if (true) {\n            emit_release"),
     ("release_before_received", "demote.c", "if (ha_peers_can_take_over(ha, fx, d->checkpoint_lsn)) {", "if (true) {"),
+    ("received_on_any_timeline", "manual.c", " && p->timeline >= ha->pg.timeline", ""),
     ("stop_never_stricter", "demote.c", "ha_demote(ha, fx, again ? HA_DEMOTE_NOLOCK : HA_DEMOTE_OFFLINE,", "ha_demote(ha, fx, HA_DEMOTE_OFFLINE,"),
     ("release_during_renewal", "demote.c", "    if (ha_key_on_its_way(ha) || ha->dcs_inflight[HA_DCS_RELEASE])", "    if (ha->dcs_inflight[HA_DCS_RELEASE])"),
     ("given_up_during_renewal", "ask.c", "    if (ha_key_on_its_way(ha))\n        return HA_WAIT;\n    ha_tell_dcs", "    ha_tell_dcs"),

@@ -415,6 +415,30 @@ static void test_key_given_up__not_before_the_end_of_a_renewal(void **state)
     }
 }
 
+/* A standby that was ahead of us when we were promoted has not come to our timeline yet: at the
+ * position of our last record it has another one. The position alone is no receipt, whatever
+ * check_timeline says. */
+static void test_last_record__is_not_received_on_an_older_timeline(void **state)
+{
+    struct w *w = *state;
+    struct ha_peer *n2 = w_peer(w, "n2", 50009999);
+
+    w->pg.timeline = 2;
+    w_facts(w);
+    w_failover(w, "n1", "n2");
+    w_view(w);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    shutdown_checkpoint(w);
+    w_tick(w, 2000);
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+    n2->timeline = 0; /* it does not tell */
+    w_tick(w, 2000);
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+    n2->timeline = 2;
+    w_tick(w, 2000);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -453,6 +477,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_initialize_key_deleted__the_leader_writes_it_at_once,
                                         w_setup_leader, w_teardown),
         cmocka_unit_test_setup_teardown(test_restart_request__starts_no_primary_without_the_key,
+                                        w_setup_leader, w_teardown),
+        cmocka_unit_test_setup_teardown(test_last_record__is_not_received_on_an_older_timeline,
                                         w_setup_leader, w_teardown),
         cmocka_unit_test(test_key_given_up__not_before_the_end_of_a_renewal),
         cmocka_unit_test_setup_teardown(test_made_readonly__claims_the_cluster_again,
