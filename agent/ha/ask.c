@@ -75,6 +75,23 @@ struct ha_effect *ha_tell_dcs(struct ha *ha, struct ha_effects *fx, enum ha_dcs_
     return ha->dcs_inflight[op] ? NULL : emit_dcs(ha, fx, op, why);
 }
 
+bool ha_key_on_its_way(const struct ha *ha)
+{
+    for (unsigned op = 0; op < HA_DCS_OPS; op++)
+        if (takes_key((enum ha_dcs_op)op) && ha->dcs_inflight[op])
+            return true;
+    return false;
+}
+
+enum ha_flow ha_give_key_up(struct ha *ha, struct ha_effects *fx, enum ha_why why)
+{
+    if (ha_key_on_its_way(ha))
+        return HA_WAIT;
+    ha_tell_dcs(ha, fx, HA_DCS_RELEASE, why);
+    ha->lease_until_ms = 0;
+    return ha_end(ha, fx, why);
+}
+
 static void add_asked(struct ha *ha, const char *name, const char *api_url)
 {
     if (!api_url[0] || strcmp(name, ha->policy.name) == 0 || ha->n_asked == HA_PEERS_MAX)
