@@ -21,7 +21,7 @@ static enum ha_flow lost_during_job(struct ha *ha, struct ha_effects *fx)
         }
         return ha_end(ha, fx, HA_WHY_lost_before_promote);
     }
-    if (ha_writable(ha) || (ha->job.kind == PM_JOB_RESTART && ha->pg.role == PGV_ROLE_PRIMARY)) {
+    if (ha_writable(ha) && !ha->policy.paused) {
         ha_demote(ha, fx, HA_DEMOTE_NOLOCK, HA_WHY_lost_during, "demotion");
         return ha_end(ha, fx, HA_WHY_lost_during, name);
     }

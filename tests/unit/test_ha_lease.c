@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The edges of the lease: answers that come late or in another order, a process that was stopped
+ * for longer than it lasts, and requests and jobs that meet a key on its way out.
+ */
+#include "tests/unit/ha_support.h"
+
+/* The store answers no question. */
+static void lose_store(struct w *w)
+{
+    for (unsigned op = 0; op < HA_DCS_OPS; op++)
+        w->dcs[op] = HA_LOST;
+    w->live = false;
+    w_view(w);
+}
+
+/* The stop has ended; what it left is a primary's data directory. */
+static void stopped(struct w *w)
+{
+    w->pg.role = PGV_ROLE_DEMOTED;
+    w->pg.control_state = PM_CONTROL_SHUT_DOWN;
+    w_server_down(w, PGV_STATE_STOPPED);
+    w_job_end(w, PM_JOB_STOP, PM_DONE);
+}
+
+/* ---- refused renewals -------------------------------------------------------------------------
+ */
+
+/* ---- late proofs ------------------------------------------------------------------------------
+ */
+
+/* ---- a restart and the key --------------------------------------------------------------------
+ */
+
+static void test_restart_request__waits_while_the_key_is_given_up(void **state)
+{
+    struct ha_request r = { .type = HA_REQ_RESTART, .id = 7 };
+    struct w *w = *state;
+
+    w_peer(w, "n2", 50000000);
+    w_failover(w, "n1", "n2");
+    w->hold[HA_DCS_RELEASE] = true;
+    w_view(w);
+    stopped(w);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    w_forget(w);
+    w_request(w, &r);
+    assert_null(w_job(w, PM_JOB_RESTART));
+    assert_int_equal(w_did(w, HA_DO_ANSWER)->u.answer.answer, HA_ANSWER_BUSY);
+    assert_string_equal(w_did(w, HA_DO_ANSWER)->text, "demotion");
+}
+
+/* Whether it is released is not known; the view says what it said before. */
+static void test_restart_request__starts_no_primary_without_a_proven_lease(void **state)
+{
+    struct ha_request r = { .type = HA_REQ_RESTART, .id = 7 };
+    struct w *w = *state;
+
+    w_peer(w, "n2", 50000000);
+    w_failover(w, "n1", "n2");
+    w->dcs[HA_DCS_RELEASE] = HA_LOST;
+    w_view(w);
+    w->dcs[HA_DCS_RENEW] = HA_LOST;
+    stopped(w);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    assert_true(ha_has_lock(&w->ha));
+    assert_int_equal(w->ha.job.kind, PM_JOB_NONE);
+    w_forget(w);
+    w_request(w, &r);
+    assert_null(w_job(w, PM_JOB_RESTART));
+    assert_int_equal(w_did(w, HA_DO_ANSWER)->u.answer.answer, HA_ANSWER_FAILED);
+}
+
+/* It would come up as the primary that it was. */
+static void test_restart__is_cut_short_before_the_lease_ends(void **state)
+{
+    struct ha_request r = { .type = HA_REQ_RESTART, .id = 7 };
+    struct w *w = *state;
+    uint64_t lease_end = w->ha.lease_until_ms;
+
+    lose_store(w);
+    w_request(w, &r);
+    assert_non_null(w_job(w, PM_JOB_RESTART));
+    w_server_down(w, PGV_STATE_RESTARTING);
+    w_tick(w, lease_end - HA_DEMOTE_MARGIN_MS - w->now_ms - 1);
+    assert_null(w_job(w, PM_JOB_STOP));
+    assert_int_equal(w->wake_ms, lease_end - HA_DEMOTE_MARGIN_MS);
+    w_tick(w, 1);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+}
+
+/* ---- promotions -------------------------------------------------------------------------------
+ */
+
+#define LEADER(test) cmocka_unit_test_setup_teardown(test, w_setup_leader, w_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LEADER(test_restart_request__waits_while_the_key_is_given_up),
+        LEADER(test_restart_request__starts_no_primary_without_a_proven_lease),
+        LEADER(test_restart__is_cut_short_before_the_lease_ends),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
