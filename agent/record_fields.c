@@ -349,6 +349,7 @@ static const struct record_field ha_v[] = {
     MANY(T, asked_ttl_ms, RECORD_ALL, RECORD_UINT, 0, NULL),
     UINT(T, primary_since_ms),
     UINT(T, last_timeline),
+    UINT(T, led_until_ms),
     UINT(T, last_wal_lsn),
     UINT(T, prev_wal_lsn),
     BOOL(T, history_due),

@@ -28,6 +28,16 @@ static enum ha_flow lost_during_job(struct ha *ha, struct ha_effects *fx)
     return HA_GO_ON;
 }
 
+enum ha_flow ha_key_denied(struct ha *ha, struct ha_effects *fx)
+{
+    if (ha->job.kind != PM_JOB_NONE)
+        return lost_during_job(ha, fx);
+    if (ha->policy.paused || !ha_writable(ha))
+        return HA_GO_ON;
+    ha_demote(ha, fx, HA_DEMOTE_NOLOCK, HA_WHY_update_failed, "demotion");
+    return ha_end(ha, fx, HA_WHY_update_failed);
+}
+
 enum ha_flow ha_job_in_progress(struct ha *ha, struct ha_effects *fx)
 {
     uint64_t elapsed = ha->now_ms - ha->job.since_ms;

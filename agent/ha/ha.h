@@ -415,7 +415,8 @@ struct ha {
     bool dcs_inflight[HA_DCS_OPS];
     uint64_t asked_ttl_ms[HA_DCS_OPS]; /* RENEW, ACQUIRE, TAKE: the ttl when it was asked */
     uint64_t
-        primary_since_ms;   /* writable without any lease since then (agent just started); 0: not */
+        primary_since_ms;  /* writable without any lease since then (agent just started); 0: not */
+    uint64_t led_until_ms; /* writable: when its last lease ends or would have ended; 0: had none */
     uint32_t last_timeline; /* last seen on this standby */
     uint64_t last_wal_lsn, prev_wal_lsn;
     bool history_due;

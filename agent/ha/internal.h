@@ -125,6 +125,8 @@ void ha_watchdog_leave(struct ha *ha, struct ha_effects *fx);
 /* the tables, in the order of the cycle */
 enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx);            /* step.c */
 enum ha_flow ha_job_in_progress(struct ha *ha, struct ha_effects *fx); /* action.c */
+/** The store has said that the key is not ours, whatever the view says: stop being primary. */
+enum ha_flow ha_key_denied(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_starting_instance(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx); /* bootstrap.c */
 enum ha_flow ha_after_clone(struct ha *ha, struct ha_effects *fx);

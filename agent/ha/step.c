@@ -45,6 +45,10 @@ enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx)
     if (ha->have_view && ha_has_lock(ha) && ha_is_primary(ha) && !taken &&
         !(ha->demotion.active && ha->demotion.release_ask != HA_ASK_NOT))
         ha_ask_dcs(ha, fx, HA_DCS_RENEW, HA_WHY_renew);
+    /* Answered: the key is not ours. A read that hangs is not waited for then. */
+    if (cy->dcs[HA_DCS_RENEW] == HA_ASK_REFUSED && cy->dcs[HA_DCS_READ] != HA_ASK_NOT &&
+        cy->dcs[HA_DCS_READ] != HA_ASK_OK)
+        TRY(ha_key_denied(ha, fx));
     switch (cy->dcs[HA_DCS_READ]) {
     case HA_ASK_WAITS:
         return HA_WAIT;

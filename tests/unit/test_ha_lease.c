@@ -26,6 +26,47 @@ static void stopped(struct w *w)
 /* ---- refused renewals -------------------------------------------------------------------------
  */
 
+/* The answer says that the key is another's; the read beside it may hang for long. */
+static void test_renewal_refused__is_not_kept_waiting_by_the_read(void **state)
+{
+    struct w *w = *state;
+
+    w->live = false;
+    w_view(w);
+    w->hold[HA_DCS_READ] = true;
+    w->hold[HA_DCS_RENEW] = true;
+    w_cycle(w);
+    w_forget(w);
+    w->now_ms += 1000;
+    w_reply(w, HA_DCS_RENEW, HA_REFUSED, w->now_ms - 1000);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+    assert_string_equal(w_status(w), "demoted self because failed to update leader lock in DCS");
+}
+
+/* The first thing heard after a freeze is such an answer, and nobody waits for it: that there is no
+ * lease any more must not give the server the time of one that was just found. */
+static void test_renewal_refused__does_not_put_the_fence_off(void **state)
+{
+    struct w *w = *state;
+    uint64_t sent;
+
+    w->hold[HA_DCS_RENEW] = true;
+    w_server_down(w, PGV_STATE_CRASHED);
+    assert_non_null(w_job(w, PM_JOB_START)); /* under the lease as it stands */
+    sent = w->now_ms;
+    w->pg.alive = w->pg.look_ok = true;
+    w->pg.state = PGV_STATE_RUNNING;
+    w->hold_look = true;
+    w_facts(w);
+    w_job_end(w, PM_JOB_START, PM_DONE);
+    w_forget(w);
+    w->now_ms += 45000;
+    w_reply(w, HA_DCS_RENEW, HA_REFUSED, sent);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
+}
+
 /* ---- late proofs ------------------------------------------------------------------------------
  */
 
@@ -97,6 +138,8 @@ static void test_restart__is_cut_short_before_the_lease_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        LEADER(test_renewal_refused__is_not_kept_waiting_by_the_read),
+        LEADER(test_renewal_refused__does_not_put_the_fence_off),
         LEADER(test_restart_request__waits_while_the_key_is_given_up),
         LEADER(test_restart_request__starts_no_primary_without_a_proven_lease),
         LEADER(test_restart__is_cut_short_before_the_lease_ends),
