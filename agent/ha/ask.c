@@ -46,8 +46,14 @@ static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_
     e->u.dcs.deadline_ms = deadline(ha, op);
     e->u.dcs.guarded = op == HA_DCS_SET_SYSID && ha->bootstrapping;
     ha->dcs_inflight[op] = true;
-    if (takes_key(op))
+    if (takes_key(op)) {
+        ha->proof_void[op] = false;
         cap_lease(ha, op);
+    } else if (op == HA_DCS_RELEASE) {
+        /* Whichever the store carries out first, an OK to them says nothing about the key then. */
+        for (unsigned i = 0; i < HA_DCS_OPS; i++)
+            ha->proof_void[i] = ha->dcs_inflight[i] && takes_key((enum ha_dcs_op)i);
+    }
     return e;
 }
 

@@ -160,7 +160,7 @@ static void fold_dcs(struct ha *ha, const struct ha_event *ev, struct ha_effects
     case HA_DCS_TAKE:
         if (o == HA_OK) {
             /* A key given up meanwhile is not taken back by an answer that came late. */
-            if (ha->demotion.active && ha->demotion.release_ask != HA_ASK_NOT)
+            if (ha->proof_void[op])
                 break;
             if (until > ha->lease_until_ms)
                 ha->lease_until_ms = until;

@@ -255,6 +255,16 @@ static enum ha_flow won(struct ha *ha, struct ha_effects *fx)
     return ha_enforce_primary(ha, fx, HA_WHY_acquired_primary, HA_WHY_promoted_acquired);
 }
 
+/* This process stood still: somebody may have led, and gone, since the answers were given. */
+static enum ha_flow ask_again(struct ha *ha, struct ha_effects *fx)
+{
+    struct ha_cycle *cy = &ha->cycle;
+
+    cy->since_ms = ha->now_ms;
+    cy->look = cy->peers = cy->watchdog_check = cy->dcs[HA_DCS_READ] = HA_ASK_NOT;
+    return ha_load(ha, fx);
+}
+
 enum ha_flow ha_race(struct ha *ha, struct ha_effects *fx)
 {
     if (ha->cycle.dcs[HA_DCS_ACQUIRE] == HA_ASK_NOT) {
@@ -270,6 +280,8 @@ enum ha_flow ha_race(struct ha *ha, struct ha_effects *fx)
                 return HA_WAIT;
             if (read != HA_ASK_OK)
                 return ha_dcs_failed(ha, fx);
+            if (ha->now_ms - ha->cycle.since_ms >= ha->policy.ttl_ms)
+                return ask_again(ha, fx);
         } else {
             if (ha->view.failover.candidate[0] ||
                 (ha->policy.tags.nofailover && !ha->policy.paused))

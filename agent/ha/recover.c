@@ -184,6 +184,9 @@ static enum ha_flow holder(struct ha *ha, struct ha_effects *fx, uint64_t *ret_t
             ha->lease_until_ms = 0;
             return ha_end(ha, fx, HA_WHY_watchdog_not_promoted);
         }
+        /* The answer may be older than it looks, as for a promotion. */
+        if (ha->lease_until_ms <= ha->now_ms + HA_DEMOTE_MARGIN_MS)
+            return ha_dcs_failed(ha, fx);
         ha->restarts_in_place++;
         ha->recovering = true;
         e = ha_start_job(ha, fx, PM_JOB_START, HA_WHY_start_primary, NULL);

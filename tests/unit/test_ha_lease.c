@@ -70,6 +70,63 @@ static void test_renewal_refused__does_not_put_the_fence_off(void **state)
 /* ---- late proofs ------------------------------------------------------------------------------
  */
 
+/* Renewed, but so long ago that it proves nothing now. */
+static void test_crashed__is_not_started_under_a_lease_that_has_ended(void **state)
+{
+    struct w *w = *state;
+    uint64_t sent = w->ha.lease_until_ms - 9000;
+
+    w->dcs[HA_DCS_RENEW] = HA_LOST;
+    w_tick(w, sent - w->now_ms);
+    w_forget(w);
+    w->hold[HA_DCS_RENEW] = true;
+    w_server_down(w, PGV_STATE_CRASHED);
+    assert_non_null(w_dcs(w, HA_DCS_RENEW));
+    assert_null(w_job(w, PM_JOB_START));
+    w->now_ms = sent + 31000;
+    w_reply(w, HA_DCS_RENEW, HA_OK, sent);
+    assert_null(w_job(w, PM_JOB_START));
+}
+
+/* The store has carried the renewal out before the release; its answer comes after it. */
+static void test_released__an_answer_from_before_proves_nothing(void **state)
+{
+    struct w *w = *state;
+    uint64_t sent;
+
+    w_server_down(w, PGV_STATE_CRASHED);
+    assert_non_null(w_job(w, PM_JOB_START));
+    w->hold[HA_DCS_RENEW] = true;
+    w_cycle(w);
+    sent = w->now_ms;
+    w->pg.state = PGV_STATE_START_FAILED;
+    w_job_end(w, PM_JOB_START, PM_FAILED);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+    assert_false(ha_is_leader(&w->ha, w->now_ms));
+    w_reply(w, HA_DCS_RENEW, HA_OK, sent);
+    assert_false(ha_is_leader(&w->ha, w->now_ms));
+}
+
+/* It slept between the question and the answer: who leads, and how far the others are, is of then.
+ */
+static void test_race__what_was_read_before_a_freeze_decides_nothing(void **state)
+{
+    struct w *w = *state;
+
+    w_peer(w, "n2", 50000000);
+    w_peer(w, "n3", 50000000);
+    w->hold[HA_DCS_READ] = true;
+    w_view(w);
+    assert_non_null(w_dcs(w, HA_DCS_READ));
+    w_forget(w);
+    w->now_ms += 40000;
+    w_reply(w, HA_DCS_READ, HA_OK, 0);
+    assert_null(w_dcs(w, HA_DCS_ACQUIRE));
+    assert_non_null(w_dcs(w, HA_DCS_READ)); /* once more */
+    w_reply(w, HA_DCS_READ, HA_OK, 0);
+    assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
+}
+
 /* ---- a restart and the key --------------------------------------------------------------------
  */
 
@@ -134,12 +191,16 @@ static void test_restart__is_cut_short_before_the_lease_ends(void **state)
  */
 
 #define LEADER(test) cmocka_unit_test_setup_teardown(test, w_setup_leader, w_teardown)
+#define ORPHAN(test) cmocka_unit_test_setup_teardown(test, w_setup_orphan, w_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         LEADER(test_renewal_refused__is_not_kept_waiting_by_the_read),
         LEADER(test_renewal_refused__does_not_put_the_fence_off),
+        LEADER(test_crashed__is_not_started_under_a_lease_that_has_ended),
+        LEADER(test_released__an_answer_from_before_proves_nothing),
+        ORPHAN(test_race__what_was_read_before_a_freeze_decides_nothing),
         LEADER(test_restart_request__waits_while_the_key_is_given_up),
         LEADER(test_restart_request__starts_no_primary_without_a_proven_lease),
         LEADER(test_restart__is_cut_short_before_the_lease_ends),
