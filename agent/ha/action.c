@@ -9,7 +9,7 @@ static enum ha_flow lost_during_job(struct ha *ha, struct ha_effects *fx)
     char name[HA_TEXT_BYTES];
 
     memcpy(name, ha->job.name, sizeof(name));
-    if (ha->bootstrapping || ha->policy.paused || ha->job.kind == PM_JOB_STOP)
+    if (ha->bootstrapping || ha->job.kind == PM_JOB_STOP)
         return HA_GO_ON;
     if (ha->job.kind == PM_JOB_PROMOTE && ha->pg.role != PGV_ROLE_PROMOTED &&
         ha->pg.role != PGV_ROLE_PRIMARY && ha->pg.look_ok && ha->pg.in_recovery) {

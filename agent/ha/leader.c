@@ -73,6 +73,9 @@ enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_wh
         ha->lease_until_ms = 0;
         return ha_end(ha, fx, HA_WHY_watchdog_not_promoted);
     }
+    /* A primary by now, whoever has promoted it: under it the key stays. */
+    if (ha_may_be_primary(ha))
+        ha->promote_result_failed = false;
     if (!ha->policy.paused && ha->promote_result_failed) {
         ha->promote_result_failed = false;
         ha->pre_promote_failed_ms = ha->now_ms;

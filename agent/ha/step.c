@@ -61,8 +61,10 @@ enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx)
     }
     if (!ha->have_view)
         return ha_dcs_failed(ha, fx);
-    if (!ha_has_lock(ha) && !taken)
+    if (!ha_has_lock(ha) && !taken) {
         ha->lease_until_ms = 0; /* a snapshot that shows another owner, or none */
+        ha->promote_result_failed = false;
+    }
     if (!ha_unlocked(ha))
         ha->race_backoff_since_ms = ha->leaderless_since_ms = 0;
     else if (!ha->leaderless_since_ms)

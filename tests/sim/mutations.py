@@ -122,6 +122,18 @@ MUTATIONS = [
     ("bootstrap_is_reset", "watchdog.c", "(ha->bootstrapping && !ha->dcs_inflight[HA_DCS_TAKE]);", "false;"),
     ("exit_leaves_it_armed", "watchdog.c", "    if (ha->policy.paused || !may_write(ha))\n        tell", "    if (false)\n        tell"),
     ("exit_disarms_a_primary", "watchdog.c", "    if (ha->policy.paused || !may_write(ha))\n        tell", "    if (true)\n        tell"),
+    # ---- late answers, and a key on its way out
+    ("restart_while_releasing", "restart.c", "        else if (ha->demotion.active) /*", "        else if (false) /*"),
+    ("restart_by_the_view_alone", "restart.c", "(ha_has_lock(ha) && ha_is_leader(ha, ha->now_ms + HA_DEMOTE_MARGIN_MS))", "ha_has_lock(ha)"),
+    ("restart_is_not_writable", "world.c", "(ha->job.kind == PM_JOB_START || ha->job.kind == PM_JOB_RESTART)", "ha->job.kind == PM_JOB_START"),
+    ("loss_puts_the_fence_off", "demote.c", "    if (ha->led_until_ms && before(ha->led_until_ms, margin) < unproven)", "    if (false)"),
+    ("refusal_waits_for_the_read", "step.c", "        TRY(ha_key_denied(ha, fx));", "        ;"),
+    ("proof_from_before_the_release", "fold.c", "            if (ha->proof_void[op])", "            if (false)"),
+    ("started_in_place_too_late", "recover.c", "        if (ha->lease_until_ms <= ha->now_ms + HA_DEMOTE_MARGIN_MS)\n            return ha_dcs_failed(ha, fx);", ""),
+    ("race_by_old_answers", "race.c", "                return ask_again(ha, fx);", "                (void)ask_again;"),
+    ("promotes_in_a_pause_without_the_key", "action.c", "    if (ha->bootstrapping || ha->job.kind == PM_JOB_STOP)", "    if (ha->bootstrapping || ha->policy.paused || ha->job.kind == PM_JOB_STOP)"),
+    ("no_of_pre_promote_counts_for_a_primary", "leader.c", "    if (ha_may_be_primary(ha))\n        ha->promote_result_failed = false;", ""),
+    ("no_of_pre_promote_outlives_the_key", "step.c", "        ha->promote_result_failed = false;", ""),
     # ---- time
     ("spins_while_releasing", "step.c", "        ha->demotion.release_ask == HA_ASK_NOT && !ha->demotion.stopped &&\n", ""),
     ("wakes_too_late", "step.c", "    uint64_t at = earliest(ha_fence_at(ha), ha_watchdog_at(ha));", "    uint64_t at = UINT64_MAX;"),

@@ -190,6 +190,68 @@ static void test_restart__is_cut_short_before_the_lease_ends(void **state)
 /* ---- promotions -------------------------------------------------------------------------------
  */
 
+/* A pause stops no server, but nor is one made a primary without the key in it. */
+static void test_promote__is_dropped_in_a_pause_when_the_key_is_lost(void **state)
+{
+    struct w *w = *state;
+
+    w_view(w);
+    assert_non_null(w_job(w, PM_JOB_PROMOTE)); /* its pre_promote takes long */
+    w->policy.paused = true;
+    w_policy(w);
+    w_forget(w);
+    w_leader(w, "n2");
+    w_view(w);
+    assert_non_null(w_did(w, HA_DO_CANCEL_JOB));
+    assert_null(w_job(w, PM_JOB_STOP));
+}
+
+/* pre_promote has said no in a pause, and people have promoted the server themselves. */
+static void test_pre_promote__its_no_is_not_held_against_a_primary(void **state)
+{
+    struct w *w = *state;
+
+    w_view(w);
+    assert_non_null(w_job(w, PM_JOB_PROMOTE));
+    w_leader(w, "n1");
+    w_view(w);
+    w->policy.paused = true;
+    w_failover(w, NULL, "n1"); /* what keeps the key for it meanwhile */
+    w_policy(w);
+    w_view(w);
+    w_job_end(w, PM_JOB_PROMOTE, PM_FAILED);
+    w->pg.role = PGV_ROLE_PRIMARY;
+    w->pg.in_recovery = w->pg.streaming = false;
+    w->pg.timeline = 2;
+    w_facts(w);
+    w_failover(w, NULL, NULL);
+    w_view(w);
+    w_cycle(w);
+    assert_string_equal(w_status(w), "no action. I am (n1), the leader with the lock");
+    w_forget(w);
+    w->policy.paused = false;
+    w_policy(w);
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+    assert_string_equal(w_status(w), "no action. I am (n1), the leader with the lock");
+}
+
+/* The key was lost meanwhile: whoever wins it again asks the script again. */
+static void test_pre_promote__its_no_goes_with_the_key(void **state)
+{
+    struct w *w = *state;
+
+    w_view(w);
+    assert_non_null(w_job(w, PM_JOB_PROMOTE));
+    w_leader(w, "n2");
+    w_view(w);
+    w_job_end(w, PM_JOB_PROMOTE, PM_FAILED);
+    w_forget(w);
+    w_leader(w, NULL);
+    w_view(w);
+    assert_non_null(w_job(w, PM_JOB_PROMOTE));
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+}
+
 #define LEADER(test) cmocka_unit_test_setup_teardown(test, w_setup_leader, w_teardown)
 #define ORPHAN(test) cmocka_unit_test_setup_teardown(test, w_setup_orphan, w_teardown)
 
@@ -204,6 +266,9 @@ int main(void)
         LEADER(test_restart_request__waits_while_the_key_is_given_up),
         LEADER(test_restart_request__starts_no_primary_without_a_proven_lease),
         LEADER(test_restart__is_cut_short_before_the_lease_ends),
+        ORPHAN(test_promote__is_dropped_in_a_pause_when_the_key_is_lost),
+        ORPHAN(test_pre_promote__its_no_is_not_held_against_a_primary),
+        ORPHAN(test_pre_promote__its_no_goes_with_the_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
