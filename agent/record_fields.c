@@ -303,6 +303,7 @@ static const struct record_field ha_v[] = {
     STRUCT(T, pg, record_facts_fields),
     BOOL(T, have_facts),
     UINT(T, lease_until_ms),
+    BOOL(T, regained),
     BOOL(T, dcs_lost),
     UINT(T, dcs_lost_since_ms),
     ENUM(T, job.kind, JOBS),

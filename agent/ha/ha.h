@@ -363,6 +363,7 @@ struct ha {
     bool have_facts;
 
     uint64_t lease_until_ms; /* we may be primary until then; 0: no lease */
+    bool regained;           /* it was renewed after its end: nobody knows who has led in between */
     bool dcs_lost;           /* the store did not answer in this cycle or the last */
     uint64_t dcs_lost_since_ms;
 

@@ -135,7 +135,9 @@ enum ha_flow ha_join(struct ha *ha, struct ha_effects *fx);         /* join.c */
 enum ha_flow ha_post_recover(struct ha *ha, struct ha_effects *fx); /* recover.c */
 enum ha_flow ha_not_running(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_rewind_or_reinit(struct ha *ha, struct ha_effects *fx);
-enum ha_flow ha_race(struct ha *ha, struct ha_effects *fx);    /* race.c */
+enum ha_flow ha_race(struct ha *ha, struct ha_effects *fx); /* race.c */
+/** Before a server that is none becomes the primary under a key that was not won in this cycle. */
+enum ha_flow ha_key_regained(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_healthy(struct ha *ha, struct ha_effects *fx); /* leader.c */
 enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_why steady,
                                 enum ha_why promoting);

@@ -116,7 +116,8 @@ static enum ha_flow leads(struct ha *ha, struct ha_effects *fx)
         ha->lease_until_ms = 0;
         return ha_end(ha, fx, HA_WHY_paused_not_primary);
     }
-    switch (ha_update_lock(ha, fx, true)) {
+    /* What a standby has is no position of the cluster: it may be behind what is published. */
+    switch (ha_update_lock(ha, fx, primary)) {
     case HA_ASK_NOT:
     case HA_ASK_WAITS:
         return HA_WAIT;
@@ -134,6 +135,9 @@ static enum ha_flow leads(struct ha *ha, struct ha_effects *fx)
     }
     if (ha->now_ms >= ha->lease_until_ms) /* renewed, but so long ago that it proves nothing now */
         return ha_dcs_failed(ha, fx);
+    if (!primary)
+        TRY(ha_key_regained(ha, fx));
+    ha->regained = false;
     TRY(ha_manual_from_leader(ha, fx));
     checkpoint_after_promote(ha, fx);
     return ha_enforce_primary(ha, fx, HA_WHY_leader_steady, HA_WHY_promoted_had_lock);

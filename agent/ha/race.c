@@ -255,6 +255,34 @@ static enum ha_flow won(struct ha *ha, struct ha_effects *fx)
     return ha_enforce_primary(ha, fx, HA_WHY_acquired_primary, HA_WHY_promoted_acquired);
 }
 
+/*
+ * The lease had ended, and somebody else may have led before the key came back to us. What he has
+ * acknowledged is lost by whoever leads without it, so the rules of the race hold, by the store's
+ * own view.
+ */
+enum ha_flow ha_key_regained(struct ha *ha, struct ha_effects *fx)
+{
+    if (!ha->regained)
+        return HA_GO_ON;
+    switch (ha_ask_dcs(ha, fx, HA_DCS_READ, HA_WHY_cycle)) {
+    case HA_ASK_NOT:
+    case HA_ASK_WAITS:
+        return HA_WAIT;
+    case HA_ASK_REFUSED:
+    case HA_ASK_LOST:
+        return ha_dcs_failed(ha, fx);
+    case HA_ASK_OK:
+        break;
+    }
+    if (!i_may(ha, fx, true)) {
+        ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_not_healthiest);
+        ha->lease_until_ms = 0;
+        return ha_end(ha, fx, HA_WHY_not_healthiest);
+    }
+    ha->regained = false;
+    return HA_GO_ON;
+}
+
 /* This process stood still: somebody may have led, and gone, since the answers were given. */
 static enum ha_flow ask_again(struct ha *ha, struct ha_effects *fx)
 {

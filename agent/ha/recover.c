@@ -184,6 +184,7 @@ static enum ha_flow holder(struct ha *ha, struct ha_effects *fx, uint64_t *ret_t
             ha->lease_until_ms = 0;
             return ha_end(ha, fx, HA_WHY_watchdog_not_promoted);
         }
+        TRY(ha_key_regained(ha, fx));
         /* The answer may be older than it looks, as for a promotion. */
         if (ha->lease_until_ms <= ha->now_ms + HA_DEMOTE_MARGIN_MS)
             return ha_dcs_failed(ha, fx);

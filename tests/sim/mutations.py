@@ -134,6 +134,9 @@ MUTATIONS = [
     ("promotes_in_a_pause_without_the_key", "action.c", "    if (ha->bootstrapping || ha->job.kind == PM_JOB_STOP)", "    if (ha->bootstrapping || ha->policy.paused || ha->job.kind == PM_JOB_STOP)"),
     ("no_of_pre_promote_counts_for_a_primary", "leader.c", "    if (ha_may_be_primary(ha))\n        ha->promote_result_failed = false;", ""),
     ("no_of_pre_promote_outlives_the_key", "step.c", "        ha->promote_result_failed = false;", ""),
+    ("key_regained_without_a_race", "leader.c", "        TRY(ha_key_regained(ha, fx));", "        ;"),
+    ("server_regained_without_a_race", "recover.c", "        TRY(ha_key_regained(ha, fx));", ""),
+    ("standby_publishes_a_position", "leader.c", "    switch (ha_update_lock(ha, fx, primary)) {", "    switch (ha_update_lock(ha, fx, true)) {"),
     # ---- time
     ("spins_while_releasing", "step.c", "        ha->demotion.release_ask == HA_ASK_NOT && !ha->demotion.stopped &&\n", ""),
     ("wakes_too_late", "step.c", "    uint64_t at = earliest(ha_fence_at(ha), ha_watchdog_at(ha));", "    uint64_t at = UINT64_MAX;"),

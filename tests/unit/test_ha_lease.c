@@ -127,6 +127,57 @@ static void test_race__what_was_read_before_a_freeze_decides_nothing(void **stat
     assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
 }
 
+/* A renewal takes a key back that is gone. Whoever has held it meanwhile may have got further. */
+static void test_regained__is_no_reason_to_promote_who_could_not_win_it(void **state)
+{
+    (void)state;
+    for (unsigned behind = 0; behind < 2; behind++) {
+        struct w *w = w_new(W_REPLICA);
+
+        w->hold[HA_DCS_READ] = true;
+        w_leader(w, "n1");
+        w_view(w);
+        assert_non_null(w_dcs(w, HA_DCS_RENEW));
+        assert_non_null(w_dcs(w, HA_DCS_READ));
+        assert_null(w_dcs(w, HA_DCS_SET_STATUS)); /* it would hide what is published */
+        assert_null(w_job(w, PM_JOB_PROMOTE));
+        if (behind)
+            w->view.status_optime += 2 * w->policy.maximum_lag_bytes;
+        w_view(w);
+        w_reply(w, HA_DCS_READ, HA_OK, 0);
+        assert_int_equal(w_job(w, PM_JOB_PROMOTE) != NULL, !behind);
+        assert_int_equal(w_dcs(w, HA_DCS_RELEASE) != NULL, behind);
+        assert_int_equal(ha_is_leader(&w->ha, w->now_ms), !behind);
+        w_free(w);
+    }
+}
+
+static void test_regained__is_no_reason_to_start_a_primary_that_is_behind(void **state)
+{
+    (void)state;
+    for (unsigned behind = 0; behind < 2; behind++) {
+        struct w *w = w_new(W_LEADER);
+
+        w->hold[HA_DCS_READ] = true;
+        w->now_ms += 45000; /* frozen, and the server has crashed meanwhile */
+        w_server_down(w, PGV_STATE_CRASHED);
+        assert_non_null(w_dcs(w, HA_DCS_RENEW));
+        w_reply(w, HA_DCS_READ, HA_LOST, 0);
+        w->hold[HA_DCS_RENEW] = true; /* the lease is fresh by now, which is not enough */
+        w_tick(w, 1000);
+        assert_null(w_job(w, PM_JOB_START));
+        w_reply(w, HA_DCS_RENEW, HA_OK, w->now_ms);
+        assert_null(w_job(w, PM_JOB_START));
+        if (behind)
+            w->view.status_optime += 2 * w->policy.maximum_lag_bytes;
+        w_view(w);
+        w_reply(w, HA_DCS_READ, HA_OK, 0);
+        assert_int_equal(w_job(w, PM_JOB_START) != NULL, !behind);
+        assert_int_equal(w_dcs(w, HA_DCS_RELEASE) != NULL, behind);
+        w_free(w);
+    }
+}
+
 /* ---- a restart and the key --------------------------------------------------------------------
  */
 
@@ -263,6 +314,8 @@ int main(void)
         LEADER(test_crashed__is_not_started_under_a_lease_that_has_ended),
         LEADER(test_released__an_answer_from_before_proves_nothing),
         ORPHAN(test_race__what_was_read_before_a_freeze_decides_nothing),
+        cmocka_unit_test(test_regained__is_no_reason_to_promote_who_could_not_win_it),
+        cmocka_unit_test(test_regained__is_no_reason_to_start_a_primary_that_is_behind),
         LEADER(test_restart_request__waits_while_the_key_is_given_up),
         LEADER(test_restart_request__starts_no_primary_without_a_proven_lease),
         LEADER(test_restart__is_cut_short_before_the_lease_ends),
