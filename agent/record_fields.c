@@ -351,6 +351,7 @@ static const struct record_field ha_v[] = {
     MANY(T, proof_void, RECORD_ALL, RECORD_BOOL, 0, NULL),
     UINT(T, primary_since_ms),
     UINT(T, led_until_ms),
+    UINT(T, take_ms),
     UINT(T, last_timeline),
     UINT(T, last_wal_lsn),
     UINT(T, prev_wal_lsn),

@@ -336,6 +336,8 @@ static void judge(struct watchdog *w, bool shortened)
 {
     const struct watchdog_config *c = &w->config;
     bool too_short = !shortened && w->timeout_s < c->loop_wait_s;
+    /* Begun anew by the answer to a renewal, it must still end within the lease. */
+    bool all_of_ttl = !w->adjustable && w->timeout_s + HA_WATCHDOG_ANSWER_MS / 1000 > c->ttl_s;
     char name[WATCHDOG_NAME_BYTES];
 
     watchdog_name(w, name);
@@ -344,7 +346,7 @@ static void judge(struct watchdog *w, bool shortened)
                 "%s cannot be stopped once it counts: it will reset this machine some time after "
                 "the agent has ended, even if PostgreSQL has been stopped by then",
                 name);
-    if (!too_short && w->timeout_s <= c->timeout_s) {
+    if (!too_short && !all_of_ttl && w->timeout_s <= c->timeout_s) {
         pgv_log(PGV_INFO, "watchdog",
                 "%s activated with %u second timeout, timing slack %lld seconds", name,
                 w->timeout_s, (long long)c->slack_s);
@@ -352,8 +354,12 @@ static void judge(struct watchdog *w, bool shortened)
     }
     pgv_log(c->mode == HA_WATCHDOG_REQUIRED ? PGV_ERROR : PGV_WARNING, "watchdog",
             "%s counts %u seconds, which is %s %lld seconds: it is not used", name, w->timeout_s,
-            too_short ? "less than loop_wait of" : "more than the wanted",
-            (long long)(too_short ? c->loop_wait_s : c->timeout_s));
+            too_short                     ? "less than loop_wait of"
+            : w->timeout_s > c->timeout_s ? "more than the wanted"
+                                          : "less than a second below ttl of",
+            (long long)(too_short                     ? c->loop_wait_s
+                        : w->timeout_s > c->timeout_s ? c->timeout_s
+                                                      : c->ttl_s));
     w->unfit = true;
     if (w->closable)
         (void)close_device(w);

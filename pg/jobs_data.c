@@ -423,7 +423,13 @@ static void on_rewind_stopped(struct postmaster_impl *im, bool ok)
 static void begin_rewind(struct postmaster_impl *im)
 {
     struct postmaster_job_args stop = { .job = PM_JOB_STOP, .mode = PM_STOP_FAST };
+    struct pgv_error err;
 
+    if (!pgrewind_has_room(im->conf, im->pm->facts.major_version, &err)) {
+        pgv_log(PGV_WARNING, "pg", "%s", err.msg);
+        pm_job_end(im, PM_UNKNOWN, err.msg);
+        return;
+    }
     if (im->pm->facts.alive) {
         pm_job_step(im, "stopping", -1);
         im->job.phase = PHASE_STOP;

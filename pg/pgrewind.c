@@ -10,9 +10,11 @@
  * promotion writes there: pg_rewind reads the source's control file and would find nothing to do.
  *
  * Once pg_rewind copies there is no way back, and it leaves no trace of where it ended: the control
- * file, which it writes last, still tells of a clean shutdown on the old timeline. So a file is put
- * beside it first. It goes with all that the source does not have (source: PostgreSQL, filemap.c),
- * which pg_rewind removes after it has copied everything and before it writes the control file.
+ * file, which it writes last, still tells of a clean shutdown on the old timeline. So a mark is put
+ * beside it first. A file would not stay: pg_rewind removes what the source does not have, and
+ * while most of what it copies is only asked for. What is neither file, folder nor link it does not
+ * see (source: PostgreSQL, file_ops.c, recurse_dir(); pg_rewind.c, perform_rewind()), so it is a
+ * FIFO.
  */
 #include "pg/pgrewind.h"
 
@@ -21,10 +23,14 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "pg/pgclone.h"
+#include "pg/process.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/banned.h"
 
@@ -36,6 +42,10 @@
 #define RESTART_FILE "000000010000000000000001" /* for %r, which has no meaning here */
 
 #define CHECKPOINT_TIMEOUT_MS 600000
+
+/** A segment of WAL: a disk that was too full for the server to go on has less. */
+#define ROOM_BYTES (16u << 20)
+#define LEFT_MAX 8
 
 static const char recovery_sql[] = "SELECT pg_catalog.pg_is_in_recovery()";
 
@@ -228,10 +238,53 @@ bool pgrewind_is_unfinished(const struct pgconf *c)
 static bool mark(const struct pgrewind *j, struct pgv_error *err)
 {
     char path[PGCONF_PATH_BYTES + 32];
+    struct stat st;
 
     mark_path(j->conf, path);
-    return pgv_file_exists(path) || pgv_file_replace(path, (struct pgv_str){ 0 },
-                                                     pgfiles_mode(j->conf->data_dir, false), err);
+    if (lstat(path, &st) == 0) {
+        if (S_ISFIFO(st.st_mode))
+            return true;
+        if (!pgv_file_remove(path, err)) /* of an agent before this one */
+            return false;
+    }
+    if (mkfifo(path, 0600) != 0)
+        return pgv_fail_sys(err, errno, "cannot create '%s'", path);
+    return pgv_dir_sync(j->conf->data_dir, err);
+}
+
+void pgrewind_end_left(const struct pgconf *c)
+{
+    const char *wanted[] = { "-D", c->data_dir, "--source-server", NULL };
+    pid_t left[LEFT_MAX];
+    unsigned n;
+
+    if (!pgrewind_is_unfinished(c))
+        return;
+    n = pm_proc_with_arguments(wanted, left, LEFT_MAX);
+    for (unsigned i = 0; i < n; i++)
+        if (kill(left[i], SIGKILL) == 0)
+            pgv_log(PGV_WARNING, "pg",
+                    "killed the pg_rewind that an agent before this one had begun pid=%d",
+                    (int)left[i]);
+}
+
+static bool has_room(const char *dir, struct pgv_error *err)
+{
+    struct statvfs fs;
+
+    if (statvfs(dir, &fs) != 0)
+        return errno == ENOENT || pgv_fail_sys(err, errno, "cannot look at '%s'", dir);
+    return (uint64_t)fs.f_bavail * fs.f_frsize >= ROOM_BYTES ||
+           pgv_fail_sys(err, ENOSPC, "pg_rewind waits, less than %u MB are free at '%s'",
+                        ROOM_BYTES >> 20, dir);
+}
+
+bool pgrewind_has_room(const struct pgconf *c, int major_version, struct pgv_error *err)
+{
+    char wal[PGCONF_PATH_BYTES + 32];
+
+    (void)snprintf(wal, sizeof(wal), "%s/%s", c->data_dir, pgconf_wal_dir(major_version));
+    return has_room(c->data_dir, err) && has_room(wal, err);
 }
 
 static bool unmark(const struct pgrewind *j, struct pgv_error *err)

@@ -142,6 +142,12 @@ void pgrewind_cancel(struct pgrewind *j);
  * started: rewinding it again may repair it, a new copy does.
  */
 bool pgrewind_is_unfinished(const struct pgconf *c);
+/** Whoever still rewinds it was begun by an agent that was killed: SIGKILL for it. */
+void pgrewind_end_left(const struct pgconf *c);
+/** False: a disk of the data directory is as good as full, and @err says which. To be asked before
+ *  the server is stopped. */
+bool pgrewind_has_room(const struct pgconf *c, int major_version,
+                       struct pgv_error *err) PGV_MUST_CHECK;
 
 /** A line of pg_rewind's output that names a missing segment: its 24 characters, or false. */
 bool pgrewind_missing_wal(struct pgv_str line, char ret[25]);

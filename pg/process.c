@@ -325,3 +325,41 @@ bool pm_proc_is_backend(pid_t pid)
     n = pm_read_small(path, title, sizeof(title));
     return pgv_str_starts((struct pgv_str){ title, n }, "postgres: ");
 }
+
+struct with_arguments {
+    const char *const *wanted;
+    pid_t *ret;
+    unsigned n, max;
+};
+
+static bool has_arguments(struct pgv_str line, const char *const *wanted)
+{
+    const char *const *w = wanted;
+    struct pgv_str argument;
+
+    while (*w && pgv_str_cut(line, '\0', &argument, &line))
+        w = pgv_str_eqz(argument, *w) ? w + 1 : wanted + pgv_str_eqz(argument, *wanted);
+    return !*w;
+}
+
+static bool note_with_arguments(pid_t pid, void *data)
+{
+    struct with_arguments *a = data;
+    char path[64], line[2 * PATH_MAX];
+    size_t n;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+    n = pm_read_small(path, line, sizeof(line));
+    if (pid != getpid() && has_arguments((struct pgv_str){ line, n }, a->wanted))
+        a->ret[a->n++] = pid;
+    return a->n < a->max;
+}
+
+unsigned pm_proc_with_arguments(const char *const *wanted, pid_t *ret, unsigned max)
+{
+    struct with_arguments a = { .wanted = wanted, .ret = ret, .max = max };
+
+    if (max > 0)
+        each_pid(note_with_arguments, &a);
+    return a.n;
+}

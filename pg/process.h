@@ -81,6 +81,8 @@ unsigned pm_proc_descendants(pid_t root, pid_t *ret, unsigned max);
  * postmaster from starting.
  */
 unsigned pm_proc_leftovers(const struct pm_whose *whose, pid_t except, pid_t *ret, unsigned max);
+/** Other processes whose command line has @wanted (NULL at its end) one after the other. */
+unsigned pm_proc_with_arguments(const char *const *wanted, pid_t *ret, unsigned max);
 /** It has a backend's title ('postgres: …'), which neither a postmaster nor a single-user server
  *  has: those are started with a command line that stays. */
 bool pm_proc_is_backend(pid_t pid);

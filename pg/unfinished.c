@@ -55,6 +55,7 @@ void pm_unfinished_end(struct postmaster_impl *im)
     struct pgv_error err = { 0 };
 
     im->pm->bootstrap_token[0] = '\0';
+    pgrewind_end_left(im->conf);
     if (!pgmark_read(im->conf, &mark, &err) || mark.kind == PGMARK_NONE)
         return;
     if (mark.kind == PGMARK_CLONE && was_started(im)) {

@@ -54,6 +54,8 @@ static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_
         for (unsigned i = 0; i < HA_DCS_OPS; i++)
             ha->proof_void[i] = ha->dcs_inflight[i] && takes_key((enum ha_dcs_op)i);
     }
+    if (op == HA_DCS_TAKE)
+        ha->take_ms = ha->now_ms;
     return e;
 }
 

@@ -274,11 +274,23 @@ static enum ha_ask publish(struct ha *ha, struct ha_effects *fx)
     return HA_ASK_OK;
 }
 
+/* The first healthy cycle publishes the rest. */
+static void made(struct ha *ha, struct ha_effects *fx)
+{
+    struct ha_effect *e = ha_emit(fx, HA_DO_CALLBACK, HA_WHY_callback);
+
+    e->u.callback.role = PGV_ROLE_PRIMARY;
+    memcpy(e->u.callback.action, "on_start", 9);
+    ha->bootstrapping = false;
+    ha->joined = true;
+    ha->rewind = HA_REWIND_INITIAL;
+    ha->cycle_due = true;
+}
+
 /* ha contract §7.7 */
 enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
 {
     enum ha_ask watched;
-    struct ha_effect *e;
 
     if (!ha->bootstrapping)
         return HA_GO_ON;
@@ -304,18 +316,16 @@ enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
     case HA_ASK_WAITS:
         return HA_WAIT;
     case HA_ASK_LOST:
+        /* Whether the key is ours or not: all that makes the cluster stands, and is not written
+         * again over what people may have changed. From here on it is led like any other. */
+        if (ha->cycle.dcs[HA_DCS_TAKE] == HA_ASK_LOST)
+            made(ha, fx);
         return ha_dcs_failed(ha, fx);
     case HA_ASK_REFUSED:
         return give_up(ha, fx);
     case HA_ASK_OK:
         break;
     }
-    ha->bootstrapping = false;
-    ha->joined = true;
-    ha->rewind = HA_REWIND_INITIAL;
-    e = ha_emit(fx, HA_DO_CALLBACK, HA_WHY_callback);
-    e->u.callback.role = PGV_ROLE_PRIMARY;
-    memcpy(e->u.callback.action, "on_start", 9);
-    ha->cycle_due = true; /* the first healthy cycle publishes the rest */
+    made(ha, fx);
     return ha_end(ha, fx, HA_WHY_initialized);
 }

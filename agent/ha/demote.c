@@ -30,10 +30,11 @@ static bool overtaken_stopping(const struct ha *ha)
 
 uint64_t ha_fence_at(const struct ha *ha)
 {
-    uint64_t margin, unproven, fires;
+    uint64_t margin, until, fires;
 
-    /* In pause nothing is ever stopped; a cluster that is only being made has nobody to fight. */
-    if (ha->policy.paused || ha->bootstrapping || !ha_writable(ha))
+    /* In pause nothing is ever stopped; a cluster that is only being made has nobody to fight,
+     * until its key is asked for: from then on others may see a leader, copy it, and follow it. */
+    if (ha->policy.paused || (ha->bootstrapping && !ha->take_ms) || !ha_writable(ha))
         return UINT64_MAX;
     if (ha->job.kind == PM_JOB_STOP && ha->job.mode == PM_STOP_IMMEDIATE)
         return UINT64_MAX; /* there is nothing stricter */
@@ -44,17 +45,20 @@ uint64_t ha_fence_at(const struct ha *ha)
     margin = ha->job.kind == PM_JOB_STOP ? HA_IMMEDIATE_MARGIN_MS : HA_DEMOTE_MARGIN_MS;
     if (ha->lease_until_ms)
         return before(ha_proven_until(ha), margin);
-    /* Writable without a lease: we have just found it so (the agent was restarted), or the tables
-     * are about to demote. The old lease, if there is one, cannot outlive its ttl. */
-    if (!ha->primary_since_ms)
-        return UINT64_MAX;
-    unproven = ha->primary_since_ms + ha->policy.retry_timeout_ms + HA_DEMOTE_MARGIN_MS - margin;
+    /* The key of a new cluster, which may be ours, ends with the lease that it was asked with. */
+    until = ha->take_ms + ha->asked_ttl_ms[HA_DCS_TAKE];
+    if (!ha->take_ms) {
+        /* Writable without a lease: we have just found it so (the agent was restarted), or the
+         * tables are about to demote. The old lease, if there is one, cannot outlive its ttl. */
+        if (!ha->primary_since_ms)
+            return UINT64_MAX;
+        until = ha->primary_since_ms + ha->policy.retry_timeout_ms + HA_DEMOTE_MARGIN_MS;
+    }
     /* That a lease is lost gives nobody more time than he had with it. */
-    if (ha->led_until_ms && before(ha->led_until_ms, margin) < unproven)
-        unproven = before(ha->led_until_ms, margin);
+    if (ha->led_until_ms && ha->led_until_ms < until)
+        until = ha->led_until_ms;
     fires = ha_watchdog_fires(ha);
-    return fires != UINT64_MAX && before(fires, margin) < unproven ? before(fires, margin)
-                                                                   : unproven;
+    return before(fires < until ? fires : until, margin);
 }
 
 void ha_demote(struct ha *ha, struct ha_effects *fx, enum ha_demote mode, enum ha_why why,
@@ -102,12 +106,13 @@ void ha_fence(struct ha *ha, struct ha_effects *fx)
     else if (ha->lease_until_ms)
         ha->led_until_ms = ha->lease_until_ms;
     if (ha->lease_until_ms || !ha_writable(ha))
-        ha->primary_since_ms = 0;
+        ha->primary_since_ms = ha->take_ms = 0;
     else if (!ha->primary_since_ms)
         ha->primary_since_ms = ha->now_ms;
     at = ha_fence_at(ha);
     if (ha->now_ms < at)
         return;
+    ha->bootstrapping = false; /* its identity is published: it is raced for like any other */
     if (fires)
         ha_watchdog_fenced(ha);
     if (overtaken_stopping(ha)) {

@@ -284,7 +284,8 @@ void ha_job_ended(struct ha *ha, enum postmaster_job job, enum postmaster_outcom
             ha->rewind = HA_REWIND_NEED;
         else if (outcome == PM_NO)
             ha->rewind = HA_REWIND_NOT_NEED;
-        else
+        /* Not found out, or of no avail as long as it does not stream. */
+        if (!done)
             ha->divergence_not_before_ms = ha->now_ms + ha->policy.loop_wait_ms;
         break;
     case PM_JOB_REWIND:

@@ -30,11 +30,17 @@
 #define HA_DEMOTE_MARGIN_MS 3000
 #define HA_IMMEDIATE_MARGIN_MS 1000
 
+/** A world that keeps changing gets this many cycles per loop_wait; then they are spaced out. */
+#define HA_CYCLES_PER_WINDOW 40
+
 /**
  * The shortest time-out of a watchdog that leaves time for an orderly demotion before the machine
  * is reset: shorter ones are not used.
  */
 #define HA_WATCHDOG_TIMEOUT_MIN_MS (2 * HA_DEMOTE_MARGIN_MS)
+/** So much shorter than ttl a time-out must be that is fixed: the answer to a renewal begins it
+ *  anew, and it must end within the lease that was renewed. */
+#define HA_WATCHDOG_ANSWER_MS 1000
 
 /* ---- the policy: configuration as the brain needs it ------------------------------------- */
 
@@ -393,7 +399,7 @@ struct ha {
 
     enum ha_rewind rewind;
     bool compared;                     /* timelines were compared since the server went down */
-    uint64_t divergence_not_before_ms; /* the last comparison could not find out */
+    uint64_t divergence_not_before_ms; /* of the next comparison */
     bool joined; /* the join checks have passed once: the data directory belongs here */
     bool start_after_clone, remove_data;
     bool offline;         /* demoted because the store was lost: may start read-only without it */
@@ -419,6 +425,7 @@ struct ha {
     uint64_t
         primary_since_ms;  /* writable without any lease since then (agent just started); 0: not */
     uint64_t led_until_ms; /* writable: when its last lease ends or would have ended; 0: had none */
+    uint64_t take_ms;      /* a new cluster's key was asked for then, and may be ours; 0: not */
     uint32_t last_timeline; /* last seen on this standby */
     uint64_t last_wal_lsn, prev_wal_lsn;
     bool history_due;

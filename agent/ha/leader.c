@@ -202,7 +202,8 @@ enum ha_flow ha_follow(struct ha *ha, struct ha_effects *fx, enum ha_why demote,
         memcpy(ha->followed, node.name, sizeof(ha->followed));
         ha->settled_ms = 0;
     } else if (ha->last_timeline && leader_timeline && ha->last_timeline < leader_timeline &&
-               ha->rewind != HA_REWIND_CHECK && ha->rewind != HA_REWIND_NEED) {
+               ha->rewind != HA_REWIND_CHECK && ha->rewind != HA_REWIND_NEED &&
+               ha->now_ms >= ha->divergence_not_before_ms) {
         ha_trigger_divergence(ha);
         TRY(ha_rewind_or_reinit(ha, fx));
     }

@@ -8,8 +8,6 @@
 
 #include <string.h>
 
-/** A world that keeps changing gets this many cycles per loop_wait; then they are spaced out. */
-#define CYCLES_PER_WINDOW 40
 #define CYCLE_SPACING_MS 250
 /** While nobody leads, a standby that lost a race looks again after this long. */
 #define LEADERLESS_RETRY_MS 1000
@@ -198,7 +196,7 @@ static uint64_t cycle_at(const struct ha *ha)
 {
     if (!ha->cycle_due)
         return ha->next_run_ms;
-    if (ha->cycles_in_window < CYCLES_PER_WINDOW)
+    if (ha->cycles_in_window < HA_CYCLES_PER_WINDOW)
         return ha->now_ms;
     return earliest(ha->next_run_ms, ha->cycle.since_ms + CYCLE_SPACING_MS);
 }

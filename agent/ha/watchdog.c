@@ -38,8 +38,11 @@ static bool counts(const struct ha *ha)
 
 bool ha_watchdog_guards(const struct ha *ha)
 {
-    return counts(ha) && ha->watchdog.timeout_ms >= HA_WATCHDOG_TIMEOUT_MIN_MS &&
-           ha->watchdog.timeout_ms <= ha_watchdog_wanted(ha);
+    uint64_t timeout = ha->watchdog.timeout_ms;
+
+    if (!counts(ha) || timeout < HA_WATCHDOG_TIMEOUT_MIN_MS || timeout > ha_watchdog_wanted(ha))
+        return false;
+    return ha->watchdog.adjustable || timeout + HA_WATCHDOG_ANSWER_MS <= ha->policy.ttl_ms;
 }
 
 bool ha_watchdog_ready(const struct ha *ha)

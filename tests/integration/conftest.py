@@ -15,7 +15,7 @@ import shutil
 
 import pytest
 
-from lib import netns
+from lib import disk, netns
 from lib.cluster import Cluster
 from lib.node import KINDS, ROOT, agent_binary
 
@@ -36,7 +36,8 @@ def pytest_report_header(config):
 def pytest_collection_modifyitems(config, items):
     other = pytest.mark.skip(reason="pgvigil only")
     no_network = pytest.mark.skip(reason="needs root and network namespaces")
-    cannot_cut = not netns.possible()
+    no_mount = pytest.mark.skip(reason="needs root and the right to mount")
+    cannot_cut, cannot_mount = not netns.possible(), not disk.possible()
     for item in items:
         if item.cls:  # the tests of a class share their cluster, so they stay together
             item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__}.{item.cls.__name__}"))
@@ -44,6 +45,8 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(other)
         if cannot_cut and item.get_closest_marker("network"):
             item.add_marker(no_network)
+        if cannot_mount and item.get_closest_marker("disk"):
+            item.add_marker(no_mount)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -134,7 +137,7 @@ def cut_cluster(make_cluster):
         names = [f"n{i + 1}" for i in range(size)] + ["etcd"]
         network = netns.Network(names)
         cluster = make_cluster(size, start=False, hosts=network.hosts[:size], etcd_hosts=network.hosts[size:], **more)
-        cluster.network = network  # goes down with the cluster
+        cluster.network = network
         return cluster.start()
 
     return make

@@ -43,7 +43,6 @@ const char *const sim_reset_names[SIM_RESETS] = {
     [SIM_RESET_MACHINE] = "machine asleep or stopped",
     [SIM_RESET_STOP] = "PostgreSQL does not end",
     [SIM_RESET_DEVICE] = "device that hears no keepalives, or cannot be closed",
-    [SIM_RESET_ASKED] = "a new cluster's leader key asked for in vain",
 };
 
 static const struct {
@@ -303,8 +302,6 @@ void check_reset(struct sim *s, struct sim_node *n)
         why = SIM_RESET_DEVICE;
     else if (n->pg.proc != PG_DOWN && n->pm.stop.active)
         why = SIM_RESET_STOP;
-    else if (n->dcs.ops[HA_DCS_TAKE].used)
-        why = SIM_RESET_ASKED;
     else {
         check_violation(s, n, SIM_RULE_needless_reset, "%s", n->ha.status);
         return;
@@ -363,6 +360,27 @@ void check_after_event(struct sim *s)
         return;
     s->check.dirty = false;
     check_two(s);
+}
+
+/* ---- work
+ * ------------------------------------------------------------------------------------------ */
+
+/** Some failures do cause a burst; it ends. */
+#define BUSY_WINDOWS_MAX 3
+
+void check_cycles(struct sim *s, struct sim_node *n)
+{
+    const struct ha *ha = &n->ha;
+    uint64_t since = ha->window_since_ms;
+
+    if (ha->cycles_in_window < HA_CYCLES_PER_WINDOW || since == n->seen.window_ms)
+        return;
+    n->seen.windows =
+        since - n->seen.window_ms < 2 * config_of(s)->loop_wait_ms ? n->seen.windows + 1 : 1;
+    n->seen.window_ms = since;
+    if (n->seen.windows > BUSY_WINDOWS_MAX)
+        check_violation(s, n, SIM_RULE_churns, "%u times %u in loop_wait: %s", n->seen.windows,
+                        HA_CYCLES_PER_WINDOW, ha->status);
 }
 
 /* ---- the key
@@ -738,10 +756,12 @@ void check_pause(struct sim *s, bool paused)
 static bool can_guard(const struct sim *s, const struct sim_node *n)
 {
     const struct sim_device *d = &n->watchdog.device;
-    uint64_t wanted = watchdog_wanted_ms(s, n);
+    uint64_t wanted = watchdog_wanted_ms(s, n), longest = config_of(s)->ttl_ms - 1000;
 
+    if (longest > wanted)
+        longest = wanted;
     return wanted >= HA_WATCHDOG_TIMEOUT_MIN_MS && watchdog_usable(n) &&
-           (!d->fixed_ms || (d->fixed_ms <= wanted && d->fixed_ms >= HA_WATCHDOG_TIMEOUT_MIN_MS));
+           (!d->fixed_ms || (d->fixed_ms <= longest && d->fixed_ms >= HA_WATCHDOG_TIMEOUT_MIN_MS));
 }
 
 /* May it lead, as the configuration draws the line? */

@@ -96,6 +96,7 @@ static void step(struct sim *s, struct sim_node *n, struct ha_event *ev)
         }
     }
     pump_event(&n->pump, ev);
+    check_cycles(s, n);
     if (n->n_whens)
         fault_met(s, n);
 }

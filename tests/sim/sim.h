@@ -492,6 +492,8 @@ struct sim_node {
         uint64_t unguarded_us; /* takes writes without a watchdog since then; 0: does not */
         uint64_t stuck_us;     /* PostgreSQL heeded no signals until then */
         uint64_t mode_us;      /* watchdog.mode was changed */
+        uint64_t window_ms;    /* the last loop_wait in which it was as busy as can be, */
+        unsigned windows;      /* and how many there were in a row */
         uint64_t device_us;    /* something befell its watchdog, which lasts until then */
     } seen;
 };
@@ -664,13 +666,13 @@ enum sim_reset {
     SIM_RESET_MACHINE, /* asleep or stopped */
     SIM_RESET_STOP,    /* PostgreSQL does not end */
     SIM_RESET_DEVICE,  /* keepalives failed, or it cannot be closed */
-    SIM_RESET_ASKED,   /* a new cluster's key was asked for: who may have it, nobody says in time */
     SIM_RESETS
 };
 extern const char *const sim_reset_names[SIM_RESETS];
 
 void check_init(struct sim *s);
 void check_after_event(struct sim *s);
+void check_cycles(struct sim *s, struct sim_node *n);
 void check_violation(struct sim *s, const struct sim_node *n, enum sim_rule rule, const char *fmt,
                      ...) PGV_PRINTF(4, 5);
 const char *check_rule_name(enum sim_rule rule);

@@ -557,6 +557,23 @@ static void test_watchdog_do__what_failed_is_tried_again_when_it_may_help(void *
     said("activated with 60 second timeout, timing slack 75 seconds");
 }
 
+/* safety_margin 0: ttl is all there is for a time-out that cannot be changed. */
+static void test_watchdog_do__a_fixed_time_out_of_all_of_ttl_is_not_used(void **state)
+{
+    (void)state;
+    for (int64_t ttl_s = 25; ttl_s <= 26; ttl_s++) {
+        fresh(HA_WATCHDOG_REQUIRED);
+        fixed_at_25();
+        config.ttl_s = config.timeout_s = ttl_s;
+        assert_true(watchdog_configure(&w, &config));
+        (void)act(HA_WATCHDOG_ACTIVATE, (uint64_t)ttl_s * 1000, now_ms + (uint64_t)ttl_s * 1000);
+        assert_int_equal(state_now().running, ttl_s == 26);
+        said(ttl_s == 26 ? "activated with 25 second timeout"
+                         : "ERROR: iTCO_wdt counts 25 seconds, which is less than a second below "
+                           "ttl of 25 seconds: it is not used");
+    }
+}
+
 static void impossible(void)
 {
     config.loop_wait_s = 26;
@@ -1054,6 +1071,7 @@ int main(void)
         TEST(test_watchdog_do__a_late_renewal_shortens_it_for_once),
         TEST(test_watchdog_do__a_late_renewal_shortens_the_activation),
         TEST(test_watchdog_do__a_fixed_time_out_is_not_renewed_too_late),
+        TEST(test_watchdog_do__a_fixed_time_out_of_all_of_ttl_is_not_used),
         TEST(test_watchdog_do__a_driver_that_rounds_up),
         TEST(test_watchdog_do__slow_drivers_are_told_and_reckoned_with),
         TEST(test_watchdog_do__keepalives_that_fail),

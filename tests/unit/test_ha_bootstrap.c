@@ -109,6 +109,99 @@ static void test_bootstrap__refused_gives_up(void **state)
     }
 }
 
+/* All but the leader key stands, and that has been asked for. */
+static struct w *asked_for_its_key(void)
+{
+    struct w *w;
+
+    empty((void **)&w);
+    w->view.initialize = DCS_INIT_BOOTSTRAPPING;
+    w_view(w);
+    w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
+    w_initdb_ran(w);
+    w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
+    w->hold[HA_DCS_TAKE] = true;
+    w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
+    assert_non_null(w_dcs(w, HA_DCS_TAKE));
+    w->view.initialize = DCS_INIT_SYSID;
+    memcpy(w->view.initialize_text, w->pg.sysid, sizeof(w->view.initialize_text));
+    w->view.config_exists = w->view.config_valid = true;
+    return w;
+}
+
+/* The key may be ours since it was asked for, and a member that has copied us may lead when its
+ * lease has run out. */
+static void test_bootstrap__fenced_when_the_key_may_have_run_out(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct w *w = asked_for_its_key();
+        uint64_t asked_ms = w->now_ms, fence_ms = asked_ms + w->policy.ttl_ms - HA_DEMOTE_MARGIN_MS;
+
+        for (int op = 0; op < HA_DCS_OPS; op++)
+            w->hold[op] = op != HA_DCS_READ;
+        w_forget(w);
+        switch (i) {
+        case 0: /* the answer is out */
+            break;
+        case 1: /* there is none */
+            w_tick(w, w->policy.retry_timeout_ms);
+            w_reply(w, HA_DCS_TAKE, HA_LOST, asked_ms);
+            break;
+        case 2: /* neither for what is asked after it */
+            w_tick(w, w->policy.retry_timeout_ms);
+            w_reply(w, HA_DCS_TAKE, HA_LOST, asked_ms);
+            w_cycle(w);
+            assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
+            w_tick(w, w->policy.retry_timeout_ms);
+            w_reply(w, HA_DCS_ACQUIRE, HA_LOST, w->now_ms);
+            break;
+        case 3: /* the agent was stopped, and hears of it too late */
+            w->now_ms += w->policy.ttl_ms;
+            w_reply(w, HA_DCS_TAKE, HA_LOST, asked_ms);
+            break;
+        }
+        if (i != 3) {
+            w_tick(w, fence_ms - 1 - w->now_ms);
+            assert_null(w_job(w, PM_JOB_STOP));
+            w_tick(w, 1);
+        }
+        assert_non_null(w_why(w, HA_WHY_lease_unproven));
+        assert_true(w_job(w, PM_JOB_STOP)->u.job.demote);
+        /* It is no cluster in the making any more: nothing is cleared away. */
+        w_server_down(w, PGV_STATE_STOPPED);
+        w_job_end(w, PM_JOB_STOP, PM_DONE);
+        w_cycle(w);
+        assert_null(w_dcs(w, HA_DCS_CANCEL_INITIALIZE));
+        assert_null(w_job(w, PM_JOB_MOVE_DATA_ASIDE));
+        w_free(w);
+    }
+}
+
+/* The answer is lost and the view tells: led from there on, and what makes the cluster is not
+ * written again over what people have changed. */
+static void test_bootstrap__a_key_that_is_seen_to_be_ours_is_renewed(void **state)
+{
+    struct w *w = asked_for_its_key();
+
+    (void)state;
+    w_forget(w);
+    w_reply(w, HA_DCS_TAKE, HA_LOST, w->now_ms);
+    assert_string_equal(w_did(w, HA_DO_CALLBACK)->u.callback.action, "on_start");
+    assert_string_equal(w_status(w), "DCS is not accessible");
+    w_leader(w, "n1");
+    w_view(w);
+    w_cycle(w);
+    assert_non_null(w_dcs(w, HA_DCS_RENEW));
+    assert_true(ha_is_leader(&w->ha, w->now_ms));
+    assert_null(w_dcs(w, HA_DCS_SET_SYSID));
+    assert_null(w_dcs(w, HA_DCS_SET_CONFIG));
+    assert_int_equal(w_count(w, HA_DO_CALLBACK), 1);
+    w_tick(w, w->policy.ttl_ms / 2);
+    assert_null(w_job(w, PM_JOB_STOP));
+    w_free(w);
+}
+
 /* People remove the key while the server is only being made: nobody waits until it is finished. An
  * old view, which does not show the key yet, says nothing. */
 static void test_bootstrap__a_key_that_vanishes_ends_it(void **state)
@@ -744,6 +837,8 @@ int main(void)
         cmocka_unit_test(test_bootstrap__overtaken_gives_up),
         cmocka_unit_test(test_bootstrap__refused_gives_up),
         cmocka_unit_test(test_bootstrap__an_empty_key_that_may_be_ours_is_asked_for_again),
+        cmocka_unit_test(test_bootstrap__fenced_when_the_key_may_have_run_out),
+        cmocka_unit_test(test_bootstrap__a_key_that_is_seen_to_be_ours_is_renewed),
         EMPTY(test_bootstrap__a_key_that_vanishes_ends_it),
         EMPTY(test_restart__not_while_bootstrapping),
         EMPTY(test_bootstrap__failed_removes_its_key),

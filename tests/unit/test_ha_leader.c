@@ -528,6 +528,26 @@ static void test_follower__unreachable_comparison_does_not_spin(void **state)
     assert_non_null(w_job(w, PM_JOB_CHECK_DIVERGENCE));
 }
 
+/* It is not diverged and does not stream all the same, as its disk is full: the comparison is
+ * made again, and not without end. */
+static void test_follower__behind_the_leaders_timeline_compares_once_per_loop_wait(void **state)
+{
+    struct w *w = *state;
+    unsigned n = 0;
+
+    w_member(w, "n2")->timeline = w->pg.timeline + 1;
+    w_view(w);
+    w_cycle(w);
+    for (unsigned i = 0; i < 20; i++) {
+        n += w_job(w, PM_JOB_CHECK_DIVERGENCE) != NULL;
+        w_forget(w);
+        w_tick(w, w->policy.loop_wait_ms / 10);
+        if (w->ha.job.kind == PM_JOB_CHECK_DIVERGENCE)
+            w_job_end(w, PM_JOB_CHECK_DIVERGENCE, PM_NO);
+    }
+    assert_in_range(n, 2, 3);
+}
+
 static void test_follower__store_lost_keeps_following(void **state)
 {
     struct w *w = *state;
@@ -690,6 +710,7 @@ int main(void)
         REPLICA(test_follower__rewind_waits_for_the_leaders_checkpoint),
         REPLICA(test_follower__a_reload_gets_time_to_settle),
         REPLICA(test_follower__unreachable_comparison_does_not_spin),
+        REPLICA(test_follower__behind_the_leaders_timeline_compares_once_per_loop_wait),
         REPLICA(test_follower__store_lost_keeps_following),
         REPLICA(test_follower__dead_server_is_started_after_comparison),
         REPLICA(test_old_primary_without_the_key__recovers_compares_rewinds_starts),

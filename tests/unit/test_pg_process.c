@@ -214,6 +214,34 @@ static void test_pm_proc_leftovers__goes_by_binary_and_directory(void **state)
     (void)waitpid(child, NULL, 0);
 }
 
+static void test_pm_proc_with_arguments__goes_by_a_run_of_them(void **state)
+{
+    static const char *const there[] = { "-D", "/a/b", "--source-server", NULL };
+    static const char *const apart[] = { "-D", "--source-server", NULL };
+    static const char *const longer[] = { "-D", "/a/b", "--source-server", "x", "y", NULL };
+    static const char *const part[] = { "-D", "/a", NULL };
+    pid_t child, found[4];
+
+    (void)state;
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)execl("/bin/sh", "sh", "-c", "kill -STOP $$", "tool", "-D", "-D", "/a/b",
+                    "--source-server", "x", (char *)NULL);
+        _exit(1);
+    }
+    while (pm_proc_with_arguments(there, found, 4) == 0)
+        (void)usleep(1000);
+    assert_int_equal(found[0], child);
+    assert_int_equal(pm_proc_with_arguments(there, found, 0), 0);
+    assert_int_equal(pm_proc_with_arguments(apart, found, 4), 0);
+    assert_int_equal(pm_proc_with_arguments(longer, found, 4), 0);
+    assert_int_equal(pm_proc_with_arguments(part, found, 4), 0);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    (void)waitpid(child, NULL, 0);
+    assert_int_equal(pm_proc_with_arguments(there, found, 4), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +252,7 @@ int main(void)
         cmocka_unit_test(test_pm_proc_read__sees_this_process),
         cmocka_unit_test(test_pm_proc_descendants__finds_grandchildren),
         cmocka_unit_test(test_pm_proc_leftovers__goes_by_binary_and_directory),
+        cmocka_unit_test(test_pm_proc_with_arguments__goes_by_a_run_of_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

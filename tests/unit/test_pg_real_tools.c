@@ -21,6 +21,7 @@
 #include "pg/pgremote.h"
 #include "pg/pgrewind.h"
 #include "pg/pgslots.h"
+#include "pg/process.h"
 
 #include <netinet/in.h>
 #include <poll.h>
@@ -765,9 +766,11 @@ static void test_rewind__gives_up_when_nothing_helps(void **state)
 /* From when it copies until all is done the directory is marked; before that nothing happened. */
 static void test_rewind__marks_what_it_leaves_unfinished(void **state)
 {
+    char mark[300];
+
     NEED_POSTGRES();
     program("postgres", "exit 0");
-    program("pg_rewind", "test -e $dir/" REWIND_MARK " && touch $dir/marked; exit 1");
+    program("pg_rewind", "test -p $dir/" REWIND_MARK " && touch $dir/marked; exit 1");
     assert_int_equal(rewound(150000, true, true, NULL), PGREWIND_FAILED);
     assert_true(fake_has("marked"));
     assert_false(fake_has(REWIND_MARK));
@@ -786,9 +789,51 @@ static void test_rewind__marks_what_it_leaves_unfinished(void **state)
     program("pg_rewind", "exit 0");
     assert_int_equal(rewound(150000, true, true, NULL), PGREWIND_DONE);
     assert_false(fake_has(REWIND_MARK));
-    /* the real one takes it away itself */
-    program("pg_rewind", "echo '0/37925 kB (0%) copied' >&2; rm $dir/" REWIND_MARK "; exit 0");
+    /* the real one takes away what the leader does not have, while it has not copied anything; a
+     * mark of before was a file */
+    (void)snprintf(mark, sizeof(mark), "%s/fake/" REWIND_MARK, pg_site_dir());
+    assert_true(pgv_file_replace(mark, (struct pgv_str){ 0 }, 0600, NULL));
+    program("pg_rewind", "echo 'pg_rewind: need to copy 37 MB' >&2;"
+                         " find $dir/data -name 'pgvigil*' -type f -delete; kill -9 $$");
+    assert_int_equal(rewound(150000, true, true, NULL), PGREWIND_FAILED);
+    assert_true(fake_has(REWIND_MARK));
+    program("pg_rewind", "exit 0");
     assert_int_equal(rewound(150000, true, true, NULL), PGREWIND_DONE);
+    assert_false(fake_has(REWIND_MARK));
+}
+
+/* It goes on when the agent is killed, and the next one would start a server beside it. */
+static void test_rewind__one_that_was_left_is_ended(void **state)
+{
+    char data[300], text[400];
+    const char *wanted[] = { "-D", data, "--source-server", NULL };
+    struct pgconf *c;
+    struct pgv_error err;
+    pid_t child, found[1];
+    int status;
+
+    (void)state;
+    (void)snprintf(data, sizeof(data), "%s/left", pg_site_dir());
+    (void)snprintf(text, sizeof(text), "data_dir: %s\nlisten: 127.0.0.1:1\n", data);
+    assert_true(pgconf_new("n1", "test", yaml(text), &c, &err));
+    (void)snprintf(text, sizeof(text), "%s/pgvigil.rewinding", data);
+    assert_true(pgv_mkdirs(data, 0700, NULL));
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)execl("/bin/sh", "sh", "-c", "kill -STOP $$", "pg_rewind", "-D", data,
+                    "--source-server", "x", (char *)NULL);
+        _exit(1);
+    }
+    while (pm_proc_with_arguments(wanted, found, 1) == 0)
+        (void)usleep(1000);
+    pgrewind_end_left(c); /* not ours: there is no mark */
+    assert_int_equal(pm_proc_with_arguments(wanted, found, 1), 1);
+    assert_true(pgv_file_replace(text, (struct pgv_str){ 0 }, 0600, &err));
+    pgrewind_end_left(c);
+    pgconf_unref(c);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 static void test_rewind__command_by_version(void **state)
@@ -997,6 +1042,7 @@ int main(void)
         cmocka_unit_test(test_rewind__fetches_what_is_missing),
         cmocka_unit_test(test_rewind__gives_up_when_nothing_helps),
         cmocka_unit_test(test_rewind__marks_what_it_leaves_unfinished),
+        cmocka_unit_test(test_rewind__one_that_was_left_is_ended),
         cmocka_unit_test(test_rewind__command_by_version),
         cmocka_unit_test(test_rewind__waits_for_the_leader),
         cmocka_unit_test(test_rewind__canceled_at_any_step),

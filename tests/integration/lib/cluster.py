@@ -26,7 +26,7 @@ class Cluster:
         self.scope = scope
         self.etcd = EtcdCluster(self.dir, etcd_members, etcd_hosts)
         self.nodes, self.writers, self.samplers = [], [], []
-        self.network = None
+        self.network, self.disks = None, []  # they go down with the cluster
         hosts = hosts or [("127.0.0.1", None)] * len(kinds)
         change = merge({"bootstrap": {"dcs": dcs or {}}}, config or {})
         for i, (kind, (host, netns)) in enumerate(zip(kinds, hosts)):
@@ -59,6 +59,8 @@ class Cluster:
         for node in self.nodes:
             node.close()
         self.etcd.close()
+        for disk in self.disks:
+            disk.close()
         if self.network:
             self.network.close()
 
