@@ -348,7 +348,6 @@ static const struct record_field ha_v[] = {
     BOOL(T, touch_due),
     MANY(T, dcs_inflight, RECORD_ALL, RECORD_BOOL, 0, NULL),
     MANY(T, asked_ttl_ms, RECORD_ALL, RECORD_UINT, 0, NULL),
-    MANY(T, proof_void, RECORD_ALL, RECORD_BOOL, 0, NULL),
     UINT(T, primary_since_ms),
     UINT(T, led_until_ms),
     UINT(T, take_ms),

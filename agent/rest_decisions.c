@@ -113,7 +113,10 @@ void rest_get_explain(struct rest *r, struct httpd_req *req)
          pgv_map_set(&arena, root, "switchover", rules_json(&arena, &x.switchover)) &&
          pgv_map_set(&arena, root, "failover_worst_ms",
                      pgv_new_int(&arena, (int64_t)x.failover_worst_ms)) &&
-         put_text(&arena, root, "failover", x.failover);
+         put_text(&arena, root, "failover", x.failover) &&
+         pgv_map_set(&arena, root, "crash_worst_ms",
+                     pgv_new_int(&arena, (int64_t)x.crash_worst_ms)) &&
+         put_text(&arena, root, "crash", x.crash);
     rest_reply_json(r, req, 200, ok ? root : NULL);
     pgv_arena_done(&arena);
 }

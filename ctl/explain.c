@@ -43,6 +43,10 @@ static void write_explanation(struct pgv_buf *b, const char *name, const struct 
     pgv_buf_printf(b, "  a failover reaches its promotion within about %lld s: %s\n",
                    (long long)(pgv_int_like(pgv_get(root, "failover_worst_ms"), NULL, 0) / 1000),
                    text_of(root, "failover"));
+    if (pgv_get(root, "crash")) /* an older pgvigil does not say */
+        pgv_buf_printf(b, "  after a crash of PostgreSQL alone, within about %lld s: %s\n",
+                       (long long)(pgv_int_like(pgv_get(root, "crash_worst_ms"), NULL, 0) / 1000),
+                       text_of(root, "crash"));
 }
 
 static bool explain_member(struct ctl *c, const struct dcs_member *m, struct pgv_error *err)

@@ -46,14 +46,8 @@ static struct ha_effect *emit_dcs(struct ha *ha, struct ha_effects *fx, enum ha_
     e->u.dcs.deadline_ms = deadline(ha, op);
     e->u.dcs.guarded = op == HA_DCS_SET_SYSID && ha->bootstrapping;
     ha->dcs_inflight[op] = true;
-    if (takes_key(op)) {
-        ha->proof_void[op] = false;
+    if (takes_key(op))
         cap_lease(ha, op);
-    } else if (op == HA_DCS_RELEASE) {
-        /* Whichever the store carries out first, an OK to them says nothing about the key then. */
-        for (unsigned i = 0; i < HA_DCS_OPS; i++)
-            ha->proof_void[i] = ha->dcs_inflight[i] && takes_key((enum ha_dcs_op)i);
-    }
     if (op == HA_DCS_TAKE)
         ha->take_ms = ha->now_ms;
     return e;
@@ -79,6 +73,23 @@ struct ha_effect *ha_tell_dcs(struct ha *ha, struct ha_effects *fx, enum ha_dcs_
                               enum ha_why why)
 {
     return ha->dcs_inflight[op] ? NULL : emit_dcs(ha, fx, op, why);
+}
+
+bool ha_key_on_its_way(const struct ha *ha)
+{
+    for (unsigned op = 0; op < HA_DCS_OPS; op++)
+        if (takes_key((enum ha_dcs_op)op) && ha->dcs_inflight[op])
+            return true;
+    return false;
+}
+
+enum ha_flow ha_give_key_up(struct ha *ha, struct ha_effects *fx, enum ha_why why)
+{
+    if (ha_key_on_its_way(ha))
+        return HA_WAIT;
+    ha_tell_dcs(ha, fx, HA_DCS_RELEASE, why);
+    ha->lease_until_ms = 0;
+    return ha_end(ha, fx, why);
 }
 
 static void add_asked(struct ha *ha, const char *name, const char *api_url)

@@ -133,11 +133,8 @@ enum ha_flow ha_data_dir(struct ha *ha, struct ha_effects *fx)
         return ha->demotion.release ? ha_end(ha, fx, why)
                                     : ha_end(ha, fx, HA_WHY_in_progress, ha->job.name);
     }
-    if (ha_has_lock(ha)) {
-        ha_tell_dcs(ha, fx, HA_DCS_RELEASE, why);
-        ha->lease_until_ms = 0;
-        return ha_end(ha, fx, why);
-    }
+    if (ha_has_lock(ha))
+        return ha_give_key_up(ha, fx, why);
     if (!empty)
         return ha_end(ha, fx, HA_WHY_dir_unreadable, ha->pg.dir_error);
     if (ha->policy.paused)

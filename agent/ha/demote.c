@@ -147,8 +147,8 @@ static void emit_release(struct ha *ha, struct ha_effects *fx, enum ha_why why)
     struct ha_demotion *d = &ha->demotion;
     struct ha_effect *e;
 
-    if (ha->dcs_inflight[HA_DCS_RENEW] || ha->dcs_inflight[HA_DCS_RELEASE])
-        return; /* a renewal on its way could take the key back: wait for its end */
+    if (ha_key_on_its_way(ha) || ha->dcs_inflight[HA_DCS_RELEASE])
+        return; /* it could take the key back: wait for its end */
     e = ha_tell_dcs(ha, fx, HA_DCS_RELEASE, why);
     e->u.dcs.optime = d->prev_lsn;
     d->release_ask = HA_ASK_WAITS;

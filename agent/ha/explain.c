@@ -256,9 +256,14 @@ static void promotion(const struct ha *ha, uint64_t now_ms, struct ha_rules *r)
         standby_rules(ha, now_ms, r);
         return;
     }
-    rule(r, "timeline", pass_if(ha->pg.timeline >= c->history_timeline),
-         "it is a running primary on timeline %u, the cluster's is %u", ha->pg.timeline,
-         c->history_timeline);
+    if (!c->history_timeline)
+        rule(r, "timeline", HA_RULE_PASS,
+             "it is a running primary on timeline %u, the cluster has no history yet",
+             ha->pg.timeline);
+    else
+        rule(r, "timeline", pass_if(ha->pg.timeline >= c->history_timeline),
+             "it is a running primary on timeline %u, the cluster's is %u", ha->pg.timeline,
+             c->history_timeline);
 }
 
 static void candidate(const struct ha *ha, const struct dcs_member *m, struct ha_rules *r,
@@ -332,6 +337,13 @@ static void worst_case(const struct ha *ha, struct ha_explanation *x)
              "watch) + retry_timeout %llu s (asking peers and store) + primary_race_backoff %llu s",
              (unsigned long long)p->ttl_ms / 1000, (unsigned long long)notice / 1000,
              (unsigned long long)ask / 1000, (unsigned long long)p->primary_race_backoff_ms / 1000);
+    /* PostgreSQL alone crashes: it is started again in place, and has so long. */
+    x->crash_worst_ms = p->primary_start_timeout_ms + notice + ask;
+    snprintf(x->crash, sizeof(x->crash),
+             "primary_start_timeout %llu s (it may recover where it is) + loop_wait %llu s "
+             "(noticed, without a watch) + retry_timeout %llu s (asking peers and store)",
+             (unsigned long long)p->primary_start_timeout_ms / 1000,
+             (unsigned long long)notice / 1000, (unsigned long long)ask / 1000);
 }
 
 void ha_explain(const struct ha *ha, uint64_t now_ms, struct ha_explanation *ret)

@@ -41,6 +41,9 @@ struct ha_explanation {
      * configured times; what PostgreSQL takes comes on top. */
     uint64_t failover_worst_ms;
     char failover[HA_TEXT_BYTES]; /* what it is the sum of */
+    /** The same from a crash of PostgreSQL under a healthy agent, when it does not come up. */
+    uint64_t crash_worst_ms;
+    char crash[HA_TEXT_BYTES];
 };
 
 void ha_explain(const struct ha *ha, uint64_t now_ms, struct ha_explanation *ret);

@@ -160,7 +160,7 @@ static void fold_dcs(struct ha *ha, const struct ha_event *ev, struct ha_effects
     case HA_DCS_TAKE:
         if (o == HA_OK) {
             /* A key given up meanwhile is not taken back by an answer that came late. */
-            if (ha->proof_void[op])
+            if (ha->demotion.active && ha->demotion.release_ask != HA_ASK_NOT)
                 break;
             /* A renewal takes the key back when it is gone; a race looks first. */
             ha->regained = op == HA_DCS_RENEW && (ha->regained || ha->lease_until_ms <= ha->now_ms);

@@ -421,7 +421,6 @@ struct ha {
     bool checkpoint_running, slots_running, touch_due;
     bool dcs_inflight[HA_DCS_OPS];
     uint64_t asked_ttl_ms[HA_DCS_OPS]; /* RENEW, ACQUIRE, TAKE: the ttl when it was asked */
-    bool proof_void[HA_DCS_OPS];       /* the same, in flight since before a RELEASE */
     uint64_t
         primary_since_ms;  /* writable without any lease since then (agent just started); 0: not */
     uint64_t led_until_ms; /* writable: when its last lease ends or would have ended; 0: had none */

@@ -37,6 +37,14 @@ enum ha_ask ha_ask_dcs(struct ha *ha, struct ha_effects *fx, enum ha_dcs_op op, 
 /** As ha_ask_dcs() but nobody waits: skipped while one of the kind is in flight. */
 struct ha_effect *ha_tell_dcs(struct ha *ha, struct ha_effects *fx, enum ha_dcs_op op,
                               enum ha_why why);
+/** A request that may make the leader key ours, once more, has not been answered. */
+bool ha_key_on_its_way(const struct ha *ha);
+/**
+ * Ends the cycle with the key released. While one is on its way that is waited for: the store might
+ * carry it out after the release, and what is sent again of the release would undo it later, when
+ * we lead by it.
+ */
+enum ha_flow ha_give_key_up(struct ha *ha, struct ha_effects *fx, enum ha_why why);
 /** Whom a question to the peers is about. */
 enum ha_peers_for {
     HA_PEERS_RACE = 1, /* everybody we know of, and the named candidate in any case */

@@ -30,12 +30,7 @@ enum ha_flow ha_join(struct ha *ha, struct ha_effects *fx)
             return leave(ha, fx, false);
         }
         ha_log(fx, HA_WARNING, HA_WHY_sysid_paused, theirs, mine);
-        if (ha_has_lock(ha)) {
-            ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_sysid_released);
-            ha->lease_until_ms = 0;
-            return ha_end(ha, fx, HA_WHY_sysid_released);
-        }
-        return HA_GO_ON;
+        return ha_has_lock(ha) ? ha_give_key_up(ha, fx, HA_WHY_sysid_released) : HA_GO_ON;
     }
     /* A value that cannot be read is unknown, never absent: it is not overwritten here. */
     if (ha->view.initialize != DCS_INIT_SYSID && ha->view.initialize != DCS_INIT_GARBAGE &&

@@ -69,19 +69,19 @@ enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_wh
             ha_demote(ha, fx, HA_DEMOTE_IMMEDIATE, HA_WHY_watchdog_demoted, "demotion");
             return ha_end(ha, fx, HA_WHY_watchdog_demoted);
         }
-        ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_watchdog_not_promoted);
-        ha->lease_until_ms = 0;
-        return ha_end(ha, fx, HA_WHY_watchdog_not_promoted);
+        return ha_give_key_up(ha, fx, HA_WHY_watchdog_not_promoted);
     }
     /* A primary by now, whoever has promoted it: under it the key stays. */
     if (ha_may_be_primary(ha))
         ha->promote_result_failed = false;
     if (!ha->policy.paused && ha->promote_result_failed) {
-        ha->promote_result_failed = false;
-        ha->pre_promote_failed_ms = ha->now_ms;
-        ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_pre_promote_failed);
-        ha->lease_until_ms = 0;
-        return ha_end(ha, fx, HA_WHY_pre_promote_failed);
+        enum ha_flow flow = ha_give_key_up(ha, fx, HA_WHY_pre_promote_failed);
+
+        if (flow == HA_END) {
+            ha->promote_result_failed = false;
+            ha->pre_promote_failed_ms = ha->now_ms;
+        }
+        return flow;
     }
     if (ha_is_primary(ha)) {
         publish_history(ha, fx);
@@ -89,11 +89,8 @@ enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_wh
     }
     if (ha->pg.role == PGV_ROLE_PRIMARY || ha->pg.role == PGV_ROLE_PROMOTED)
         return ha_end(ha, fx, steady, ha->policy.name);
-    if (ha->policy.sync_requested) { /* acknowledged commits must not be lost: leave it to others */
-        ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_unsupported_sync);
-        ha->lease_until_ms = 0;
-        return ha_end(ha, fx, HA_WHY_unsupported_sync);
-    }
+    if (ha->policy.sync_requested) /* acknowledged commits must not be lost: leave it to others */
+        return ha_give_key_up(ha, fx, HA_WHY_unsupported_sync);
     /* Nobody is promoted without a proven lease: the answer may be older than it looks, if the
      * machine slept in between. */
     if (ha->lease_until_ms <= ha->now_ms + HA_DEMOTE_MARGIN_MS)
@@ -112,9 +109,7 @@ static enum ha_flow leads(struct ha *ha, struct ha_effects *fx)
     if (ha->policy.paused && !primary) {
         if (ha->view.failover.present && strcmp(ha->view.failover.candidate, ha->policy.name) == 0)
             return ha_end(ha, fx, HA_WHY_wait_promote_paused);
-        ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_paused_not_primary);
-        ha->lease_until_ms = 0;
-        return ha_end(ha, fx, HA_WHY_paused_not_primary);
+        return ha_give_key_up(ha, fx, HA_WHY_paused_not_primary);
     }
     /* What a standby has is no position of the cluster: it may be behind what is published. */
     switch (ha_update_lock(ha, fx, primary)) {

@@ -48,8 +48,11 @@ static void clear_key(struct ha *ha, struct ha_effects *fx)
 
 static bool is_far_enough(const struct ha *ha, const struct ha_peer *p, uint64_t received_lsn)
 {
-    return (received_lsn ? p->position >= received_lsn : ha_lag_fits(ha, p->position)) &&
-           ha_timeline_fits(ha, p->timeline);
+    /* On an older timeline it is another record that stands there, whatever check_timeline says. */
+    bool far = received_lsn ? p->position >= received_lsn && p->timeline >= ha->pg.timeline
+                            : ha_lag_fits(ha, p->position);
+
+    return far && ha_timeline_fits(ha, p->timeline);
 }
 
 /*

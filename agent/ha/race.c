@@ -274,11 +274,8 @@ enum ha_flow ha_key_regained(struct ha *ha, struct ha_effects *fx)
     case HA_ASK_OK:
         break;
     }
-    if (!i_may(ha, fx, true)) {
-        ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_not_healthiest);
-        ha->lease_until_ms = 0;
-        return ha_end(ha, fx, HA_WHY_not_healthiest);
-    }
+    if (!i_may(ha, fx, true))
+        return ha_give_key_up(ha, fx, HA_WHY_not_healthiest);
     ha->regained = false;
     return HA_GO_ON;
 }

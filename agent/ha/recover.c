@@ -17,6 +17,8 @@ enum ha_flow ha_post_recover(struct ha *ha, struct ha_effects *fx)
 {
     if (!ha->recovering)
         return HA_GO_ON;
+    if (!ha->pg.alive && ha_has_lock(ha) && ha_key_on_its_way(ha))
+        return HA_WAIT; /* for the key is given up below */
     ha->recovering = false;
     if (ha->pg.alive) {
         ha->crash_recovery_since_ms = 0;
@@ -30,9 +32,7 @@ enum ha_flow ha_post_recover(struct ha *ha, struct ha_effects *fx)
             e->u.callback.role = PGV_ROLE_DEMOTED;
             memcpy(e->u.callback.action, "on_role_change", 15);
         }
-        ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_removed_after_failed_start);
-        ha->lease_until_ms = 0;
-        return ha_end(ha, fx, HA_WHY_removed_after_failed_start);
+        return ha_give_key_up(ha, fx, HA_WHY_removed_after_failed_start);
     }
     return ha_end(ha, fx, HA_WHY_failed_to_start);
 }
@@ -118,11 +118,8 @@ static enum ha_flow paused(struct ha *ha, struct ha_effects *fx)
     bool rewound = ha_rewind_executed(ha) && ha->rewind != HA_REWIND_FAILED;
     bool needed = ha->rewind == HA_REWIND_CHECK || ha->rewind == HA_REWIND_NEED;
 
-    if (ha_has_lock(ha)) {
-        ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_paused_lock_removed);
-        ha->lease_until_ms = 0;
-        return ha_end(ha, fx, HA_WHY_paused_lock_removed);
-    }
+    if (ha_has_lock(ha))
+        return ha_give_key_up(ha, fx, HA_WHY_paused_lock_removed);
     if (ha->rewind == HA_REWIND_FAILED || !(rewound || (needed && ha_rewind_allowed(ha))))
         return ha_end(ha, fx, HA_WHY_paused_not_running);
     return HA_GO_ON;
@@ -179,11 +176,8 @@ static enum ha_flow holder(struct ha *ha, struct ha_effects *fx, uint64_t *ret_t
             return HA_WAIT;
         if (watched == HA_ASK_LOST)
             return ha_dcs_failed(ha, fx);
-        if (ha_watchdog_lacks(ha, watched)) {
-            ha_tell_dcs(ha, fx, HA_DCS_RELEASE, HA_WHY_watchdog_not_promoted);
-            ha->lease_until_ms = 0;
-            return ha_end(ha, fx, HA_WHY_watchdog_not_promoted);
-        }
+        if (ha_watchdog_lacks(ha, watched))
+            return ha_give_key_up(ha, fx, HA_WHY_watchdog_not_promoted);
         TRY(ha_key_regained(ha, fx));
         /* The answer may be older than it looks, as for a promotion. */
         if (ha->lease_until_ms <= ha->now_ms + HA_DEMOTE_MARGIN_MS)

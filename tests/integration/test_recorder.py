@@ -163,6 +163,7 @@ class TestFailover:
         said = cluster.ctl("explain", replica.name).stdout
         assert f"{leader.name} holds the leader key" in said
         assert "would it be promoted now? no" in said
+        assert "a failover reaches its promotion within" in said and "after a crash of PostgreSQL alone" in said
         said = cluster.ctl("explain").stdout
         assert all(f"{node.name}: it is " in said for node in cluster.nodes)
 

@@ -410,27 +410,51 @@ void check_key_won(struct sim *s, struct sim_node *n)
     s->check.dirty = true;
 }
 
-/* The key is given up while the server still ends: somebody else must have all that it has said. */
+/* A history that has come to @lsn of @branch holds all that was acknowledged on @of. */
+static bool holds_all(struct sim *s, int of, int branch, uint64_t lsn)
+{
+    const struct sim_branch *b = &s->branches[of];
+
+    if (lsn < b->acked_lsn)
+        return false;
+    if (pg_fork_lsn(s, of, branch, NULL) >= b->acked_lsn)
+        return true;
+    if (s->branches[branch].tli != b->tli)
+        return false;
+    s->check.mixed++; /* by its number it has; nothing in the protocol tells */
+    return true;
+}
+
+/* The key is given up while the server still ends: somebody else must have all that it has said, or
+ * have had it when it was asked. */
 static bool somebody_has_it(struct sim *s, const struct sim_node *n)
 {
-    const struct sim_branch *b = &s->branches[n->pg.branch];
+    uint64_t under_way_us = 2 * config_of(s)->retry_timeout_ms * SIM_MS; /* question and release */
 
     for (unsigned i = 0; i < s->n; i++) {
         struct sim_node *other = &s->nodes[i];
 
-        if (other == n || other->pg.dir != PM_DIR_OK)
+        if (other == n)
+            continue;
+        if (recently(s, other->seen.emptied_us, under_way_us) &&
+            holds_all(s, n->pg.branch, other->seen.emptied_branch, other->seen.emptied_lsn))
+            return true;
+        if (other->pg.dir != PM_DIR_OK)
             continue;
         pg_catch_up(s, other);
-        if (other->pg.lsn < b->acked_lsn)
-            continue;
-        if (pg_fork_lsn(s, n->pg.branch, other->pg.branch, NULL) >= b->acked_lsn)
+        if (holds_all(s, n->pg.branch, other->pg.branch, other->pg.lsn))
             return true;
-        if (pg_tli(s, other) == b->tli) { /* by its number it has; nothing in the protocol tells */
-            s->check.mixed++;
-            return true;
-        }
     }
     return false;
+}
+
+void check_emptied(struct sim_node *n)
+{
+    if (n->pg.branch < 0)
+        return;
+    n->seen.emptied_us = n->sim->now_us;
+    n->seen.emptied_lsn = n->pg.lsn;
+    n->seen.emptied_branch = n->pg.branch;
 }
 
 void check_key_lost(struct sim *s, struct sim_node *n, enum sim_loss how)
@@ -855,6 +879,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
 {
     const struct sim_keys *k = &s->store.keys;
 
+    s->check.unsettled = SIM_RULE_not_settled;
     if (nothing_to_lead_with(s))
         return true;
     if (!check_leader_settled(s)) {
@@ -862,6 +887,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
         return false;
     }
     if (k->failover.exists && (k->failover.leader >= 0 || k->failover.candidate >= 0)) {
+        s->check.unsettled = SIM_RULE_switchover_open;
         snprintf(why, why_bytes, "a switchover is still asked for");
         return false;
     }
@@ -879,6 +905,7 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes)
         if (for_people(s, n))
             continue;
         if (n->pm.working || n->pm.stop.active) {
+            s->check.unsettled = SIM_RULE_job_hangs;
             snprintf(why, why_bytes, "%s: job %d is under way", n->name, (int)n->pm.job);
             return false;
         }

@@ -39,6 +39,7 @@ static void hurt_all(struct sim *s)
 static void wipe(struct sim *s, struct sim_node *n)
 {
     pg_crash(s, n, "the disk is gone");
+    check_emptied(n);
     n->pg.dir = PM_DIR_EMPTY;
     n->pg.branch = -1;
     n->pg.broken = n->pg.foreign = n->pg.standby_signal = n->pg.backup_label = false;
@@ -279,6 +280,9 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         break;
     case SIM_FAULT_STOP_SLOW:
         n->pg.stop_us = begin ? (uint64_t)f->arg * SIM_MS : 0;
+        break;
+    case SIM_FAULT_ARCHIVE_SLOW:
+        n->pg.archive_us = begin ? (uint64_t)f->arg * SIM_MS : 0;
         break;
     case SIM_FAULT_PROMOTE_SLOW:
         n->pg.promote_us = begin ? (uint64_t)f->arg * SIM_MS : 0;
@@ -620,7 +624,6 @@ void fault_heal(struct sim *s)
         struct sim_pg *pg = &s->nodes[i].pg;
 
         pg->fail_starts = pg->fail_promotes = pg->fail_clones = pg->fail_rewinds = 0;
-        pg->fail_bootstraps = pg->fail_post_bootstraps = 0;
         pg->fail_bootstraps = pg->fail_post_bootstraps = 0;
         pg->recovery_us = 0;
         s->nodes[i].n_whens = 0;

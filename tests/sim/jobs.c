@@ -277,6 +277,15 @@ static void on_report(struct sim *s, struct sim_node *n, const struct sim_ev *ev
     node_feed(s, n, &out);
 }
 
+/* All WAL must be archived, however long that takes: ev->b is when it will be. */
+static void on_archived(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    if (ev->a == n->pg.life && n->pg.archive_us && s->now_us < ev->b)
+        sim_in(s, 200 * SIM_MS, SIM_MACHINE, n, on_archived, ev->a, ev->b, 0);
+    else
+        on_down(s, n, ev);
+}
+
 static void on_shutdown_checkpoint(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
 {
     struct sim_pg *pg = &n->pg;
@@ -303,7 +312,7 @@ static void on_shutdown_checkpoint(struct sim *s, struct sim_node *n, const stru
                 s->nodes[i].pg.lag_us + 30 * SIM_MS > wait_us)
                 wait_us = s->nodes[i].pg.lag_us + 30 * SIM_MS;
     }
-    sim_in(s, wait_us, SIM_MACHINE, n, on_down, pg->life, 0, 0);
+    sim_in(s, wait_us, SIM_MACHINE, n, on_archived, pg->life, s->now_us + pg->archive_us, 0);
 }
 
 static void on_sigint(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
@@ -616,6 +625,7 @@ static struct sim_node *source_of(struct sim *s, struct sim_node *n)
 
 static void wiped(struct sim_node *n)
 {
+    check_emptied(n);
     n->pg.dir = PM_DIR_EMPTY;
     n->pg.branch = -1;
     n->pg.broken = n->pg.foreign = n->pg.standby_signal = n->pg.backup_label = false;

@@ -10,22 +10,24 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#ifndef SIM_COMMIT
-#define SIM_COMMIT "unknown"
-#endif
+#define TRACE_END_LINES 40
 
 static uint64_t running_seed; /* for an assertion of the brain */
 
 static void on_abort(int sig)
 {
-    char text[128];
-    int n = snprintf(text, sizeof(text), "\nABORTED in seed %llu: sim --seed %llu --trace\n",
-                     (unsigned long long)running_seed, (unsigned long long)running_seed);
+    char text[192];
+    int n =
+        snprintf(text, sizeof(text),
+                 "\nABORTED seed=%llu commit=%s repeat: tests/sim/run --seed %llu --trace\n",
+                 (unsigned long long)running_seed, sim_commit, (unsigned long long)running_seed);
 
     (void)sig;
+    fflush(NULL); /* the trace up to here; nobody else holds stdio */
     if (n > 0 && write(2, text, (size_t)n) < 0)
         _exit(3);
     _exit(2);
@@ -33,17 +35,6 @@ static void on_abort(int sig)
 
 /* ---- one run
  * ------------------------------------------------------------------------------------------ */
-
-static void print_failure(const struct sim *s)
-{
-    const struct sim_check *c = &s->check;
-
-    printf("FAILED seed=%llu commit=%s at=%llu.%06llu s rule=%s: %s\n",
-           (unsigned long long)s->plan.seed, SIM_COMMIT, (unsigned long long)(c->at_us / SIM_S),
-           (unsigned long long)(c->at_us % SIM_S), check_rule_name(c->rule), c->text);
-    printf("repeat: tests/sim/run --seed %llu --trace      smaller: tests/sim/run --shrink %llu\n",
-           (unsigned long long)s->plan.seed, (unsigned long long)s->plan.seed);
-}
 
 static bool run_plan(struct sim *s, const struct sim_plan *p, FILE *trace, bool mark)
 {
@@ -59,28 +50,100 @@ static bool run_plan(struct sim *s, const struct sim_plan *p, FILE *trace, bool 
     return ok;
 }
 
+/* The last lines of what has been written. */
+static void print_end_of(FILE *trace)
+{
+    long at[TRACE_END_LINES + 1]; /* where lines begin; the last one is the end */
+    char line[1024];
+    const unsigned long most = TRACE_END_LINES + 1;
+    unsigned long n = 0;
+
+    rewind(trace);
+    do
+        at[n++ % most] = ftell(trace);
+    while (fgets(line, sizeof(line), trace));
+    fseek(trace, n > most ? at[n % most] : 0, SEEK_SET);
+    while (fgets(line, sizeof(line), trace))
+        printf("  %s", line);
+}
+
+/* The same run once more; what is counted of it, and recorded, stands already. */
+static void print_end(struct sim *s, const struct sim_plan *p)
+{
+    static struct sim_stats stats;
+    struct sim_recording *recording = s->recording;
+    enum sim_rule rule = s->check.rule;
+    uint64_t at_us = s->check.at_us;
+    FILE *trace = tmpfile();
+
+    if (!trace)
+        return;
+    stats = s->stats;
+    s->recording = NULL;
+    if (run_plan(s, p, trace, s->mark) || s->check.rule != rule || s->check.at_us != at_us)
+        printf("the same run once more is another one\n");
+    s->recording = recording;
+    s->stats = stats;
+    print_end_of(trace);
+    fclose(trace);
+}
+
+/* @traced: all of it stands there already. */
+static void print_failure(struct sim *s, const struct sim_plan *p, bool traced)
+{
+    const struct sim_check *c = &s->check;
+
+    printf("FAILED seed=%llu commit=%s at=%llu.%06llu s rule=%s: %s\n", (unsigned long long)p->seed,
+           sim_commit, (unsigned long long)(c->at_us / SIM_S),
+           (unsigned long long)(c->at_us % SIM_S), check_rule_name(c->rule), c->text);
+    printf("repeat: tests/sim/run --seed %llu --trace      smaller: tests/sim/run --shrink %llu\n",
+           (unsigned long long)p->seed, (unsigned long long)p->seed);
+    if (!traced)
+        print_end(s, p);
+    fflush(stdout);
+}
+
 /* ---- shrinking
  * ---------------------------------------------------------------------------------------- */
 
-static bool fails_alike(struct sim *s, const struct sim_plan *p, enum sim_rule rule)
+/** How a run ends: 0 well, by which rule + 1 not, or by an assertion. */
+#define ENDS_ABORTED 200
+
+/* In a process of its own, which an assertion of the brain may end. */
+static int end_of(struct sim *s, const struct sim_plan *p)
 {
-    return !run_plan(s, p, NULL, false) && s->check.rule == rule;
+    int status = 0;
+    pid_t pid;
+
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) {
+        signal(SIGABRT, SIG_DFL);
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(ENDS_ABORTED + 1);
+        _exit(run_plan(s, p, NULL, false) ? 0 : (int)s->check.rule + 1);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+        perror("fork");
+        exit(2);
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : ENDS_ABORTED;
 }
 
 static int shrink(struct sim *s, uint64_t seed, FILE *trace)
 {
     struct sim_recording *recording = s->recording;
     static struct sim_plan p, q;
-    enum sim_rule rule;
     bool smaller = true;
+    int end;
 
     s->recording = NULL; /* only what is left over is recorded */
     plan_make(&p, seed);
-    if (run_plan(s, &p, NULL, false)) {
+    end = end_of(s, &p);
+    if (!end) {
         printf("seed %llu does not fail\n", (unsigned long long)seed);
         return 0;
     }
-    rule = s->check.rule;
     while (smaller) {
         smaller = false;
         /* Nothing after the violation matters. */
@@ -88,7 +151,7 @@ static int shrink(struct sim *s, uint64_t seed, FILE *trace)
             if (!p.faults[i].off) {
                 q = p;
                 q.faults[i].off = true;
-                if (fails_alike(s, &q, rule)) {
+                if (end_of(s, &q) == end) {
                     p = q;
                     smaller = true;
                 }
@@ -97,7 +160,7 @@ static int shrink(struct sim *s, uint64_t seed, FILE *trace)
             if (!p.faults[i].off && p.faults[i].dur_us > 2 * SIM_S) {
                 q = p;
                 q.faults[i].dur_us /= 2;
-                if (fails_alike(s, &q, rule)) {
+                if (end_of(s, &q) == end) {
                     p = q;
                     smaller = true;
                 }
@@ -109,16 +172,17 @@ static int shrink(struct sim *s, uint64_t seed, FILE *trace)
             q.nodes--;
             for (unsigned i = 0; i < q.n_faults; i++)
                 used |= !q.faults[i].off && q.faults[i].node == (int)q.nodes;
-            if (!used && fails_alike(s, &q, rule)) {
+            if (!used && end_of(s, &q) == end) {
                 p = q;
                 smaller = true;
             }
         }
     }
     s->recording = recording;
-    (void)run_plan(s, &p, trace, false);
-    plan_print(&p, stdout);
-    print_failure(s);
+    if (!trace)
+        plan_print(&p, stdout); /* it stands in the trace, too */
+    if (!run_plan(s, &p, trace, false))
+        print_failure(s, &p, trace != NULL);
     return 1;
 }
 
@@ -241,8 +305,7 @@ static int many(struct sim *s, uint64_t from, uint64_t to, double seconds, bool 
         plan_make(&p, seed);
         begin_one(&t, s);
         if (!run_plan(s, &p, NULL, false)) {
-            print_failure(s);
-            fflush(stdout);
+            print_failure(s, &p, false);
             t.failed++;
         }
         add_up(&t, s);
@@ -272,7 +335,7 @@ static int stored(struct sim *s, const char *path, struct totals *t)
         plan_make(&p, seed);
         begin_one(t, s);
         if (!run_plan(s, &p, NULL, false)) {
-            print_failure(s);
+            print_failure(s, &p, false);
             t->failed++;
         }
         add_up(t, s);
@@ -419,7 +482,7 @@ int main(int argc, char **argv)
     } else if (seed) {
         plan_make(&p, strtoull(seed, NULL, 10));
         if (!run_plan(s, &p, trace ? stdout : NULL, html != NULL)) {
-            print_failure(s);
+            print_failure(s, &p, trace);
             status = 1;
         } else {
             printf("seed %llu: nothing was violated in %llu s of a cluster's life\n",

@@ -13,6 +13,7 @@
 #define FIRST_KINDS SIM_FAULT_SCHEDULED_SWITCHOVER
 #define SECOND_KINDS SIM_FAULT_SLOW_ANSWERS
 #define WATCHDOG_KINDS SIM_FAULT_WATCHDOG_GONE /* above PLAN_WATCHDOG_SEEDS */
+#define FIFTH_KINDS SIM_FAULT_ARCHIVE_SLOW     /* above PLAN_FIFTH_SEEDS */
 #define KINDS SIM_FAULT_FOREIGN_DATA           /* the rest is for scenarios */
 
 static const struct {
@@ -94,6 +95,9 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
     case SIM_FAULT_REPL_LAG:
     case SIM_FAULT_SLOW_ANSWERS:
         f->arg = (int64_t)sim_rng_range(r, 500, 20000);
+        break;
+    case SIM_FAULT_ARCHIVE_SLOW:
+        f->arg = (int64_t)sim_rng_range(r, 1000, 120000);
         break;
     case SIM_FAULT_WALL_STEP:
         f->arg = (int64_t)sim_rng_range(r, 0, 1200) - 600;
@@ -212,10 +216,11 @@ void plan_make(struct sim_plan *p, uint64_t seed)
     bool allowed[SIM_FAULTS];
     unsigned n_allowed = 0, wiped = 0, kinds_n;
 
-    kinds_n = seed > PLAN_WATCHDOG_SEEDS ? KINDS
-              : seed > PLAN_SECOND_SEEDS ? WATCHDOG_KINDS
-              : seed > PLAN_FIRST_SEEDS  ? SECOND_KINDS
-                                         : FIRST_KINDS;
+    kinds_n = seed > PLAN_FIFTH_SEEDS      ? KINDS
+              : seed > PLAN_WATCHDOG_SEEDS ? FIFTH_KINDS
+              : seed > PLAN_SECOND_SEEDS   ? WATCHDOG_KINDS
+              : seed > PLAN_FIRST_SEEDS    ? SECOND_KINDS
+                                           : FIRST_KINDS;
     memset(p, 0, sizeof(*p));
     sim_rng_seed(&r, seed);
     p->seed = seed;

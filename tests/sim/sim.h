@@ -37,6 +37,9 @@
 struct sim;
 struct sim_node;
 
+/** The commit that was built, with '-dirty' behind it when the tree was; made by each build. */
+extern const char sim_commit[];
+
 /* ---- world.c: time, randomness, notes -------------------------------------------------------- */
 
 struct sim_rng {
@@ -294,7 +297,7 @@ struct sim_pg {
     bool foreign;          /* the data is another cluster's */
     bool stuck;            /* no signal reaches it */
     bool stop_hangs, hung; /* hung: new connections and queries get no answer */
-    uint64_t pre_promote_us, promote_us, recovery_us, stop_us, lag_us, answer_us;
+    uint64_t pre_promote_us, promote_us, recovery_us, stop_us, archive_us, lag_us, answer_us;
     bool disk_gone, dir_hidden;
 };
 
@@ -492,9 +495,12 @@ struct sim_node {
         uint64_t unguarded_us; /* takes writes without a watchdog since then; 0: does not */
         uint64_t stuck_us;     /* PostgreSQL heeded no signals until then */
         uint64_t mode_us;      /* watchdog.mode was changed */
-        uint64_t window_ms;    /* the last loop_wait in which it was as busy as can be, */
-        unsigned windows;      /* and how many there were in a row */
-        uint64_t device_us;    /* something befell its watchdog, which lasts until then */
+        uint64_t emptied_us;   /* its data was removed: this far it had come */
+        uint64_t emptied_lsn;
+        int emptied_branch;
+        uint64_t window_ms; /* the last loop_wait in which it was as busy as can be, */
+        unsigned windows;   /* and how many there were in a row */
+        uint64_t device_us; /* something befell its watchdog, which lasts until then */
     } seen;
 };
 
@@ -612,6 +618,7 @@ struct sim_plan {
 #define PLAN_FIRST_SEEDS 10000000ull
 #define PLAN_SECOND_SEEDS 100000000ull
 #define PLAN_WATCHDOG_SEEDS 1000000000ull
+#define PLAN_FIFTH_SEEDS 1796000000000ull
 void plan_make(struct sim_plan *p, uint64_t seed);
 void plan_print(const struct sim_plan *p, FILE *to);
 const char *fault_name(enum sim_fault_kind kind);
@@ -689,6 +696,7 @@ void check_asked(struct sim *s, const struct sim_node *n); /* by people; NULL: o
 void check_pause(struct sim *s, bool paused);
 void check_reset(struct sim *s, struct sim_node *n);
 void check_disarmed(struct sim *s, struct sim_node *n);
+void check_emptied(struct sim_node *n);                                /* its data is about to go */
 void check_device(struct sim *s, struct sim_node *n, uint64_t dur_us); /* a fault of its watchdog */
 bool check_leader_settled(struct sim *s); /* one leader accepts writes */
 bool check_all_settled(struct sim *s, char *why, size_t why_bytes);
@@ -696,7 +704,8 @@ bool check_all_settled(struct sim *s, char *why, size_t why_bytes);
 struct sim_check {
     bool dirty;
     unsigned violations;
-    enum sim_rule rule; /* the first */
+    enum sim_rule rule;      /* the first */
+    enum sim_rule unsettled; /* which one it is that the cluster does not settle */
     char text[200];
     uint64_t at_us;
     uint64_t odd_us[SIM_ODDS];

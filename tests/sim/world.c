@@ -294,7 +294,7 @@ static bool wait_for_all(struct sim *s, uint64_t until_us)
         if (check_all_settled(s, why, sizeof(why)))
             return true;
     }
-    check_violation(s, NULL, SIM_RULE_not_settled, "%s", why);
+    check_violation(s, NULL, s->check.unsettled, "%s", why);
     return false;
 }
 

@@ -340,9 +340,15 @@ static void test_ha_explain__worst_case_follows_from_the_configuration(void **st
     w->ha.policy.loop_wait_ms = 10000;
     w->ha.policy.retry_timeout_ms = 10000;
     w->ha.policy.primary_race_backoff_ms = 7000;
+    w->ha.policy.primary_start_timeout_ms = 300000;
     explain(w);
     assert_int_equal(x.failover_worst_ms, 57000);
     assert_non_null(strstr(x.failover, "ttl 30 s"));
+    assert_int_equal(x.crash_worst_ms, 320000);
+    assert_non_null(strstr(x.crash, "primary_start_timeout 300 s"));
+    w->ha.policy.primary_start_timeout_ms = 0;
+    explain(w);
+    assert_int_equal(x.crash_worst_ms, 20000);
 }
 
 /* As the race does: held back while the WAL moves, and at least for a cycle. */

@@ -365,6 +365,80 @@ static void test_data_dir_unreadable__the_key_goes_when_the_server_has_ended(voi
     assert_non_null(strstr(w_status(w), "data directory is not accessible"));
 }
 
+/* A renewal is on its way when the key is to be given up. Both would be sent again until answered:
+ * the renewal could take the key again after the release, and the release remove it once more
+ * later. */
+static void test_key_given_up__not_before_the_end_of_a_renewal(void **state)
+{
+    enum { GONE, UNREADABLE, FAILED_START, PAUSED, PRE_PROMOTE, CASES };
+
+    (void)state;
+    for (int how = 0; how < CASES; how++) {
+        struct w *w = w_new(W_LEADER);
+
+        if (how == PRE_PROMOTE) {
+            w->pg.in_recovery = true;
+            w->pg.role = PGV_ROLE_REPLICA;
+            w_facts(w);
+            w_cycle(w);
+            assert_non_null(w_job(w, PM_JOB_PROMOTE));
+        } else if (how == FAILED_START) {
+            w_server_down(w, PGV_STATE_CRASHED);
+            assert_non_null(w_job(w, PM_JOB_START));
+        } else if (how == PAUSED) {
+            w->policy.paused = true;
+            w_policy(w);
+        }
+        w->hold[HA_DCS_RENEW] = true;
+        w_forget(w);
+        w_cycle(w);
+        assert_non_null(w_dcs(w, HA_DCS_RENEW));
+        if (how == GONE || how == UNREADABLE) {
+            w->pg.dir = how == GONE ? PM_DIR_EMPTY : PM_DIR_UNREADABLE;
+            w_server_down(w, PGV_STATE_CRASHED);
+        } else if (how == FAILED_START) {
+            w_server_down(w, PGV_STATE_START_FAILED);
+            w_job_end(w, PM_JOB_START, PM_FAILED);
+        } else if (how == PAUSED) {
+            w_server_down(w, PGV_STATE_CRASHED);
+        } else {
+            w_job_end(w, PM_JOB_PROMOTE, PM_FAILED);
+        }
+        w_tick(w, 100);
+        assert_null(w_dcs(w, HA_DCS_RELEASE));
+        assert_true(w->wake_ms > w->now_ms);
+        w_reply(w, HA_DCS_RENEW, HA_OK, w->now_ms - 100);
+        assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+        assert_int_equal(w->ha.lease_until_ms, 0);
+        assert_null(w_job(w, PM_JOB_PROMOTE));
+        w_free(w);
+    }
+}
+
+/* A standby that was ahead of us when we were promoted has not come to our timeline yet: at the
+ * position of our last record it has another one. The position alone is no receipt, whatever
+ * check_timeline says. */
+static void test_last_record__is_not_received_on_an_older_timeline(void **state)
+{
+    struct w *w = *state;
+    struct ha_peer *n2 = w_peer(w, "n2", 50009999);
+
+    w->pg.timeline = 2;
+    w_facts(w);
+    w_failover(w, "n1", "n2");
+    w_view(w);
+    assert_non_null(w_job(w, PM_JOB_STOP));
+    shutdown_checkpoint(w);
+    w_tick(w, 2000);
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+    n2->timeline = 0; /* it does not tell */
+    w_tick(w, 2000);
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+    n2->timeline = 2;
+    w_tick(w, 2000);
+    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +478,9 @@ int main(void)
                                         w_setup_leader, w_teardown),
         cmocka_unit_test_setup_teardown(test_restart_request__starts_no_primary_without_the_key,
                                         w_setup_leader, w_teardown),
+        cmocka_unit_test_setup_teardown(test_last_record__is_not_received_on_an_older_timeline,
+                                        w_setup_leader, w_teardown),
+        cmocka_unit_test(test_key_given_up__not_before_the_end_of_a_renewal),
         cmocka_unit_test_setup_teardown(test_made_readonly__claims_the_cluster_again,
                                         w_setup_orphan, w_teardown),
     };

@@ -23,8 +23,7 @@ static void stopped(struct w *w)
     w_job_end(w, PM_JOB_STOP, PM_DONE);
 }
 
-/* ---- refused renewals -------------------------------------------------------------------------
- */
+/* ---- refused renewals ---------------------------------------------------------------------- */
 
 /* The answer says that the key is another's; the read beside it may hang for long. */
 static void test_renewal_refused__is_not_kept_waiting_by_the_read(void **state)
@@ -67,8 +66,7 @@ static void test_renewal_refused__does_not_put_the_fence_off(void **state)
     assert_int_equal(w_job(w, PM_JOB_STOP)->u.job.mode, PM_STOP_IMMEDIATE);
 }
 
-/* ---- late proofs ------------------------------------------------------------------------------
- */
+/* ---- late proofs --------------------------------------------------------------------------- */
 
 /* Renewed, but so long ago that it proves nothing now. */
 static void test_crashed__is_not_started_under_a_lease_that_has_ended(void **state)
@@ -86,25 +84,6 @@ static void test_crashed__is_not_started_under_a_lease_that_has_ended(void **sta
     w->now_ms = sent + 31000;
     w_reply(w, HA_DCS_RENEW, HA_OK, sent);
     assert_null(w_job(w, PM_JOB_START));
-}
-
-/* The store has carried the renewal out before the release; its answer comes after it. */
-static void test_released__an_answer_from_before_proves_nothing(void **state)
-{
-    struct w *w = *state;
-    uint64_t sent;
-
-    w_server_down(w, PGV_STATE_CRASHED);
-    assert_non_null(w_job(w, PM_JOB_START));
-    w->hold[HA_DCS_RENEW] = true;
-    w_cycle(w);
-    sent = w->now_ms;
-    w->pg.state = PGV_STATE_START_FAILED;
-    w_job_end(w, PM_JOB_START, PM_FAILED);
-    assert_non_null(w_dcs(w, HA_DCS_RELEASE));
-    assert_false(ha_is_leader(&w->ha, w->now_ms));
-    w_reply(w, HA_DCS_RENEW, HA_OK, sent);
-    assert_false(ha_is_leader(&w->ha, w->now_ms));
 }
 
 /* It slept between the question and the answer: who leads, and how far the others are, is of then.
@@ -178,8 +157,7 @@ static void test_regained__is_no_reason_to_start_a_primary_that_is_behind(void *
     }
 }
 
-/* ---- a restart and the key --------------------------------------------------------------------
- */
+/* ---- a restart and the key ----------------------------------------------------------------- */
 
 static void test_restart_request__waits_while_the_key_is_given_up(void **state)
 {
@@ -238,8 +216,7 @@ static void test_restart__is_cut_short_before_the_lease_ends(void **state)
     assert_non_null(w_job(w, PM_JOB_STOP));
 }
 
-/* ---- promotions -------------------------------------------------------------------------------
- */
+/* ---- promotions ---------------------------------------------------------------------------- */
 
 /* A pause stops no server, but nor is one made a primary without the key in it. */
 static void test_promote__is_dropped_in_a_pause_when_the_key_is_lost(void **state)
@@ -312,7 +289,6 @@ int main(void)
         LEADER(test_renewal_refused__is_not_kept_waiting_by_the_read),
         LEADER(test_renewal_refused__does_not_put_the_fence_off),
         LEADER(test_crashed__is_not_started_under_a_lease_that_has_ended),
-        LEADER(test_released__an_answer_from_before_proves_nothing),
         ORPHAN(test_race__what_was_read_before_a_freeze_decides_nothing),
         cmocka_unit_test(test_regained__is_no_reason_to_promote_who_could_not_win_it),
         cmocka_unit_test(test_regained__is_no_reason_to_start_a_primary_that_is_behind),
