@@ -37,7 +37,8 @@ enum dcs_op {
                               initialize says value, our system identifier */
     DCS_RENEW_LEADER,      /* prove the lease; when the session or the key was lost meanwhile, bind
                               the key to our session again unless somebody else has it */
-    DCS_RELEASE_LEADER,    /* delete the key if it is ours */
+    DCS_RELEASE_LEADER,    /* delete the key if it is ours; one that we win later it leaves alone,
+                              even if it is carried out after that */
     DCS_CREATE_INITIALIZE, /* create-only with value ("" or a system identifier) */
     DCS_SET_INITIALIZE,    /* guarded by version when one is given, as the next five; a key that
                               says value already is what was wanted */

@@ -353,6 +353,7 @@ struct etcd3_op {
     uint64_t lease_max_age_ms;
     int step;
     unsigned rebinds;
+    uint64_t term;                 /* revision of the leader key that is released */
     char lease[DCS_VERSION_BYTES]; /* the lease the request at work named */
     uint64_t proven_ms;            /* and its proof */
     bool is_signed;                /* the transaction also touches our member key */

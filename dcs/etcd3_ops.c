@@ -108,7 +108,7 @@ static void put_put(struct etcd3 *e, struct pgv_buf *b, const char *key, struct 
     pgv_buf_putc(b, '}');
 }
 
-enum guard { GUARD_NONE, GUARD_ABSENT, GUARD_VERSION, GUARD_MINE, GUARD_VALUE };
+enum guard { GUARD_NONE, GUARD_ABSENT, GUARD_VERSION, GUARD_TERM, GUARD_MINE, GUARD_VALUE };
 
 /* One comparison of a list. */
 static void put_guard(struct etcd3_op *op, struct pgv_buf *b, const char *key, enum guard guard)
@@ -121,6 +121,9 @@ static void put_guard(struct etcd3_op *op, struct pgv_buf *b, const char *key, e
         pgv_buf_puts(b, ",\"target\":\"CREATE\",\"create_revision\":\"0\"");
     } else if (guard == GUARD_VERSION) {
         pgv_buf_printf(b, ",\"target\":\"MOD\",\"mod_revision\":\"%s\"", op->req->version);
+    } else if (guard == GUARD_TERM) {
+        pgv_buf_printf(b, ",\"target\":\"MOD\",\"mod_revision\":\"%llu\"",
+                       (unsigned long long)op->term);
     } else {
         pgv_buf_puts(b, ",\"target\":\"VALUE\",\"value\":");
         put_base64(b,
@@ -272,6 +275,16 @@ static void send_check(struct etcd3_op *op)
     put_key(op->e, b, "leader");
     pgv_buf_putc(b, '}');
     send_rpc(op, "/kv/range", STEP_CHECK);
+}
+
+/*
+ * The key as it was when we gave it up, by its revision: the request may be carried out late, or
+ * once more, when it is ours again.
+ */
+static void send_release(struct etcd3_op *op, uint64_t term)
+{
+    op->term = term;
+    send_delete(op, "leader", GUARD_TERM);
 }
 
 /*
@@ -487,6 +500,11 @@ static void refused_txn(struct etcd3_op *op, const struct pgv_value *range)
         }
         break;
     case DCS_RELEASE_LEADER:
+        if (mine && op->rebinds++ < REBINDS_MAX) { /* it was put again without our knowing */
+            send_release(op, entry.mod);
+            return;
+        }
+        /* fall through */
     case DCS_DELETE_INITIALIZE:
     case DCS_DELETE_SYNC:
         if (!there) { /* which is what was wanted */
@@ -590,7 +608,7 @@ static void got_main(struct etcd3_op *op)
     etcd3_op_finish(op);
 }
 
-/* The leader key, read because the view was not fresh enough to judge by. */
+/* The leader key, read because the view was not fresh enough to judge by, or does not have it. */
 static void got_check(struct etcd3_op *op)
 {
     struct etcd3_entry entry;
@@ -599,6 +617,10 @@ static void got_check(struct etcd3_op *op)
 
     if (what == TOLD_NOTHING)
         unreadable(op);
+    else if (op->req->op == DCS_RELEASE_LEADER && mine)
+        send_release(op, entry.mod);
+    else if (op->req->op == DCS_RELEASE_LEADER && what == TOLD_ABSENT)
+        etcd3_op_finish(op);
     else if (mine && !strcmp(entry.lease, op->lease))
         leader_is_ours(op);
     else if (what == TOLD_THERE && !mine)
@@ -714,6 +736,7 @@ static enum guard version_guard(const struct etcd3_op *op)
 void etcd3_op_begin(struct etcd3_op *op)
 {
     struct etcd3 *e = op->e;
+    const struct etcd3_kv *kv;
     struct pgv_str value = pgv_buf_view(&op->value);
 
     switch (op->req->op) {
@@ -732,7 +755,11 @@ void etcd3_op_begin(struct etcd3_op *op)
         etcd3_lease_ensure(op, 0);
         break;
     case DCS_RELEASE_LEADER:
-        send_delete(op, "leader", GUARD_MINE);
+        kv = etcd3_cache_get(&e->cache, "leader");
+        if (kv && kv->mod && pgv_str_eqz(kv->value, e->dcs->config.name))
+            send_release(op, kv->mod);
+        else
+            send_check(op);
         break;
     case DCS_CREATE_INITIALIZE:
         send_initialize(op);

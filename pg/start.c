@@ -211,6 +211,7 @@ static void configure(struct postmaster_impl *im)
 static void begin(struct postmaster_impl *im)
 {
     struct pm_start *s = &im->start;
+    const struct postmaster_facts *f = &im->pm->facts;
 
     pm_conn_drop_all(im);
     pm_read_dir(im);
@@ -221,6 +222,8 @@ static void begin(struct postmaster_impl *im)
     }
     if (!s->args.keep_role)
         pm_set_role(im, s->args.role == PGV_ROLE_UNKNOWN ? pm_role_of_dir(im) : s->args.role);
+    else if (f->role == PGV_ROLE_PROMOTED || f->role == PGV_ROLE_DEMOTED)
+        pm_set_role(im, pm_role_of_dir(im)); /* what was done to it went with its process */
     if (pgrewind_is_unfinished(im->conf)) {
         pgv_log(PGV_ERROR, "pg",
                 "not starting: a pg_rewind has not been finished, the data directory is a mixture "

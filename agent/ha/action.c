@@ -9,7 +9,7 @@ static enum ha_flow lost_during_job(struct ha *ha, struct ha_effects *fx)
     char name[HA_TEXT_BYTES];
 
     memcpy(name, ha->job.name, sizeof(name));
-    if (ha->bootstrapping || ha->policy.paused || ha->job.kind == PM_JOB_STOP)
+    if (ha->bootstrapping || ha->job.kind == PM_JOB_STOP)
         return HA_GO_ON;
     if (ha->job.kind == PM_JOB_PROMOTE && ha->pg.role != PGV_ROLE_PROMOTED &&
         ha->pg.role != PGV_ROLE_PRIMARY && ha->pg.look_ok && ha->pg.in_recovery) {
@@ -21,11 +21,21 @@ static enum ha_flow lost_during_job(struct ha *ha, struct ha_effects *fx)
         }
         return ha_end(ha, fx, HA_WHY_lost_before_promote);
     }
-    if (ha_writable(ha) || (ha->job.kind == PM_JOB_RESTART && ha->pg.role == PGV_ROLE_PRIMARY)) {
+    if (ha_writable(ha) && !ha->policy.paused) {
         ha_demote(ha, fx, HA_DEMOTE_NOLOCK, HA_WHY_lost_during, "demotion");
         return ha_end(ha, fx, HA_WHY_lost_during, name);
     }
     return HA_GO_ON;
+}
+
+enum ha_flow ha_key_denied(struct ha *ha, struct ha_effects *fx)
+{
+    if (ha->job.kind != PM_JOB_NONE)
+        return lost_during_job(ha, fx);
+    if (ha->policy.paused || !ha_writable(ha))
+        return HA_GO_ON;
+    ha_demote(ha, fx, HA_DEMOTE_NOLOCK, HA_WHY_update_failed, "demotion");
+    return ha_end(ha, fx, HA_WHY_update_failed);
 }
 
 enum ha_flow ha_job_in_progress(struct ha *ha, struct ha_effects *fx)

@@ -54,6 +54,9 @@ uint64_t ha_fence_at(const struct ha *ha)
             return UINT64_MAX;
         until = ha->primary_since_ms + ha->policy.retry_timeout_ms + HA_DEMOTE_MARGIN_MS;
     }
+    /* That a lease is lost gives nobody more time than he had with it. */
+    if (ha->led_until_ms && ha->led_until_ms < until)
+        until = ha->led_until_ms;
     fires = ha_watchdog_fires(ha);
     return before(fires < until ? fires : until, margin);
 }
@@ -98,6 +101,10 @@ void ha_fence(struct ha *ha, struct ha_effects *fx)
     bool fires = until < ha->lease_until_ms;
     enum ha_why why;
 
+    if (!ha_writable(ha))
+        ha->led_until_ms = 0;
+    else if (ha->lease_until_ms)
+        ha->led_until_ms = ha->lease_until_ms;
     if (ha->lease_until_ms || !ha_writable(ha))
         ha->primary_since_ms = ha->take_ms = 0;
     else if (!ha->primary_since_ms)
@@ -115,8 +122,10 @@ void ha_fence(struct ha *ha, struct ha_effects *fx)
         ha_log(fx, HA_WARNING, HA_WHY_lost_during, name);
         ha_demote(ha, fx, HA_DEMOTE_NOLOCK, HA_WHY_lost_during, "demotion");
     } else if (!ha->lease_until_ms) {
-        /* A stop that is under way and has not ended the writes is not enough any more. */
-        bool again = ha->job.kind == PM_JOB_STOP;
+        /* A stop that is under way and has not ended the writes is not enough any more, nor is one
+         * that takes its time when the lease there was has ended. */
+        bool again = ha->job.kind == PM_JOB_STOP ||
+                     (ha->led_until_ms && ha->now_ms + HA_IMMEDIATE_MARGIN_MS >= ha->led_until_ms);
 
         ha_log(fx, HA_WARNING, HA_WHY_lease_unproven);
         ha_demote(ha, fx, again ? HA_DEMOTE_NOLOCK : HA_DEMOTE_OFFLINE, HA_WHY_lease_unproven,

@@ -162,6 +162,8 @@ static void fold_dcs(struct ha *ha, const struct ha_event *ev, struct ha_effects
             /* A key given up meanwhile is not taken back by an answer that came late. */
             if (ha->demotion.active && ha->demotion.release_ask != HA_ASK_NOT)
                 break;
+            /* A renewal takes the key back when it is gone; a race looks first. */
+            ha->regained = op == HA_DCS_RENEW && (ha->regained || ha->lease_until_ms <= ha->now_ms);
             if (until > ha->lease_until_ms)
                 ha->lease_until_ms = until;
             ha->offline = false;

@@ -369,6 +369,7 @@ struct ha {
     bool have_facts;
 
     uint64_t lease_until_ms; /* we may be primary until then; 0: no lease */
+    bool regained;           /* it was renewed after its end: nobody knows who has led in between */
     bool dcs_lost;           /* the store did not answer in this cycle or the last */
     uint64_t dcs_lost_since_ms;
 
@@ -421,8 +422,9 @@ struct ha {
     bool dcs_inflight[HA_DCS_OPS];
     uint64_t asked_ttl_ms[HA_DCS_OPS]; /* RENEW, ACQUIRE, TAKE: the ttl when it was asked */
     uint64_t
-        primary_since_ms;   /* writable without any lease since then (agent just started); 0: not */
-    uint64_t take_ms;       /* a new cluster's key was asked for then, and may be ours; 0: not */
+        primary_since_ms;  /* writable without any lease since then (agent just started); 0: not */
+    uint64_t led_until_ms; /* writable: when its last lease ends or would have ended; 0: had none */
+    uint64_t take_ms;      /* a new cluster's key was asked for then, and may be ours; 0: not */
     uint32_t last_timeline; /* last seen on this standby */
     uint64_t last_wal_lsn, prev_wal_lsn;
     bool history_due;

@@ -133,6 +133,8 @@ void ha_watchdog_leave(struct ha *ha, struct ha_effects *fx);
 /* the tables, in the order of the cycle */
 enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx);            /* step.c */
 enum ha_flow ha_job_in_progress(struct ha *ha, struct ha_effects *fx); /* action.c */
+/** The store has said that the key is not ours, whatever the view says: stop being primary. */
+enum ha_flow ha_key_denied(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_starting_instance(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx); /* bootstrap.c */
 enum ha_flow ha_after_clone(struct ha *ha, struct ha_effects *fx);
@@ -141,7 +143,9 @@ enum ha_flow ha_join(struct ha *ha, struct ha_effects *fx);         /* join.c */
 enum ha_flow ha_post_recover(struct ha *ha, struct ha_effects *fx); /* recover.c */
 enum ha_flow ha_not_running(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_rewind_or_reinit(struct ha *ha, struct ha_effects *fx);
-enum ha_flow ha_race(struct ha *ha, struct ha_effects *fx);    /* race.c */
+enum ha_flow ha_race(struct ha *ha, struct ha_effects *fx); /* race.c */
+/** Before a server that is none becomes the primary under a key that was not won in this cycle. */
+enum ha_flow ha_key_regained(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_healthy(struct ha *ha, struct ha_effects *fx); /* leader.c */
 enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_why steady,
                                 enum ha_why promoting);

@@ -71,6 +71,9 @@ enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_wh
         }
         return ha_give_key_up(ha, fx, HA_WHY_watchdog_not_promoted);
     }
+    /* A primary by now, whoever has promoted it: under it the key stays. */
+    if (ha_may_be_primary(ha))
+        ha->promote_result_failed = false;
     if (!ha->policy.paused && ha->promote_result_failed) {
         enum ha_flow flow = ha_give_key_up(ha, fx, HA_WHY_pre_promote_failed);
 
@@ -108,7 +111,8 @@ static enum ha_flow leads(struct ha *ha, struct ha_effects *fx)
             return ha_end(ha, fx, HA_WHY_wait_promote_paused);
         return ha_give_key_up(ha, fx, HA_WHY_paused_not_primary);
     }
-    switch (ha_update_lock(ha, fx, true)) {
+    /* What a standby has is no position of the cluster: it may be behind what is published. */
+    switch (ha_update_lock(ha, fx, primary)) {
     case HA_ASK_NOT:
     case HA_ASK_WAITS:
         return HA_WAIT;
@@ -126,6 +130,9 @@ static enum ha_flow leads(struct ha *ha, struct ha_effects *fx)
     }
     if (ha->now_ms >= ha->lease_until_ms) /* renewed, but so long ago that it proves nothing now */
         return ha_dcs_failed(ha, fx);
+    if (!primary)
+        TRY(ha_key_regained(ha, fx));
+    ha->regained = false;
     TRY(ha_manual_from_leader(ha, fx));
     checkpoint_after_promote(ha, fx);
     return ha_enforce_primary(ha, fx, HA_WHY_leader_steady, HA_WHY_promoted_had_lock);

@@ -255,6 +255,41 @@ static enum ha_flow won(struct ha *ha, struct ha_effects *fx)
     return ha_enforce_primary(ha, fx, HA_WHY_acquired_primary, HA_WHY_promoted_acquired);
 }
 
+/*
+ * The lease had ended, and somebody else may have led before the key came back to us. What he has
+ * acknowledged is lost by whoever leads without it, so the rules of the race hold, by the store's
+ * own view.
+ */
+enum ha_flow ha_key_regained(struct ha *ha, struct ha_effects *fx)
+{
+    if (!ha->regained)
+        return HA_GO_ON;
+    switch (ha_ask_dcs(ha, fx, HA_DCS_READ, HA_WHY_cycle)) {
+    case HA_ASK_NOT:
+    case HA_ASK_WAITS:
+        return HA_WAIT;
+    case HA_ASK_REFUSED:
+    case HA_ASK_LOST:
+        return ha_dcs_failed(ha, fx);
+    case HA_ASK_OK:
+        break;
+    }
+    if (!i_may(ha, fx, true))
+        return ha_give_key_up(ha, fx, HA_WHY_not_healthiest);
+    ha->regained = false;
+    return HA_GO_ON;
+}
+
+/* This process stood still: somebody may have led, and gone, since the answers were given. */
+static enum ha_flow ask_again(struct ha *ha, struct ha_effects *fx)
+{
+    struct ha_cycle *cy = &ha->cycle;
+
+    cy->since_ms = ha->now_ms;
+    cy->look = cy->peers = cy->watchdog_check = cy->dcs[HA_DCS_READ] = HA_ASK_NOT;
+    return ha_load(ha, fx);
+}
+
 enum ha_flow ha_race(struct ha *ha, struct ha_effects *fx)
 {
     if (ha->cycle.dcs[HA_DCS_ACQUIRE] == HA_ASK_NOT) {
@@ -270,6 +305,8 @@ enum ha_flow ha_race(struct ha *ha, struct ha_effects *fx)
                 return HA_WAIT;
             if (read != HA_ASK_OK)
                 return ha_dcs_failed(ha, fx);
+            if (ha->now_ms - ha->cycle.since_ms >= ha->policy.ttl_ms)
+                return ask_again(ha, fx);
         } else {
             if (ha->view.failover.candidate[0] ||
                 (ha->policy.tags.nofailover && !ha->policy.paused))

@@ -178,6 +178,10 @@ static enum ha_flow holder(struct ha *ha, struct ha_effects *fx, uint64_t *ret_t
             return ha_dcs_failed(ha, fx);
         if (ha_watchdog_lacks(ha, watched))
             return ha_give_key_up(ha, fx, HA_WHY_watchdog_not_promoted);
+        TRY(ha_key_regained(ha, fx));
+        /* The answer may be older than it looks, as for a promotion. */
+        if (ha->lease_until_ms <= ha->now_ms + HA_DEMOTE_MARGIN_MS)
+            return ha_dcs_failed(ha, fx);
         ha->restarts_in_place++;
         ha->recovering = true;
         e = ha_start_job(ha, fx, PM_JOB_START, HA_WHY_start_primary, NULL);

@@ -28,11 +28,13 @@ static bool conditions_hold(const struct ha *ha, const struct ha_request *r)
     return true;
 }
 
-/* It comes up as what its directory says: without the key never as a primary. The tables start and
- * demote such a server as it should be; in a pause people know best. */
+/* It comes up as what its directory says: as a primary under a proven lease only, for the view may
+ * still name us when the key is gone. The tables start and demote such a server as it should be; in
+ * a pause people know best. */
 static bool may_restart(const struct ha *ha)
 {
-    return ha->policy.paused || ha_has_lock(ha) ||
+    return ha->policy.paused ||
+           (ha_has_lock(ha) && ha_is_leader(ha, ha->now_ms + HA_DEMOTE_MARGIN_MS)) ||
            (ha->pg.alive ? !ha_may_be_primary(ha) : ha->pg.standby_signal);
 }
 
@@ -47,7 +49,7 @@ static void restart(struct ha *ha, struct ha_effects *fx, const struct ha_reques
     e = ha_start_job(ha, fx, PM_JOB_RESTART, HA_WHY_restart, NULL);
     e->u.job.timeout_ms = r->timeout_ms ? r->timeout_ms : ha->policy.primary_start_timeout_ms;
     e->u.job.role = ha->pg.role;
-    ha->job.role = ha->pg.role;
+    ha->job.role = ha->pg.alive || ha->pg.standby_signal ? ha->pg.role : PGV_ROLE_PRIMARY;
 }
 
 static void reinitialize(struct ha *ha, struct ha_effects *fx, const struct ha_request *r)
@@ -81,6 +83,7 @@ static void reinitialize(struct ha *ha, struct ha_effects *fx, const struct ha_r
 void ha_take_request(struct ha *ha, const struct ha_request *r, struct ha_effects *fx)
 {
     static const char bootstrapping[HA_TEXT_BYTES] = "bootstrap";
+    static const char demotion[HA_TEXT_BYTES] = "demotion";
 
     if (!ha->have_policy || !ha->have_facts || ha->shutdown.asked) {
         answer(fx, r->id, HA_ANSWER_FAILED, NULL);
@@ -94,6 +97,8 @@ void ha_take_request(struct ha *ha, const struct ha_request *r, struct ha_effect
             answer(fx, r->id, HA_ANSWER_BUSY, ha->job.name);
         else if (ha->bootstrapping) /* started again it would be no more than a standby */
             answer(fx, r->id, HA_ANSWER_BUSY, bootstrapping);
+        else if (ha->demotion.active) /* stopped, and the key is on its way out */
+            answer(fx, r->id, HA_ANSWER_BUSY, demotion);
         else if (ha->pg.dir != PM_DIR_OK || !may_restart(ha))
             answer(fx, r->id, HA_ANSWER_FAILED, NULL);
         else

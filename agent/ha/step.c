@@ -43,6 +43,10 @@ enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx)
     if (ha->have_view && ha_has_lock(ha) && ha_is_primary(ha) && !taken &&
         !(ha->demotion.active && ha->demotion.release_ask != HA_ASK_NOT))
         ha_ask_dcs(ha, fx, HA_DCS_RENEW, HA_WHY_renew);
+    /* Answered: the key is not ours. A read that hangs is not waited for then. */
+    if (cy->dcs[HA_DCS_RENEW] == HA_ASK_REFUSED && cy->dcs[HA_DCS_READ] != HA_ASK_NOT &&
+        cy->dcs[HA_DCS_READ] != HA_ASK_OK)
+        TRY(ha_key_denied(ha, fx));
     switch (cy->dcs[HA_DCS_READ]) {
     case HA_ASK_WAITS:
         return HA_WAIT;
@@ -55,8 +59,10 @@ enum ha_flow ha_load(struct ha *ha, struct ha_effects *fx)
     }
     if (!ha->have_view)
         return ha_dcs_failed(ha, fx);
-    if (!ha_has_lock(ha) && !taken)
+    if (!ha_has_lock(ha) && !taken) {
         ha->lease_until_ms = 0; /* a snapshot that shows another owner, or none */
+        ha->promote_result_failed = false;
+    }
     if (!ha_unlocked(ha))
         ha->race_backoff_since_ms = ha->leaderless_since_ms = 0;
     else if (!ha->leaderless_since_ms)

@@ -59,8 +59,9 @@ bool ha_writable(const struct ha *ha)
 {
     if (ha->job.kind == PM_JOB_PROMOTE)
         return true;
-    if (ha->job.kind == PM_JOB_START && ha->job.role == PGV_ROLE_PRIMARY)
-        return true;
+    if ((ha->job.kind == PM_JOB_START || ha->job.kind == PM_JOB_RESTART) &&
+        (ha->job.role == PGV_ROLE_PRIMARY || ha->job.role == PGV_ROLE_PROMOTED))
+        return true; /* down for a moment only */
     if (!ha->pg.alive)
         return false;
     return ha->pg.role == PGV_ROLE_PRIMARY || ha->pg.role == PGV_ROLE_PROMOTED ||

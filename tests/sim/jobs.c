@@ -596,7 +596,9 @@ static void start(struct sim *s, struct sim_node *n, enum pgv_role role)
         job_end(s, n, PM_FAILED);
         return;
     }
-    f->role = role;
+    if (n->pm.args.job != PM_JOB_RESTART || f->role == PGV_ROLE_PROMOTED ||
+        f->role == PGV_ROLE_DEMOTED) /* else it changes nothing but the process */
+        f->role = role;
     pg->standby_signal = standby;
     pg->upstream = standby ? up : -1;
     set_state(s, n, PGV_STATE_STARTING);
@@ -849,7 +851,7 @@ static void run(struct sim *s, struct sim_node *n)
         promote(s, n);
         return;
     case PM_JOB_RESTART:
-        start(s, n, pm->facts.role == PGV_ROLE_PRIMARY ? PGV_ROLE_PRIMARY : PGV_ROLE_REPLICA);
+        start(s, n, pg->standby_signal ? PGV_ROLE_REPLICA : PGV_ROLE_PRIMARY);
         return;
     case PM_JOB_REWIND: {
         struct sim_node *up = source_of(s, n);

@@ -846,6 +846,18 @@ static void test_restart__keeps_a_standby_one(void **state)
     assert_int_equal(standby.pm.facts.role, PGV_ROLE_REPLICA);
 }
 
+/* Who asked a server to promote asked a process: started again it is what its directory says. The
+ * owner would wait for ever for a promotion that nobody is about. */
+static void test_restart__forgets_a_promotion(void **state)
+{
+    NEED_POSTGRES();
+    standby.pm.facts.role = PGV_ROLE_PROMOTED;
+    assert_int_equal(pg_job(&standby, &(struct postmaster_job_args){ .job = PM_JOB_RESTART }),
+                     PM_DONE);
+    assert_int_equal(standby.pm.facts.role, PGV_ROLE_REPLICA);
+    pg_until(is_streaming, &standby, "streaming");
+}
+
 /* An agent that is started anew finds the standby running and must not make it forget its source.
  */
 static void test_attach__a_standby_keeps_its_source(void **state)
@@ -1214,6 +1226,7 @@ int main(void)
         cmocka_unit_test(test_check_follow__sees_what_others_change),
         cmocka_unit_test(test_follow__nobody_and_back_again),
         cmocka_unit_test(test_restart__keeps_a_standby_one),
+        cmocka_unit_test(test_restart__forgets_a_promotion),
         cmocka_unit_test(test_attach__a_standby_keeps_its_source),
         cmocka_unit_test(test_stop__reports_the_shutdown_checkpoint),
         cmocka_unit_test(test_promote__becomes_primary),
