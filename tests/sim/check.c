@@ -441,6 +441,15 @@ static bool holds_all(struct sim *s, int of, int branch, uint64_t lsn)
     return true;
 }
 
+void check_published(struct sim *s, struct sim_node *n)
+{
+    const struct sim_keys *k = &s->store.keys;
+
+    /* A leader's own position, maybe in a new cluster, stands in for what it found. */
+    if (k->leader && k->leader_node == (int)n->i && n->pg.proc == PG_RUNNING && !n->pg.in_recovery)
+        s->check.won_optime[n->i] = k->optime;
+}
+
 /* The key is given up while the server still ends: somebody else must have all that it has said, or
  * have had it when it was asked. */
 static bool somebody_has_it(struct sim *s, const struct sim_node *n)

@@ -686,6 +686,7 @@ void check_violation(struct sim *s, const struct sim_node *n, enum sim_rule rule
                      ...) PGV_PRINTF(4, 5);
 const char *check_rule_name(enum sim_rule rule);
 /* told by the models */
+void check_published(struct sim *s, struct sim_node *n); /* its optime */
 void check_key_won(struct sim *s, struct sim_node *n);
 void check_key_lost(struct sim *s, struct sim_node *n, enum sim_loss how);
 void check_promote_signal(struct sim *s, struct sim_node *n);

@@ -317,6 +317,7 @@ static enum sim_answer apply(struct sim *s, struct sim_node *n, const struct sim
     case HA_DCS_SET_STATUS:
         k->status = true;
         k->optime = op->optime;
+        check_published(s, n);
         commit(s, SIM_KEY_STATUS, n, "status");
         return SIM_ANSWER_OK;
     case HA_DCS_SET_HISTORY:
@@ -350,6 +351,7 @@ static enum sim_answer step(struct sim *s, struct sim_node *n, const struct sim_
     case SIM_STEP_STATUS:
         k->status = true;
         k->optime = op->optime;
+        check_published(s, n);
         commit(s, SIM_KEY_STATUS, n, "status");
         return SIM_ANSWER_OK;
     case SIM_STEP_MAIN:
