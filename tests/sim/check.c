@@ -108,6 +108,24 @@ static bool kept_in_the_dark(const struct sim *s, const struct sim_node *n)
            recently(s, st->ill_until_us, RECONNECT_GRACE_US);
 }
 
+/* So long an agent has when it has just started: to read the store, and to stop what must not run.
+ */
+static uint64_t start_grace_us(const struct sim *s, const struct sim_node *n)
+{
+    const struct sim_config *c = config_of(s);
+
+    return (kept_in_the_dark(s, n) ? (c->retry_timeout_ms + c->loop_wait_ms) * SIM_MS : 0) +
+           7 * SIM_S;
+}
+
+/* What an agent that has just started slept, or was stopped for, it had not. */
+void check_thawed(struct sim *s, struct sim_node *n)
+{
+    if (n->froze_us >= n->seen.agent_up_us &&
+        n->froze_us <= n->seen.agent_up_us + start_grace_us(s, n))
+        n->seen.agent_up_us += s->now_us - n->froze_us;
+}
+
 /* Why this node, which does not hold the key, may take writes: a cause that no agent can help. */
 static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd *ret)
 {
@@ -121,10 +139,7 @@ static bool excused(const struct sim *s, const struct sim_node *n, enum sim_odd 
                recently(s, n->seen.pause_us, WAKE_GRACE_US) ||
                recently(s, s->check.pause_until_us, dark ? 2 * ttl_us : TOLD_GRACE_US)) {
         *ret = SIM_ODD_PAUSE_MODE;
-    } else if (!n->up || !n->running ||
-               recently(s, n->seen.agent_up_us,
-                        (dark ? (c->retry_timeout_ms + c->loop_wait_ms) * SIM_MS : 0) +
-                            7 * SIM_S)) {
+    } else if (!n->up || !n->running || recently(s, n->seen.agent_up_us, start_grace_us(s, n))) {
         *ret = SIM_ODD_DEAD;
     } else if (n->frozen) {
         *ret = SIM_ODD_FROZEN;
@@ -392,7 +407,8 @@ static bool asked_for_another(const struct sim *s, const struct sim_node *n, uin
     const struct sim_failover *f = &s->store.keys.failover;
 
     return f->exists && (f->leader >= 0 || f->candidate >= 0) &&
-           (!f->scheduled || f->at_wall_us <= node_wall_us(s, n) + (int64_t)soon_us);
+           (!f->scheduled || f->unreadable || /* to whoever finds nobody leading, that is now */
+            f->at_wall_us <= node_wall_us(s, n) + (int64_t)soon_us);
 }
 
 void check_key_won(struct sim *s, struct sim_node *n)

@@ -333,6 +333,9 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
             node_start(s, n, f->dur_us);
         }
         break;
+    case SIM_FAULT_AGENT_KILL_WITHIN:
+        n->deeds_left = begin ? (unsigned)f->arg + 1 : 0;
+        break;
     case SIM_FAULT_MACHINE_PAUSE:
     case SIM_FAULT_MACHINE_STEAL:
         if (begin && !n->paused) {

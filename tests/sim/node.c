@@ -226,6 +226,28 @@ static void port_wake_at(void *data, uint64_t at_ms)
     arm(n->sim, n);
 }
 
+static void on_killed_within(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    (void)ev;
+    if (!n->dying)
+        return;
+    sim_note(s, n, SIM_NOTE_PG, "the agent is killed between two deeds");
+    node_kill(s, n);
+    node_start(s, n, sim_lat(s, SIM_S, 30 * SIM_S));
+}
+
+/* Whether it lives to do this one. */
+static bool lives(struct sim_node *n)
+{
+    if (n->dying)
+        return false;
+    if (n->deeds_left && --n->deeds_left == 0) { /* this is its last one */
+        n->dying = true;
+        sim_in(n->sim, 0, SIM_WORLD, n, on_killed_within, 0, 0, 0);
+    }
+    return true;
+}
+
 /* What a peer would say of itself. */
 static void ask_one(struct sim *s, struct sim_node *asker, struct ha_peer *p, bool *ret_silent)
 {
@@ -293,6 +315,8 @@ static void port_ask_peers(void *data, const struct ha_effect *e)
 {
     struct sim_node *n = data;
 
+    if (!lives(n))
+        return;
     n->peers_gen++;
     n->peers_asked = false;
     n->n_peers = n->ha.n_asked;
@@ -388,7 +412,25 @@ static void port_dcs(void *data, const struct ha_effect *e)
                  ha_why_label(e->why));
     if (e->u.dcs.op == HA_DCS_ACQUIRE)
         check_explained(n->sim, n);
-    dcs_port(data, e);
+    if (lives(n))
+        dcs_port(data, e);
+}
+
+static bool port_job(void *data, const struct postmaster_job_args *args, const char *name)
+{
+    return !lives(data) || pm_port_job(data, args, name); /* nobody hears that it was not begun */
+}
+
+static void port_cancel_job(void *data)
+{
+    if (lives(data))
+        pm_port_cancel_job(data);
+}
+
+static void port_watchdog(void *data, const struct ha_effect *e)
+{
+    if (lives(data))
+        watchdog_port(data, e);
 }
 
 static const struct pump_ports ports = {
@@ -399,14 +441,14 @@ static const struct pump_ports ports = {
     .look = pm_port_look,
     .ask_peers = port_ask_peers,
     .check_follow = pm_port_check_follow,
-    .job = pm_port_job,
-    .cancel_job = pm_port_cancel_job,
+    .job = port_job,
+    .cancel_job = port_cancel_job,
     .checkpoint = pm_port_checkpoint,
     .resume_replay = pm_port_resume_replay,
     .slots = pm_port_slots,
     .callback = port_callback,
     .answer = port_answer,
-    .watchdog = watchdog_port,
+    .watchdog = port_watchdog,
     .log = port_log,
     .cycle_done = port_cycle_done,
     .exit = port_exit,
@@ -517,7 +559,8 @@ void node_kill(struct sim *s, struct sim_node *n)
         n->pg.broken = true;
     if (s->store.keys.init != DCS_INIT_SYSID || n->pm.job == PM_JOB_MOVE_DATA_ASIDE)
         s->check.strangers = true;
-    n->up = n->running = n->frozen = n->when_due = n->peers_asked = false;
+    n->up = n->running = n->frozen = n->when_due = n->peers_asked = n->dying = false;
+    n->deeds_left = 0;
     watchdog_agent_gone(n);
     n->life++;
     n->froze_us = s->now_us;
@@ -547,6 +590,7 @@ void node_thaw(struct sim *s, struct sim_node *n, bool machine, uint64_t stolen_
     else
         n->frozen = false;
     n->stolen_us += stolen_us;
+    check_thawed(s, n);
     n->thawed_us = s->now_us;
     n->thawed_machine = machine;
     if (machine)

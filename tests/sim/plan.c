@@ -96,6 +96,9 @@ static void make_fault(struct sim_plan *p, struct sim_rng *r, struct sim_fault *
     case SIM_FAULT_SLOW_ANSWERS:
         f->arg = (int64_t)sim_rng_range(r, 500, 20000);
         break;
+    case SIM_FAULT_AGENT_KILL_WITHIN:
+        f->arg = (int64_t)sim_rng_below(r, 12);
+        break;
     case SIM_FAULT_ARCHIVE_SLOW:
         f->arg = (int64_t)sim_rng_range(r, 1000, 120000);
         break;

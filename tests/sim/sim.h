@@ -489,6 +489,8 @@ struct sim_node {
     unsigned n_whens;
     int64_t whens[SIM_WHENS_MAX]; /* SIM_FAULT_WHEN: the arguments */
     bool when_due;
+    unsigned deeds_left; /* SIM_FAULT_AGENT_KILL_WITHIN: killed upon so many; 0: not */
+    bool dying;
     /* for the checkers */
     struct {
         uint64_t key_from_us, key_until_us; /* held the key, as the store knows; until 0: holds */
@@ -702,6 +704,7 @@ void check_asked(struct sim *s, const struct sim_node *n); /* by people; NULL: o
 void check_pause(struct sim *s, bool paused);
 void check_reset(struct sim *s, struct sim_node *n);
 void check_disarmed(struct sim *s, struct sim_node *n);
+void check_thawed(struct sim *s, struct sim_node *n);                  /* since n->froze_us */
 void check_emptied(struct sim_node *n);                                /* its data is about to go */
 void check_device(struct sim *s, struct sim_node *n, uint64_t dur_us); /* a fault of its watchdog */
 bool check_leader_settled(struct sim *s); /* one leader accepts writes */
