@@ -657,6 +657,7 @@ void check_fault(struct sim *s, const struct sim_fault *f)
     case SIM_FAULT_STORE_SLOW:
     case SIM_FAULT_LOST_REQUESTS:
     case SIM_FAULT_LOST_REPLIES:
+    case SIM_FAULT_TWICE:
     case SIM_FAULT_NO_QUORUM:
     case SIM_FAULT_STORE_DENIES:
     case SIM_FAULT_STORE_NO_LEADER:

@@ -517,6 +517,8 @@ static void send_step(struct sim *s, struct sim_node *n, struct sim_op *op, enum
         arm_try(s, n, op, op->deadline_ms);
         return;
     }
+    if (st->again_us)
+        store_again(s, n, op);
     if (n->cut_store || sim_rng_permille(&s->rng, st->drop_request_pm)) {
         dcs_lost_try(s, n, slot_of(n, op), op->try);
         return;
@@ -593,6 +595,11 @@ static void guarded(struct sim *s, struct sim_node *n, struct sim_op *op, const 
     if (op->op == HA_DCS_TAKE && mine && k->init == DCS_INIT_SYSID &&
         strcmp(k->sysid, op->sysid) == 0) {
         finish(s, n, op, HA_LOST); /* under a session that has ended */
+        return;
+    }
+    if (op->op == HA_DCS_RELEASE && mine && op->rebinds++ < REBINDS_MAX) {
+        op->guard_rev = k->leader_rev; /* it was put again without our knowing */
+        send_step(s, n, op, SIM_STEP_MAIN);
         return;
     }
     if (op->op == HA_DCS_INITIALIZE && k->members[n->i].exists &&
@@ -823,6 +830,7 @@ void dcs_port(void *data, const struct ha_effect *e)
         op->n1 = op->n2 > 1 ? history_lines(s, n) : 0;
         break;
     case HA_DCS_RELEASE:
+        op->guard_rev = n->dcs.keys.leader_node == (int)n->i ? n->dcs.keys.leader_rev : 0;
         if (e->u.dcs.optime) {
             op->optime = e->u.dcs.optime;
             n->dcs.last_optime = 0;

@@ -221,6 +221,9 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
     case SIM_FAULT_LOST_REQUESTS:
         st->drop_request_pm = begin ? (unsigned)f->arg : 0;
         break;
+    case SIM_FAULT_TWICE:
+        st->again_us = begin ? (uint64_t)f->arg * SIM_MS : 0;
+        break;
     case SIM_FAULT_LOST_REPLIES:
         st->drop_reply_pm = begin ? (unsigned)f->arg : 0;
         break;
@@ -620,7 +623,7 @@ void fault_heal(struct sim *s)
 {
     struct sim_store *st = &s->store;
 
-    st->slow_us = 0;
+    st->slow_us = st->again_us = 0;
     st->drop_request_pm = st->drop_reply_pm = st->error_pm = 0;
     st->error = SIM_ANSWER_OK;
     for (unsigned i = 0; i < s->n; i++) {

@@ -167,39 +167,6 @@ enum sim_step {
     SIM_STEP_REBIND
 };
 
-struct sim_store {
-    struct sim_keys keys;
-    struct sim_keys ring[SIM_RING]; /* [rev % SIM_RING] */
-    uint64_t compacted;             /* older revisions cannot be watched */
-    struct sim_lease leases[SIM_LEASES];
-    uint32_t next_lease;
-    unsigned n_leases; /* the used part of the table */
-    /* what hurts it */
-    unsigned no_quorum; /* counts of faults under way */
-    uint64_t slow_us;
-    unsigned drop_request_pm, drop_reply_pm;
-    enum sim_answer error; /* SIM_ANSWER_OK: none */
-    unsigned error_pm;
-    uint64_t ill_until_us; /* the last of them ended */
-};
-
-void store_init(struct sim *s);
-/** An RPC of @n's request slot reaches the store; what it answers is sent back. */
-void store_arrive(struct sim *s, struct sim_node *n, const struct sim_ev *ev);
-void store_revoke(struct sim *s, uint32_t lease, const char *why);
-void store_election(struct sim *s); /* a new store leader: every lease begins anew */
-void store_compact(struct sim *s);
-/** @at_wall_us 0: at once; not @readable: a moment that nobody understands. */
-void store_set_failover(struct sim *s, int leader, int candidate, int64_t at_wall_us,
-                        bool readable);
-void store_set_config(struct sim *s, uint32_t config_id);
-void store_delete_config(struct sim *s);
-void store_delete_initialize(struct sim *s);
-void store_delete_member(struct sim *s, unsigned node);
-
-/* ---- dcs.c: the agent's side ------------------------------------------------------------------
- */
-
 struct sim_op {
     bool used;
     enum ha_dcs_op op;
@@ -218,6 +185,45 @@ struct sim_op {
     bool create;
     char sysid[24];
 };
+
+#define SIM_AGAIN_MAX 64
+
+struct sim_store {
+    struct sim_keys keys;
+    struct sim_keys ring[SIM_RING]; /* [rev % SIM_RING] */
+    uint64_t compacted;             /* older revisions cannot be watched */
+    struct sim_lease leases[SIM_LEASES];
+    uint32_t next_lease;
+    unsigned n_leases; /* the used part of the table */
+    /* what hurts it */
+    unsigned no_quorum; /* counts of faults under way */
+    uint64_t slow_us;
+    unsigned drop_request_pm, drop_reply_pm;
+    uint64_t again_us; /* what is sent is carried out once more so much later; 0: not */
+    struct sim_op again[SIM_AGAIN_MAX];
+    enum sim_answer error; /* SIM_ANSWER_OK: none */
+    unsigned error_pm;
+    uint64_t ill_until_us; /* the last of them ended */
+};
+
+void store_init(struct sim *s);
+/** An RPC of @n's request slot reaches the store; what it answers is sent back. */
+void store_arrive(struct sim *s, struct sim_node *n, const struct sim_ev *ev);
+/** By a node of the store that had stood still, say: nobody waits for it any more. */
+void store_again(struct sim *s, struct sim_node *n, const struct sim_op *op);
+void store_revoke(struct sim *s, uint32_t lease, const char *why);
+void store_election(struct sim *s); /* a new store leader: every lease begins anew */
+void store_compact(struct sim *s);
+/** @at_wall_us 0: at once; not @readable: a moment that nobody understands. */
+void store_set_failover(struct sim *s, int leader, int candidate, int64_t at_wall_us,
+                        bool readable);
+void store_set_config(struct sim *s, uint32_t config_id);
+void store_delete_config(struct sim *s);
+void store_delete_initialize(struct sim *s);
+void store_delete_member(struct sim *s, unsigned node);
+
+/* ---- dcs.c: the agent's side ------------------------------------------------------------------
+ */
 
 struct sim_dcs {
     struct sim_op ops[HA_DCS_OPS];

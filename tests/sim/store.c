@@ -56,6 +56,8 @@ void store_init(struct sim *s)
     st->no_quorum = 0;
     st->slow_us = 0;
     st->drop_request_pm = st->drop_reply_pm = 0;
+    st->again_us = 0;
+    memset(st->again, 0, sizeof(st->again));
     st->error = SIM_ANSWER_OK;
     st->error_pm = 0;
     st->ill_until_us = 0;
@@ -277,6 +279,8 @@ static enum sim_answer apply(struct sim *s, struct sim_node *n, const struct sim
     case HA_DCS_RELEASE:
         if (!mine(k, n))
             return k->leader ? SIM_ANSWER_GUARD : SIM_ANSWER_OK;
+        if (op->guard_rev && op->guard_rev != k->leader_rev)
+            return SIM_ANSWER_GUARD;
         k->leader = false;
         k->leader_node = -1;
         commit(s, SIM_KEY_LEADER, n, "leader key released");
@@ -361,6 +365,33 @@ static enum sim_answer step(struct sim *s, struct sim_node *n, const struct sim_
         return SIM_ANSWER_OK;
     }
     return SIM_ANSWER_DENIED;
+}
+
+static void on_again(struct sim *s, struct sim_node *n, const struct sim_ev *ev)
+{
+    struct sim_op *op = &s->store.again[ev->a];
+    uint64_t ret;
+
+    if (n->cut_store || s->store.no_quorum) { /* it is sent again and again */
+        sim_in(s, SIM_S, SIM_WORLD, n, on_again, ev->a, 0, 0);
+        return;
+    }
+    (void)step(s, n, op, &ret);
+    op->used = false;
+}
+
+void store_again(struct sim *s, struct sim_node *n, const struct sim_op *op)
+{
+    unsigned i = 0;
+
+    if (op->step != SIM_STEP_MAIN && op->step != SIM_STEP_REBIND)
+        return;
+    while (i < SIM_AGAIN_MAX && s->store.again[i].used)
+        i++;
+    if (i == SIM_AGAIN_MAX)
+        return;
+    s->store.again[i] = *op;
+    sim_in(s, s->store.again_us, SIM_WORLD, n, on_again, i, 0, 0);
 }
 
 /* A slow store is slow until it is well again: then it answers what has waited. */
