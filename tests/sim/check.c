@@ -93,6 +93,11 @@ static bool takes_writes(const struct sim_node *n)
     return n->pg.writable && !n->paused;
 }
 
+static bool holds_key(const struct sim *s, const struct sim_node *n)
+{
+    return s->store.keys.leader && s->store.keys.leader_node == (int)n->i;
+}
+
 static bool recently(const struct sim *s, uint64_t at_us, uint64_t within_us)
 {
     return at_us && at_us + within_us >= s->now_us;
@@ -276,7 +281,6 @@ static bool acts(const struct sim_node *n)
 /* Told of each commit. */
 static void check_guarded(struct sim *s, struct sim_node *n)
 {
-    const struct sim_keys *k = &s->store.keys;
     uint64_t grace_us = UNGUARDED_US + 2 * config_of(s)->loop_wait_ms * SIM_MS;
 
     if (kept_in_the_dark(s, n)) /* keepalives, which tell of it, come with proofs of the lease */
@@ -286,7 +290,7 @@ static void check_guarded(struct sim *s, struct sim_node *n)
     if (n->watchdog.deaf)
         grace_us += n->watchdog.timeout_ms * SIM_MS;
     if (n->watchdog.mode != HA_WATCHDOG_REQUIRED || n->watchdog.counting || !acts(n) ||
-        !(k->leader && k->leader_node == (int)n->i) || just_paused(s, n)) {
+        !holds_key(s, n) || just_paused(s, n)) {
         n->seen.unguarded_us = 0;
         return;
     }
@@ -504,7 +508,7 @@ void check_promote_signal(struct sim *s, struct sim_node *n)
     const struct sim_config *c = config_of(s);
     enum sim_odd why;
 
-    if (!(k->leader && k->leader_node == (int)n->i)) {
+    if (!holds_key(s, n)) {
         if (excused(s, n, &why) || n->seen.key_lost == SIM_LOSS_TAKEN)
             s->check.odd_n[n->seen.key_lost == SIM_LOSS_TAKEN ? SIM_ODD_SESSION : why]++;
         else
@@ -587,7 +591,8 @@ void check_ack(struct sim *s, struct sim_node *n, uint64_t lsn, bool synchronous
         return;
     }
     check_guarded(s, n);
-    if (!mine->first_ack_us)
+    /* One that should not take writes, and cannot know, leaves nobody else's history behind. */
+    if (!mine->first_ack_us && (holds_key(s, n) || !excused(s, n, &why)))
         mine->first_ack_us = s->now_us;
     mine->last_ack_us = s->now_us;
     if (lsn > mine->acked_lsn)
@@ -738,13 +743,12 @@ void check_fault(struct sim *s, const struct sim_fault *f)
 
 static void check_demotion(struct sim *s, struct sim_node *n)
 {
-    const struct sim_keys *k = &s->store.keys;
     struct sim_check *c = &s->check;
 
     s->stats.demotions++;
     if (s->now_us < s->plan.faults_from_us)
         return;
-    if (!(k->leader && k->leader_node == (int)n->i))
+    if (!holds_key(s, n))
         return; /* it must */
     if (n->watchdog.mode == HA_WATCHDOG_REQUIRED && !watchdog_wanted_ms(s, n))
         return; /* by its configuration it must not lead */
@@ -824,7 +828,7 @@ static bool has_data(const struct sim *s, const struct sim_node *n)
         return false;
     if (n->watchdog.mode == HA_WATCHDOG_REQUIRED && !can_guard(s, n))
         return false;
-    if (k->leader && k->leader_node == (int)n->i)
+    if (holds_key(s, n))
         return true;
     return !n->tags.nofailover && (!k->status || k->optime <= n->pg.lsn + c->maximum_lag) &&
            (!c->check_timeline || !k->history || k->history_tl <= pg_tli(s, n));
