@@ -271,8 +271,7 @@ static enum ha_ask publish(struct ha *ha, struct ha_effects *fx)
     return HA_ASK_OK;
 }
 
-/* The first healthy cycle publishes the rest. */
-static void made(struct ha *ha, struct ha_effects *fx)
+void ha_bootstrap_made(struct ha *ha, struct ha_effects *fx)
 {
     struct ha_effect *e = ha_emit(fx, HA_DO_CALLBACK, HA_WHY_callback);
 
@@ -281,7 +280,7 @@ static void made(struct ha *ha, struct ha_effects *fx)
     ha->bootstrapping = false;
     ha->joined = true;
     ha->rewind = HA_REWIND_INITIAL;
-    ha->cycle_due = true;
+    ha->cycle_due = true; /* the first healthy cycle publishes the rest */
 }
 
 /* ha contract §7.7 */
@@ -313,16 +312,12 @@ enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx)
     case HA_ASK_WAITS:
         return HA_WAIT;
     case HA_ASK_LOST:
-        /* Whether the key is ours or not: all that makes the cluster stands, and is not written
-         * again over what people may have changed. From here on it is led like any other. */
-        if (ha->cycle.dcs[HA_DCS_TAKE] == HA_ASK_LOST)
-            made(ha, fx);
         return ha_dcs_failed(ha, fx);
     case HA_ASK_REFUSED:
         return give_up(ha, fx);
     case HA_ASK_OK:
         break;
     }
-    made(ha, fx);
+    ha_bootstrap_made(ha, fx);
     return ha_end(ha, fx, HA_WHY_initialized);
 }

@@ -174,6 +174,10 @@ static void fold_dcs(struct ha *ha, const struct ha_event *ev, struct ha_effects
             ha->lease_until_ms = 0; /* answered: the key is not ours */
             if (!ha->cycle.active)
                 ha->cycle_due = true;
+        } else if (op == HA_DCS_TAKE && ha->bootstrapping) {
+            /* Whether the key is ours or not: what makes the cluster is not written once more over
+             * what people may have changed. */
+            ha_bootstrap_made(ha, fx);
         } /* silence proves nothing: the old deadline stands */
         break;
     case HA_DCS_RELEASE:

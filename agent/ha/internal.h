@@ -136,6 +136,9 @@ enum ha_flow ha_job_in_progress(struct ha *ha, struct ha_effects *fx); /* action
 /** The store has said that the key is not ours, whatever the view says: stop being primary. */
 enum ha_flow ha_key_denied(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_starting_instance(struct ha *ha, struct ha_effects *fx);
+/** All that makes a new cluster stands, and its leader key was asked for: led like any other now.
+ */
+void ha_bootstrap_made(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_post_bootstrap(struct ha *ha, struct ha_effects *fx); /* bootstrap.c */
 enum ha_flow ha_after_clone(struct ha *ha, struct ha_effects *fx);
 enum ha_flow ha_data_dir(struct ha *ha, struct ha_effects *fx);

@@ -304,7 +304,7 @@ static bool to_guard(const struct ha *ha)
  * matter. */
 static bool without_limit(const struct ha *ha)
 {
-    return ha->watchdog_ask.stays || (ha->bootstrapping && !ha->dcs_inflight[HA_DCS_TAKE]);
+    return ha->watchdog_ask.stays || (ha->bootstrapping && !ha->take_ms);
 }
 
 /* Where it is not required, a deaf one is not worth a demotion: it is closed a little before

@@ -423,6 +423,7 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         if (st->keys.init != DCS_INIT_SYSID)
             break; /* a second cluster would be made beside the first */
         s->check.strangers = true;
+        s->check.disowned |= !st->keys.leader;
         store_delete_initialize(s);
         break;
     case SIM_FAULT_WATCHDOG_GONE:
@@ -445,7 +446,7 @@ static void apply(struct sim *s, const struct sim_fault *f, bool begin)
         break;
     case SIM_FAULT_INITIALIZE_REMOVED:
         s->check.strangers = true;
-        s->check.disowned |= st->keys.init == DCS_INIT_BOOTSTRAPPING;
+        s->check.disowned |= st->keys.init == DCS_INIT_BOOTSTRAPPING || !st->keys.leader;
         store_delete_initialize(s);
         break;
     case SIM_FAULT_SLOW_ANSWERS:

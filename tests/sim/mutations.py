@@ -8,7 +8,7 @@ MUTATIONS = [
     ("no_fence", "demote.c", "    if (ha->now_ms < at)\n        return;", "    if (at)\n        return;"),
     ("new_cluster_is_not_fenced", "demote.c", "(ha->bootstrapping && !ha->take_ms)", "ha->bootstrapping"),
     ("new_cluster_is_never_late", "demote.c", "    until = ha->take_ms + ha->asked_ttl_ms[HA_DCS_TAKE];", "    until = ha->now_ms + ha->asked_ttl_ms[HA_DCS_TAKE];"),
-    ("asked_for_is_still_made", "bootstrap.c", "        if (ha->cycle.dcs[HA_DCS_TAKE] == HA_ASK_LOST)", "        if (!ha)"),
+    ("asked_for_is_still_made", "fold.c", "op == HA_DCS_TAKE && ha->bootstrapping", "op == HA_DCS_OPS"),
     ("fenced_is_still_made", "demote.c", "    ha->bootstrapping = false; /*", "    /*"),
     ("unproven_is_fine", "demote.c", "        if (!ha->primary_since_ms)\n            return UINT64_MAX;", "        if (margin)\n            return UINT64_MAX;"),
     ("release_before_the_stop", "demote.c", "        if (d->stopped) {\n            emit_release", "        if (true) {\n            emit_release"),
@@ -126,7 +126,7 @@ MUTATIONS = [
     ("deaf_device_leads_again", "watchdog.c", "    if (deaf(ha))\n        ha->watchdog_ask.failed_ms", "    if (false)\n        ha->watchdog_ask.failed_ms"),
     ("unheard_is_not_noted", "watchdog.c", "    return ha->watchdog.running && ha->watchdog.fires_ms + 2000 < at;", "    return at == 1;"),
     ("bootstrap_in_vain", "bootstrap.c", "        enum ha_ask usable = asked ? HA_ASK_OK : ha_watchdog_check(ha, fx);", "        enum ha_ask usable = HA_ASK_OK;"),
-    ("bootstrap_is_reset", "watchdog.c", "(ha->bootstrapping && !ha->dcs_inflight[HA_DCS_TAKE]);", "false;"),
+    ("bootstrap_is_reset", "watchdog.c", "(ha->bootstrapping && !ha->take_ms);", "false;"),
     ("exit_leaves_it_armed", "watchdog.c", "    if (ha->policy.paused || !may_write(ha))\n        tell", "    if (false)\n        tell"),
     ("exit_disarms_a_primary", "watchdog.c", "    if (ha->policy.paused || !may_write(ha))\n        tell", "    if (true)\n        tell"),
     # ---- late answers, and a key on its way out

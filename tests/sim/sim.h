@@ -736,7 +736,8 @@ struct sim_check {
     bool strangers; /* data of another cluster may be left: of a bootstrap that broke off, or for
                        the initialize key was away */
     uint64_t pause_from_us, pause_until_us;
-    bool disowned; /* people have removed the initialize key of a bootstrap that was under way */
+    bool disowned; /* people have removed the initialize key while nobody led: the next bootstrap,
+                      or the one that was under way, may be beside another cluster's leader */
     uint64_t won_optime[SIM_NODES_MAX];
     bool won_manual[SIM_NODES_MAX];
 };

@@ -185,9 +185,12 @@ static void test_bootstrap__a_key_that_is_seen_to_be_ours_is_renewed(void **stat
     struct w *w = asked_for_its_key();
 
     (void)state;
+    w->hold[HA_DCS_ACQUIRE] = true;
     w_forget(w);
     w_reply(w, HA_DCS_TAKE, HA_LOST, w->now_ms);
     assert_string_equal(w_did(w, HA_DO_CALLBACK)->u.callback.action, "on_start");
+    assert_non_null(w_dcs(w, HA_DCS_ACQUIRE));
+    w_reply(w, HA_DCS_ACQUIRE, HA_LOST, w->now_ms);
     assert_string_equal(w_status(w), "DCS is not accessible");
     w_leader(w, "n1");
     w_view(w);
