@@ -208,11 +208,11 @@ static void on_view(struct dcs *dcs, unsigned changed)
     if (changed & DCS_CHANGED_CONFIG) {
         bool new_document = adopt(a);
 
+        if (new_document)
+            apply_times(a); /* before the brain asks for a lease of the new ttl */
         push_policy(a);
-        if (new_document) {
-            apply_times(a);
+        if (new_document)
             reconfigure_postgresql(a, false);
-        }
     }
     if (is_published(a))
         on_facts(&a->pm);
@@ -1062,9 +1062,9 @@ void agent_reload(struct agent *a)
         goto out;
     reconfigure_recorder(a);
     watchdog_look_again(&a->watchdog);
+    apply_times(a);
     push_policy(a);
     reconfigure_postgresql(a, true);
-    apply_times(a);
 out:
     notify_systemd("READY=1");
 }

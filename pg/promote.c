@@ -190,7 +190,13 @@ static void begin(struct postmaster_impl *im)
         finish(im, PM_DONE, "it is the primary already");
         return;
     }
-    if (f->role == PGV_ROLE_PROMOTED && f->alive) { /* asked for before: only the end is missing */
+    if (f->role == PGV_ROLE_PROMOTED && f->alive) {
+        /* Asked for before; a server that was initialized anew since, after a crash of one of its
+         * processes, does not know of it. */
+        if (f->look_ok && f->in_recovery && !write_signal_file(im, &err)) {
+            finish(im, PM_UNKNOWN, err.msg);
+            return;
+        }
         p->signalled = true;
         p->signal_ms = pgv_clock_ms();
         tick(im);

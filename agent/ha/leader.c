@@ -61,6 +61,7 @@ enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_wh
 {
     enum ha_ask watched = ha_watchdog_activate(ha, fx);
     struct ha_effect *e;
+    bool again;
 
     if (watched == HA_ASK_WAITS)
         return HA_WAIT;
@@ -87,9 +88,14 @@ enum ha_flow ha_enforce_primary(struct ha *ha, struct ha_effects *fx, enum ha_wh
         publish_history(ha, fx);
         return ha_end(ha, fx, steady, ha->policy.name);
     }
-    if (ha->pg.role == PGV_ROLE_PRIMARY || ha->pg.role == PGV_ROLE_PROMOTED)
+    /* Backends that crash take the startup process along, and what it was asked. To be asked once
+     * more does a promotion that takes long no harm. */
+    again = ha->pg.role == PGV_ROLE_PROMOTED && ha->pg.look_ok && ha->pg.in_recovery &&
+            ha->cycle.regular && !ha->policy.paused;
+    if ((ha->pg.role == PGV_ROLE_PRIMARY || ha->pg.role == PGV_ROLE_PROMOTED) && !again)
         return ha_end(ha, fx, steady, ha->policy.name);
-    if (ha->policy.sync_requested) /* acknowledged commits must not be lost: leave it to others */
+    /* Acknowledged commits must not be lost: leave it to others. */
+    if (ha->policy.sync_requested && !again)
         return ha_give_key_up(ha, fx, HA_WHY_unsupported_sync);
     /* Nobody is promoted without a proven lease: the answer may be older than it looks, if the
      * machine slept in between. */

@@ -860,10 +860,14 @@ static bool can_be_made(const struct sim *s)
 
 static bool nothing_to_lead_with(const struct sim *s)
 {
-    for (unsigned i = 0; i < s->n; i++)
+    bool being_made = false;
+
+    for (unsigned i = 0; i < s->n; i++) {
         if (has_data(s, &s->nodes[i]))
             return false;
-    return nobody_may_lead(s) || (s->n_branches && !can_be_made(s));
+        being_made |= !s->n_branches && s->nodes[i].pg.dir != PM_DIR_EMPTY;
+    }
+    return nobody_may_lead(s) || (!being_made && !can_be_made(s));
 }
 
 /* Of another cluster: exchanged by people, or left where none was made. */

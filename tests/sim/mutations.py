@@ -143,6 +143,7 @@ MUTATIONS = [
     ("key_regained_without_a_race", "leader.c", "        TRY(ha_key_regained(ha, fx));", "        ;"),
     ("server_regained_without_a_race", "recover.c", "        TRY(ha_key_regained(ha, fx));", ""),
     ("standby_publishes_a_position", "leader.c", "    switch (ha_update_lock(ha, fx, primary)) {", "    switch (ha_update_lock(ha, fx, true)) {"),
+    ("lost_promotion_stays_lost", "leader.c", "    if ((ha->pg.role == PGV_ROLE_PRIMARY || ha->pg.role == PGV_ROLE_PROMOTED) && !again)", "    if (ha->pg.role == PGV_ROLE_PRIMARY || ha->pg.role == PGV_ROLE_PROMOTED)"),
     # ---- time
     ("compares_without_end", "leader.c", " &&\n               ha->now_ms >= ha->divergence_not_before_ms) {", ") {"),
     ("spins_while_releasing", "step.c", "        ha->demotion.release_ask == HA_ASK_NOT && !ha->demotion.stopped &&\n", ""),

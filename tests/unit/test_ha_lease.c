@@ -234,6 +234,32 @@ static void test_promote__is_dropped_in_a_pause_when_the_key_is_lost(void **stat
     assert_null(w_job(w, PM_JOB_STOP));
 }
 
+/* A backend crashes, the server is initialized anew, and is a standby that nobody asks to lead. */
+static void test_promote__is_asked_for_again_when_it_was_lost(void **state)
+{
+    struct w *w = *state;
+
+    w_view(w);
+    assert_non_null(w_job(w, PM_JOB_PROMOTE));
+    w_leader(w, "n1");
+    w->pg.role = PGV_ROLE_PROMOTED;
+    w_facts(w);
+    w_view(w);
+    w_forget(w);
+    w_job_end(w, PM_JOB_PROMOTE, PM_UNKNOWN);
+    assert_null(w_job(w, PM_JOB_PROMOTE));
+    w->policy.paused = true;
+    w_policy(w);
+    w_cycle(w);
+    assert_null(w_job(w, PM_JOB_PROMOTE));
+    w->policy.paused = false;
+    w->policy.sync_requested = true; /* what was asked for stands */
+    w_policy(w);
+    w_cycle(w);
+    assert_non_null(w_job(w, PM_JOB_PROMOTE));
+    assert_null(w_dcs(w, HA_DCS_RELEASE));
+}
+
 /* pre_promote has said no in a pause, and people have promoted the server themselves. */
 static void test_pre_promote__its_no_is_not_held_against_a_primary(void **state)
 {
@@ -296,6 +322,7 @@ int main(void)
         LEADER(test_restart_request__starts_no_primary_without_a_proven_lease),
         LEADER(test_restart__is_cut_short_before_the_lease_ends),
         ORPHAN(test_promote__is_dropped_in_a_pause_when_the_key_is_lost),
+        ORPHAN(test_promote__is_asked_for_again_when_it_was_lost),
         ORPHAN(test_pre_promote__its_no_is_not_held_against_a_primary),
         ORPHAN(test_pre_promote__its_no_goes_with_the_key),
     };

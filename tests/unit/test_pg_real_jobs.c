@@ -438,6 +438,7 @@ static void test_divergence__two_timelines_of_the_same_number(void **state)
     assert_int_equal(job(&a, PM_JOB_PROMOTE), PM_DONE);
     pg_sql(&a, "CREATE TABLE ours(i int); SELECT 1", text);
     assert_int_equal(stop(&a, PM_STOP_IMMEDIATE), PM_DONE);
+    d.pm.facts.role = PGV_ROLE_PROMOTED; /* a request that the server has lost is made again */
     assert_int_equal(job(&d, PM_JOB_PROMOTE), PM_DONE);
     pg_sql(&d, "CREATE TABLE theirs(i int); CHECKPOINT; SELECT 1", text);
     pg_look(&d);
