@@ -447,11 +447,9 @@ static bool holds_all(struct sim *s, int of, int branch, uint64_t lsn)
 
 void check_published(struct sim *s, struct sim_node *n)
 {
-    const struct sim_keys *k = &s->store.keys;
-
     /* A leader's own position, maybe in a new cluster, stands in for what it found. */
-    if (k->leader && k->leader_node == (int)n->i && n->pg.proc == PG_RUNNING && !n->pg.in_recovery)
-        s->check.won_optime[n->i] = k->optime;
+    if (holds_key(s, n) && n->pg.proc == PG_RUNNING && !n->pg.in_recovery)
+        s->check.won_optime[n->i] = s->store.keys.optime;
 }
 
 /* The key is given up while the server still ends: somebody else must have all that it has said, or
