@@ -76,6 +76,23 @@ static void test_bootstrap__overtaken_gives_up(void **state)
     }
 }
 
+/* Its cluster is made, and published up to @op, which is not answered. */
+static struct w *published_up_to(enum ha_dcs_op op)
+{
+    struct w *w;
+
+    empty((void **)&w);
+    w->view.initialize = DCS_INIT_BOOTSTRAPPING;
+    w_view(w);
+    w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
+    w_initdb_ran(w);
+    w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
+    w->hold[op] = true;
+    w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
+    assert_non_null(w_dcs(w, op));
+    return w;
+}
+
 /* The key was removed, and perhaps made by another node, while the view still shows ours: the store
  * says no to the identity, or to the leader key. */
 static void test_bootstrap__refused_gives_up(void **state)
@@ -84,16 +101,8 @@ static void test_bootstrap__refused_gives_up(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 2; i++) {
-        struct w *w;
+        struct w *w = published_up_to(refused[i]);
 
-        empty((void **)&w);
-        w->view.initialize = DCS_INIT_BOOTSTRAPPING;
-        w_view(w);
-        w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
-        w_initdb_ran(w);
-        w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
-        w->hold[refused[i]] = true;
-        w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
         w_forget(w);
         w_reply(w, refused[i], HA_REFUSED, w->now_ms);
         assert_non_null(w_why(w, HA_WHY_bootstrap_overtaken));
@@ -112,17 +121,8 @@ static void test_bootstrap__refused_gives_up(void **state)
 /* All but the leader key stands, and that has been asked for. */
 static struct w *asked_for_its_key(void)
 {
-    struct w *w;
+    struct w *w = published_up_to(HA_DCS_TAKE);
 
-    empty((void **)&w);
-    w->view.initialize = DCS_INIT_BOOTSTRAPPING;
-    w_view(w);
-    w_reply(w, HA_DCS_INITIALIZE, HA_OK, w->now_ms);
-    w_initdb_ran(w);
-    w_job_end(w, PM_JOB_BOOTSTRAP, PM_DONE);
-    w->hold[HA_DCS_TAKE] = true;
-    w_job_end(w, PM_JOB_POST_BOOTSTRAP, PM_DONE);
-    assert_non_null(w_dcs(w, HA_DCS_TAKE));
     w->view.initialize = DCS_INIT_SYSID;
     memcpy(w->view.initialize_text, w->pg.sysid, sizeof(w->view.initialize_text));
     w->view.config_exists = w->view.config_valid = true;
