@@ -335,10 +335,21 @@ static void say_not_activated(struct watchdog *w, const struct pgv_error *err)
 static void judge(struct watchdog *w, bool shortened)
 {
     const struct watchdog_config *c = &w->config;
-    bool too_short = !shortened && w->timeout_s < c->loop_wait_s;
-    /* Begun anew by the answer to a renewal, it must still end within the lease. */
-    bool all_of_ttl = !w->adjustable && w->timeout_s + HA_WATCHDOG_ANSWER_MS / 1000 > c->ttl_s;
+    const char *wrong = NULL;
+    int64_t than_s = 0;
     char name[WATCHDOG_NAME_BYTES];
+
+    if (!shortened && w->timeout_s < c->loop_wait_s) {
+        wrong = "less than loop_wait of";
+        than_s = c->loop_wait_s;
+    } else if (w->timeout_s > c->timeout_s) {
+        wrong = "more than the wanted";
+        than_s = c->timeout_s;
+    } else if (!w->adjustable && w->timeout_s + HA_WATCHDOG_ANSWER_MS / 1000 > c->ttl_s) {
+        /* Begun anew by the answer to a renewal, it must still end within the lease. */
+        wrong = "less than a second below ttl of";
+        than_s = c->ttl_s;
+    }
 
     watchdog_name(w, name);
     if (!w->closable)
@@ -346,7 +357,7 @@ static void judge(struct watchdog *w, bool shortened)
                 "%s cannot be stopped once it counts: it will reset this machine some time after "
                 "the agent has ended, even if PostgreSQL has been stopped by then",
                 name);
-    if (!too_short && !all_of_ttl && w->timeout_s <= c->timeout_s) {
+    if (!wrong) {
         pgv_log(PGV_INFO, "watchdog",
                 "%s activated with %u second timeout, timing slack %lld seconds", name,
                 w->timeout_s, (long long)c->slack_s);
@@ -354,12 +365,7 @@ static void judge(struct watchdog *w, bool shortened)
     }
     pgv_log(c->mode == HA_WATCHDOG_REQUIRED ? PGV_ERROR : PGV_WARNING, "watchdog",
             "%s counts %u seconds, which is %s %lld seconds: it is not used", name, w->timeout_s,
-            too_short                     ? "less than loop_wait of"
-            : w->timeout_s > c->timeout_s ? "more than the wanted"
-                                          : "less than a second below ttl of",
-            (long long)(too_short                     ? c->loop_wait_s
-                        : w->timeout_s > c->timeout_s ? c->timeout_s
-                                                      : c->ttl_s));
+            wrong, (long long)than_s);
     w->unfit = true;
     if (w->closable)
         (void)close_device(w);

@@ -89,15 +89,16 @@ void pm_start_server_gone(struct postmaster_impl *im, int status)
     char how[80], message[160];
     struct pm_whose whose;
     pid_t left[1];
+    bool early = now - im->server.spawned_ms < TOO_EARLY_MS && s->attempts < ATTEMPTS_MAX &&
+                 now < s->deadline_ms;
     bool in_the_way;
 
     s->waiting = false;
     pm_whose(im, &whose);
     /* It may have come too early: the old one's backends are still there, or have gone just now.
      * Then one more attempt is all it takes. */
-    in_the_way = pm_proc_leftovers(&whose, 0, left, 1) > 0;
-    if (now - im->server.spawned_ms < TOO_EARLY_MS && s->attempts < ATTEMPTS_MAX &&
-        now < s->deadline_ms && (s->had_leftovers || in_the_way)) {
+    in_the_way = early && pm_proc_leftovers(&whose, 0, left, 1) > 0;
+    if (early && (s->had_leftovers || in_the_way)) {
         pgv_log(PGV_INFO, "pg", "trying to start again, an old backend %s in the way attempt=%u",
                 in_the_way ? "is" : "may have been", s->attempts);
         s->had_leftovers = in_the_way;

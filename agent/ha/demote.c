@@ -45,15 +45,15 @@ uint64_t ha_fence_at(const struct ha *ha)
     margin = ha->job.kind == PM_JOB_STOP ? HA_IMMEDIATE_MARGIN_MS : HA_DEMOTE_MARGIN_MS;
     if (ha->lease_until_ms)
         return before(ha_proven_until(ha), margin);
-    /* The key of a new cluster, which may be ours, ends with the lease that it was asked with. */
-    until = ha->take_ms + ha->asked_ttl_ms[HA_DCS_TAKE];
-    if (!ha->take_ms) {
-        /* Writable without a lease: we have just found it so (the agent was restarted), or the
-         * tables are about to demote. The old lease, if there is one, cannot outlive its ttl. */
-        if (!ha->primary_since_ms)
-            return UINT64_MAX;
+    /* The key of a new cluster, which may be ours, ends with the lease that it was asked with.
+     * Otherwise we have just found it writable without one (the agent was restarted), or the tables
+     * are about to demote: the old lease, if there is one, cannot outlive its ttl. */
+    if (ha->take_ms)
+        until = ha->take_ms + ha->asked_ttl_ms[HA_DCS_TAKE];
+    else if (ha->primary_since_ms)
         until = ha->primary_since_ms + ha->policy.retry_timeout_ms + HA_DEMOTE_MARGIN_MS;
-    }
+    else
+        return UINT64_MAX;
     /* That a lease is lost gives nobody more time than he had with it. */
     if (ha->led_until_ms && ha->led_until_ms < until)
         until = ha->led_until_ms;

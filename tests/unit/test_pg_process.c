@@ -221,6 +221,7 @@ static void test_pm_proc_with_arguments__goes_by_a_run_of_them(void **state)
     static const char *const longer[] = { "-D", "/a/b", "--source-server", "x", "y", NULL };
     static const char *const part[] = { "-D", "/a", NULL };
     pid_t child, found[4];
+    int status;
 
     (void)state;
     child = fork();
@@ -230,8 +231,9 @@ static void test_pm_proc_with_arguments__goes_by_a_run_of_them(void **state)
                     "--source-server", "x", (char *)NULL);
         _exit(1);
     }
-    while (pm_proc_with_arguments(there, found, 4) == 0)
-        (void)usleep(1000);
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child); /* it stops itself */
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(pm_proc_with_arguments(there, found, 4), 1);
     assert_int_equal(found[0], child);
     assert_int_equal(pm_proc_with_arguments(there, found, 0), 0);
     assert_int_equal(pm_proc_with_arguments(apart, found, 4), 0);

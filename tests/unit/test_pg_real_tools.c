@@ -825,8 +825,8 @@ static void test_rewind__one_that_was_left_is_ended(void **state)
                     "--source-server", "x", (char *)NULL);
         _exit(1);
     }
-    while (pm_proc_with_arguments(wanted, found, 1) == 0)
-        (void)usleep(1000);
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child); /* it stops itself */
+    assert_true(WIFSTOPPED(status));
     pgrewind_end_left(c); /* not ours: there is no mark */
     assert_int_equal(pm_proc_with_arguments(wanted, found, 1), 1);
     assert_true(pgv_file_replace(text, (struct pgv_str){ 0 }, 0600, &err));
